@@ -1,0 +1,87 @@
+// The project's own release: the official tarball, pinned by version and digest.
+// Where the internet is closed this must fail within seconds, because two more routes wait behind it.
+
+import { createHash } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { reasonOf, type Route, type RouteContext, type RouteOutcome, unavailable } from "./routes.ts";
+import { run } from "./run.ts";
+
+export const RELEASE_VERSION = "2.15.0";
+
+/** As published with the release; several independent repositories record the same. */
+const SHA256: Readonly<Record<string, string>> = {
+  "linux-amd64": "5d2c51caca950333aba84911df7d377f826f3a59ec36061c6539105084f65c92",
+  "linux-arm64": "cdc208f5a3f42963a52b6ab06ef65626bb870315dc936e26ba571780c6351112",
+  "darwin-arm64": "e1c4e22d70bd44abfa0bcb3c16f7cf0c66f648c2e728c58924e8a1ce88913cc8",
+};
+
+const ANSWER_TIMEOUT_MS = 8_000;
+const DOWNLOAD_TIMEOUT_MS = 120_000;
+const UNPACK_TIMEOUT_MS = 30_000;
+const TARBALL_BYTES_MAX = 64 * 1024 * 1024;
+
+export const releaseRoute: Route = {
+  source: "release",
+  title: `official release ${RELEASE_VERSION}`,
+  inspect: async () => {
+    const { source, title } = releaseRoute;
+    const target = targetOf(process.platform, process.arch);
+    if (SHA256[target] === undefined) {
+      return { source, title, state: "unavailable", detail: `no pinned release for ${target}` };
+    }
+    return { source, title, state: "possible", detail: urlOf(target), version: RELEASE_VERSION };
+  },
+  provide: provideRelease,
+};
+
+async function provideRelease(context: RouteContext): Promise<RouteOutcome> {
+  const target = targetOf(process.platform, process.arch);
+  const expected = SHA256[target];
+  if (expected === undefined) return unavailable(`no pinned release for ${target}`);
+  let tarball: Uint8Array;
+  try {
+    tarball = await download(urlOf(target), context.signal);
+  } catch (error) {
+    context.signal?.throwIfAborted();
+    return unavailable(`${urlOf(target)}: ${describeNetworkError(error)}`);
+  }
+  const actual = createHash("sha256").update(tarball).digest("hex");
+  if (actual !== expected) return unavailable(`the tarball's sha256 is ${actual}, not the pinned ${expected}`);
+
+  const archive = join(context.scratch, "release.tar.gz");
+  await writeFile(archive, tarball);
+  await run("tar", ["-xzf", archive, "-C", context.scratch], { timeoutMs: UNPACK_TIMEOUT_MS, signal: context.signal });
+  return { kind: "made", path: join(context.scratch, `nats-server-v${RELEASE_VERSION}-${target}`, "nats-server") };
+}
+
+/** Two deadlines: a server that does not answer is given up soon, one that sends slowly is not. */
+async function download(url: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const answered = new AbortController();
+  const answerTimer = setTimeout(() => answered.abort(new Error("no answer in time")), ANSWER_TIMEOUT_MS);
+  const signals = [answered.signal, AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS), ...(signal ? [signal] : [])];
+  try {
+    const response = await fetch(url, { signal: AbortSignal.any(signals) });
+    clearTimeout(answerTimer);
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    if (Number(response.headers.get("content-length") ?? 0) > TARBALL_BYTES_MAX) throw new Error("too large");
+    return new Uint8Array(await response.arrayBuffer());
+  } finally {
+    clearTimeout(answerTimer);
+  }
+}
+
+/** fetch hides the reason ("fetch failed") in its cause. */
+function describeNetworkError(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error ? cause.message : reasonOf(error);
+}
+
+function targetOf(platform: string, architecture: string): string {
+  return `${platform}-${architecture === "x64" ? "amd64" : architecture}`;
+}
+
+function urlOf(target: string): string {
+  const file = `nats-server-v${RELEASE_VERSION}-${target}.tar.gz`;
+  return `https://github.com/nats-io/nats-server/releases/download/v${RELEASE_VERSION}/${file}`;
+}

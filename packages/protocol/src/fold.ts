@@ -1,0 +1,423 @@
+/**
+ * The fold of a job's log: which outcome of each item counts (P2). Leader, readers, simulator and audit run
+ * this very code over the same records in the same order, hence agree without talking. Nothing else decides:
+ * no server-side dedupe, no clock, no table of leases.
+ *
+ * Rules, as cited by tests and mutations:
+ *  F1  a part of a commit is accepted if its lease's id is right, the part lies inside the lease, its lease's
+ *      round is the round of all its items, and none of its items is covered; else it is dropped and counted;
+ *  F2  `again` and `strike` cover nothing and count once per (lease, item): a resend must not count twice;
+ *  F3  a seal covers every uncovered item of its ranges whose round matches and skips the others;
+ *  F4  a reopen uncovers covered items only, sets their round, and clears their agains and strikes;
+ *  F5  after a fence, records of the leader with a lower epoch are ignored; agents' records are not fenced.
+ */
+import type { JobId, LeaseId, NodeId } from "./ids.ts";
+import type { OutcomeCounts, OutcomeStatus } from "./outcomes.ts";
+import { emptyCounts } from "./outcomes.ts";
+import type { LevelRun } from "./level-set.ts";
+import { LevelSet } from "./level-set.ts";
+import type { Range } from "./ranges.ts";
+import { IntervalSet, sizeOf } from "./ranges.ts";
+import type {
+  CommitPart,
+  CommitRecord,
+  DeathDetail,
+  LeaseGrant,
+  LogRecord,
+  ReopenRecord,
+  SealRecord,
+  SlotUsage,
+  StrikeRecord,
+} from "./records.ts";
+
+/** Version of these rules; stored in the job's record. */
+export const foldVersion = 1;
+
+/** True if the grant's id is the one that the cluster would have given it. */
+export type VerifyLease = (job: JobId, grant: LeaseGrant) => boolean;
+
+export interface AcceptedPart extends Range {
+  readonly status: OutcomeStatus;
+  readonly node: NodeId | undefined;
+  readonly lease: LeaseId | undefined;
+  /** Sequence of the record; for commits `entry` is the body entry of the first item. */
+  readonly seq: number;
+  readonly entry: number;
+  readonly missing: number;
+}
+
+/** What one record changed. The leader's core turns it into queue moves; readers into index entries. */
+export interface FoldDelta {
+  readonly accepted: AcceptedPart[];
+  /** Parts that were dropped, with the reason; their lease may still hold uncovered items of them. */
+  readonly dropped: { part: Range; lease: LeaseId; reason: "stale" | "duplicate" | "invalid" }[];
+  /** Items to be tried again (an error with retries left); `count` is how often they have been. */
+  readonly again: (Range & { lease: LeaseId; node: NodeId; count: number })[];
+  /** Uncovered items that a death touched. */
+  readonly struck: (Range & { lease: LeaseId; node: NodeId; cause: "crash" | "lost" })[];
+  /** Items uncovered by a reopen. */
+  readonly reopened: Range[];
+  /** A leader's record that came after a higher fence, or was malformed. */
+  ignored: boolean;
+}
+
+/** A crash of one item: which node, and how its worker died. */
+export interface Crash {
+  readonly node: NodeId;
+  readonly detail: DeathDetail | undefined;
+}
+
+export interface NodeUsage {
+  slots: Map<number, { items: number; slices: number; splits: number; busyMs: number; cpuMs: number }>;
+  /** Commits that this node had accepted in part or whole. */
+  commits: number;
+}
+
+export interface DropCounts {
+  stale: number;
+  duplicate: number;
+  invalid: number;
+}
+
+const emptyDelta = (): FoldDelta => ({
+  accepted: [],
+  dropped: [],
+  again: [],
+  struck: [],
+  reopened: [],
+  ignored: false,
+});
+
+/** Statuses other than `value`, each with its own set: values are what is covered and in none of them. */
+type FailedStatus = Exclude<OutcomeStatus, "value">;
+const failedStatuses: readonly FailedStatus[] = ["error", "timeout", "crash", "lost", "cancelled", "expired"];
+
+export class JobFold {
+  readonly job: JobId;
+  readonly covered = new IntervalSet();
+  readonly dropped: DropCounts = { stale: 0, duplicate: 0, invalid: 0 };
+  readonly usage = new Map<NodeId, NodeUsage>();
+  /** Sequence of the last record applied. */
+  seq = 0;
+  /** Highest fence seen. */
+  fence = 0;
+  /** Items of spans that were reduced without a value. */
+  missing = 0;
+  /** Items in durable input blocks, and the total once the input is closed. */
+  appended = 0;
+  total: number | undefined;
+  /** Bytes of accepted and dropped outcomes. */
+  outcomeBytes = 0;
+  /** `again`s accepted in all: what `--retries` has cost. */
+  retries = 0;
+  strikeCount = 0;
+
+  readonly #verify: VerifyLease;
+  readonly #failed = new Map<FailedStatus, IntervalSet>(failedStatuses.map((s) => [s, new IntervalSet()]));
+  /** Rounds other than 0. */
+  readonly #rounds = new Map<number, IntervalSet>();
+  readonly #agains = new LevelSet();
+  readonly #lost = new LevelSet();
+  readonly #crashes = new Map<number, Crash[]>();
+  /** F2: items whose again or strike under this lease has been counted. */
+  readonly #counted = new Map<LeaseId, IntervalSet>();
+
+  constructor(job: JobId, verify: VerifyLease) {
+    this.job = job;
+    this.#verify = verify;
+  }
+
+  counts(): OutcomeCounts {
+    const counts = emptyCounts();
+    let failed = 0;
+    for (const [status, set] of this.#failed) {
+      counts[status] = set.size;
+      failed += set.size;
+    }
+    counts.value = this.covered.size - failed;
+    return counts;
+  }
+
+  /** Covered items of one status other than `value`. */
+  ranges(status: FailedStatus): Range[] {
+    return this.#failed.get(status)!.toRanges();
+  }
+
+  statusOf(index: number): OutcomeStatus | undefined {
+    if (!this.covered.has(index)) return undefined;
+    for (const [status, set] of this.#failed) if (set.has(index)) return status;
+    return "value";
+  }
+
+  roundOf(index: number): number {
+    for (const [round, set] of this.#rounds) if (set.has(index)) return round;
+    return 0;
+  }
+
+  /** The first run of one round inside [start, end). */
+  roundRun(start: number, end: number): { round: number; end: number } {
+    const round = this.roundOf(start);
+    let stop = end;
+    for (const [other, set] of this.#rounds) {
+      if (other === round) stop = Math.min(stop, set.fromIndex(start)!.end);
+      else stop = Math.min(stop, set.fromIndex(start)?.start ?? end);
+    }
+    return { round, end: stop };
+  }
+
+  /** Tries of `index` that ended in `again`. */
+  attempts(index: number): number {
+    return this.#agains.level(index);
+  }
+
+  /** Runs with `again`s inside [start, end): what a lease's `attempts` are made of. */
+  attemptsWithin(start: number, end: number): LevelRun[] {
+    return this.#agains.within(start, end);
+  }
+
+  crashes(index: number): readonly Crash[] {
+    return this.#crashes.get(index) ?? [];
+  }
+
+  lostCount(index: number): number {
+    return this.#lost.level(index);
+  }
+
+  /** The run of items from `start` with the same number of `lost` strikes. */
+  lostRun(start: number, end: number): LevelRun {
+    return this.#lost.run(start, end);
+  }
+
+  apply(seq: number, record: LogRecord): FoldDelta {
+    const delta = emptyDelta();
+    this.seq = Math.max(this.seq, seq);
+    switch (record.kind) {
+      case "commit":
+        this.#applyCommit(seq, record, delta);
+        break;
+      case "strike":
+        this.#applyStrike(record, delta);
+        break;
+      case "seal":
+        this.#applySeal(seq, record, delta);
+        break;
+      case "reopen":
+        this.#applyReopen(record, delta);
+        break;
+      case "fence":
+        this.fence = Math.max(this.fence, record.epoch);
+        break;
+      case "input":
+        // Blocks are whole only with their last piece; first and count say where they belong.
+        if (record.piece === record.pieces - 1 && record.first === this.appended) this.appended += record.count;
+        break;
+      case "close":
+        this.total = this.total ?? record.total;
+        break;
+      case "chunk":
+        break;
+    }
+    return delta;
+  }
+
+  #applyCommit(seq: number, record: CommitRecord, delta: FoldDelta): void {
+    const valid = record.leases.map((grant) => this.#verify(record.job, grant));
+    let entry = 0;
+    for (const part of record.parts) {
+      const grant = record.leases[part.lease];
+      if (grant === undefined || !valid[part.lease]) {
+        delta.dropped.push({ part, lease: grant?.id ?? ("" as LeaseId), reason: "invalid" });
+        this.dropped.invalid += part.end - part.start;
+      } else {
+        this.#applyPart({ seq, entry, part, grant }, delta);
+      }
+      entry += part.missing === undefined ? part.end - part.start : 1;
+    }
+    this.outcomeBytes += record.bytes;
+    const node = record.leases[0]?.node;
+    if (node !== undefined && valid[0]) this.#applyUsage(node, record.usage);
+  }
+
+  #applyPart(
+    at: { seq: number; entry: number; part: CommitPart; grant: LeaseGrant },
+    delta: FoldDelta,
+  ): void {
+    const { seq, entry, part, grant } = at;
+    const { start, end } = part;
+    const drop = (range: Range, reason: "stale" | "duplicate" | "invalid"): void => {
+      delta.dropped.push({ part: range, lease: grant.id, reason });
+      this.dropped[reason] += range.end - range.start;
+    };
+    if (!(start < end) || start < grant.start || end > grant.end) return drop(part, "invalid");
+    if (part.status === "again") return this.#applyAgain(part, grant, delta);
+    const isSpan = part.missing !== undefined;
+    // Plain parts are single items written as runs, so each item is judged alone; a span is one part.
+    const pieces = isSpan ? [{ start, end }] : this.#sameFate(start, end);
+    for (const piece of pieces) {
+      const run = this.roundRun(piece.start, piece.end);
+      if (run.round !== grant.round || run.end < piece.end) drop(piece, "stale");
+      else if (this.covered.intersects(piece.start, piece.end)) drop(piece, "duplicate");
+      else {
+        this.covered.add(piece.start, piece.end);
+        if (part.status !== "value") this.#failed.get(part.status)!.add(piece.start, piece.end);
+        this.missing += part.missing ?? 0;
+        delta.accepted.push({
+          start: piece.start,
+          end: piece.end,
+          status: part.status,
+          node: grant.node,
+          lease: grant.id,
+          seq,
+          entry: isSpan ? entry : entry + piece.start - start,
+          missing: part.missing ?? 0,
+        });
+      }
+    }
+  }
+
+  /** [start, end) cut where coverage or round changes. */
+  #sameFate(start: number, end: number): Range[] {
+    const pieces: Range[] = [];
+    let at = start;
+    while (at < end) {
+      let stop = this.#rounds.size === 0 ? end : this.roundRun(at, end).end;
+      const next = this.covered.fromIndex(at);
+      if (next !== undefined) stop = Math.min(stop, next.start <= at ? next.end : next.start);
+      pieces.push({ start: at, end: stop });
+      at = stop;
+    }
+    return pieces;
+  }
+
+  #applyAgain(part: CommitPart, grant: LeaseGrant, delta: FoldDelta): void {
+    for (const piece of this.#sameFate(part.start, part.end)) {
+      const open = !this.covered.has(piece.start) && this.roundOf(piece.start) === grant.round;
+      const fresh = open ? this.#countOnce(piece, grant.id) : [];
+      const repeated = piece.end - piece.start - sizeOf(fresh);
+      if (repeated > 0) {
+        delta.dropped.push({ part: piece, lease: grant.id, reason: "duplicate" });
+        this.dropped.duplicate += repeated;
+      }
+      for (const range of fresh) {
+        this.#agains.raise(range.start, range.end);
+        this.retries += range.end - range.start;
+        for (const run of this.#agains.within(range.start, range.end)) {
+          delta.again.push({ start: run.start, end: run.end, lease: grant.id, node: grant.node, count: run.level });
+        }
+      }
+    }
+  }
+
+  #applyStrike(record: StrikeRecord, delta: FoldDelta): void {
+    const fenced = record.byLeader && record.epoch < this.fence;
+    if (fenced || !this.#verify(record.job, record.lease)) {
+      delta.ignored = true;
+      return;
+    }
+    const { lease } = record;
+    for (const range of record.ranges) {
+      const from = Math.max(range.start, lease.start);
+      const to = Math.min(range.end, lease.end);
+      for (const piece of this.#sameFate(from, to)) {
+        const open = !this.covered.has(piece.start) && this.roundOf(piece.start) === lease.round;
+        if (open) for (const fresh of this.#countOnce(piece, lease.id)) this.#strike(fresh, record, delta);
+      }
+    }
+  }
+
+  #strike(range: Range, record: StrikeRecord, delta: FoldDelta): void {
+    const { lease, cause, detail } = record;
+    if (cause === "lost") this.#lost.raise(range.start, range.end);
+    else {
+      // A crash names the one item that ran; agents write no longer ranges.
+      for (let index = range.start; index < range.end; index += 1) {
+        const crashes = this.#crashes.get(index) ?? [];
+        this.#crashes.set(index, [...crashes, { node: lease.node, detail }]);
+      }
+    }
+    this.strikeCount += range.end - range.start;
+    delta.struck.push({ ...range, lease: lease.id, node: lease.node, cause });
+  }
+
+  /** F2: the items of `range` that were not counted under this lease before; counts them. */
+  #countOnce(range: Range, lease: LeaseId): Range[] {
+    let counted = this.#counted.get(lease);
+    if (counted === undefined) this.#counted.set(lease, (counted = new IntervalSet()));
+    const fresh = counted.missingIn(range.start, range.end);
+    counted.add(range.start, range.end);
+    return fresh;
+  }
+
+  #applySeal(seq: number, record: SealRecord, delta: FoldDelta): void {
+    if (record.epoch < this.fence) {
+      delta.ignored = true;
+      return;
+    }
+    for (const range of record.ranges) {
+      for (const open of this.covered.missingIn(range.start, range.end)) {
+        for (let at = open.start; at < open.end; ) {
+          const run = this.roundRun(at, open.end);
+          if (run.round === record.round) this.#seal(seq, { start: at, end: run.end }, record, delta);
+          at = run.end;
+        }
+      }
+    }
+  }
+
+  #seal(seq: number, range: Range, record: SealRecord, delta: FoldDelta): void {
+    this.covered.add(range.start, range.end);
+    this.#failed.get(record.status)!.add(range.start, range.end);
+    delta.accepted.push({
+      ...range,
+      status: record.status,
+      node: record.node,
+      lease: undefined,
+      seq,
+      entry: 0,
+      missing: 0,
+    });
+  }
+
+  #applyReopen(record: ReopenRecord, delta: FoldDelta): void {
+    if (record.epoch < this.fence) {
+      delta.ignored = true;
+      return;
+    }
+    for (const range of record.ranges) {
+      for (const was of this.covered.within(range.start, range.end)) {
+        this.covered.remove(was.start, was.end);
+        for (const set of this.#failed.values()) set.remove(was.start, was.end);
+        for (const set of this.#rounds.values()) set.remove(was.start, was.end);
+        let round = this.#rounds.get(record.round);
+        if (round === undefined) this.#rounds.set(record.round, (round = new IntervalSet()));
+        round.add(was.start, was.end);
+        this.#forget(was);
+        delta.reopened.push(was);
+      }
+    }
+  }
+
+  #forget(range: Range): void {
+    this.#agains.clear(range.start, range.end);
+    this.#lost.clear(range.start, range.end);
+    for (const set of this.#counted.values()) set.remove(range.start, range.end);
+    for (const index of this.#crashes.keys()) {
+      if (index >= range.start && index < range.end) this.#crashes.delete(index);
+    }
+  }
+
+  #applyUsage(node: NodeId, usages: readonly SlotUsage[]): void {
+    let of = this.usage.get(node);
+    if (of === undefined) this.usage.set(node, (of = { slots: new Map(), commits: 0 }));
+    of.commits += 1;
+    for (const usage of usages) {
+      const slot = of.slots.get(usage.slot) ?? { items: 0, slices: 0, splits: 0, busyMs: 0, cpuMs: 0 };
+      slot.items += usage.items;
+      slot.slices += usage.slices;
+      slot.splits += usage.splits;
+      slot.busyMs += usage.busyMs;
+      slot.cpuMs += usage.cpuMs;
+      of.slots.set(usage.slot, slot);
+    }
+  }
+}

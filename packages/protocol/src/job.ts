@@ -1,0 +1,89 @@
+/**
+ * What a job is, as types only (pure): the specification a user submits, the record that the leader keeps in
+ * EC_JOBS, and the states of a job. Parsed in messages.ts, moved on by the coordinator's core alone.
+ */
+import type { BundleDigest, JobId, SegmentId } from "./ids.ts";
+import type { Codec, OutcomeCounts } from "./outcomes.ts";
+import type { Range } from "./ranges.ts";
+
+export const runtimes = ["js", "python", "exec"] as const;
+/** What runs an item: an exported function of an ES module, a Python module's function, any program. */
+export type Runtime = (typeof runtimes)[number];
+
+/** All that an agent needs to run items of a job. */
+export interface TaskSpec {
+  readonly runtime: Runtime;
+  /** js, python: the code. */
+  readonly bundle?: BundleDigest;
+  /** js: file inside the bundle; python: module name. */
+  readonly entry?: string;
+  /** js, python: name of the function. */
+  readonly export?: string;
+  /** exec: argv with {} {/} {.} {#} to be replaced per item. */
+  readonly argv?: readonly string[];
+  /** exec: where the program runs and with which environment; absent: scratch folder, agent's bare environment. */
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** python: the interpreter the client asks for, "3.11", or absent for any. */
+  readonly python?: string;
+  /** Name of the reducer's export: `combine(a, b)`. */
+  readonly reduce?: string;
+  /** Hex of 8 bytes; streams of random numbers derive from (seed, item index). */
+  readonly seed: string;
+  /** First integer of a `range` job: item = rangeStart + index. */
+  readonly rangeStart: number;
+  readonly itemTimeoutMs?: number;
+  /** Tries after the first for error and timeout. */
+  readonly retries: number;
+}
+
+export interface JobSpec {
+  readonly name: string;
+  readonly task: TaskSpec;
+  readonly codec: Codec;
+  /** Items of a `range` job; input of other jobs arrives in blocks. */
+  readonly rangeItems?: number;
+  readonly priority: number;
+  /** Fails the whole job at the first missing item of a reduction. */
+  readonly strict: boolean;
+  /** Deleted so long after its end; 0: never (`--keep`). */
+  readonly ttlMs: number;
+}
+
+export const jobStates = ["accepting", "running", "paused", "cancelling", "done", "cancelled", "failed"] as const;
+export type JobState = (typeof jobStates)[number];
+export const isEnded = (state: JobState): boolean =>
+  state === "done" || state === "cancelled" || state === "failed";
+
+/** An act that spans several records; whoever leads completes what the log lacks. */
+export type JobIntent =
+  | { readonly kind: "cancel"; readonly status: "cancelled" | "expired"; readonly message: string }
+  | { readonly kind: "fail"; readonly message: string }
+  | { readonly kind: "reopen"; readonly ranges: readonly Range[]; readonly round: number };
+
+/** The record in EC_JOBS, written by compare-and-set before any act. */
+export interface JobRecord {
+  readonly id: JobId;
+  readonly user: string;
+  readonly spec: JobSpec;
+  readonly segment: SegmentId;
+  readonly state: JobState;
+  /** First item that was never leased: ranges beyond it are placed at once after a takeover. */
+  readonly reserved: number;
+  readonly round: number;
+  /** Epoch of the writer; a lower one may not write after a higher one. */
+  readonly epoch: number;
+  readonly foldVersion: number;
+  readonly intent?: JobIntent;
+  /** ms since epoch. */
+  readonly createdAt: number;
+  readonly startedAt?: number;
+  readonly endedAt?: number;
+  /** Total once the input is closed. */
+  readonly total?: number;
+  /** Why it failed or was cancelled, for people. */
+  readonly reason?: string;
+  /** At the end. */
+  readonly counts?: OutcomeCounts;
+  readonly missing?: number;
+}

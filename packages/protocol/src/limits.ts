@@ -1,0 +1,122 @@
+/**
+ * Every bound of the system, with its unit and its reason (P7: bounded). A limit that is not named here
+ * does not exist; both sides of a wire assert the same constant.
+ */
+
+const KB = 1024;
+const MB = 1024 * KB;
+
+export const limits = {
+  /** Bytes of one NATS message body. max_payload is 1 MB including headers; half leaves room for both. */
+  messageBytesMax: 512 * KB,
+  /** Bytes of the `Ec-C` header, before base64url: all that a fold needs of one record. */
+  recordHeaderBytesMax: 16 * KB,
+  /** Bytes of the items packed into one input block; a single larger item has a block of its own. */
+  blockBytesMax: 256 * KB,
+  /** Items in one input block: keeps offset tables and cut work small for tiny items. */
+  blockItemsMax: 50_000,
+  /** Bytes of one item. Larger inputs belong in a file whose name is the item. Setting: none. */
+  itemBytesMax: 16 * MB,
+  /** Bytes of one outcome. Beyond it the item ends in error `output-too-large`. */
+  outcomeBytesMax: 256 * MB,
+  /** Bytes of stdout that an `exec` item may give back as its value. */
+  execOutputBytesMax: 16 * MB,
+  /** Bytes of input that travel inside a lease message; beyond it the agent fetches blocks. */
+  leaseInlineBytesMax: 128 * KB,
+  /** Bytes of input one lease may refer to, so that an agent's disk and memory stay bounded. */
+  leaseInputBytesMax: 64 * MB,
+  /** Items of one lease. */
+  leaseItemsMax: 2_000_000,
+  /** Work leased ahead to each slot, ms: a takeover or a NATS outage must not idle the cores. */
+  leaseAheadMs: 10_000,
+  /** Work of one slice, ms: [min, max]. Short enough to move, long enough to cost nothing. */
+  sliceTargetMs: 30,
+  /** A slice running longer than this many times its estimate is truncated unasked. */
+  sliceOverrunFactor: 3,
+  /** Bytes of waiting outcomes of one job at which an agent commits at once. */
+  commitBytesMax: 256 * KB,
+  /** Longest wait of an outcome on the agent before its commit, ms. */
+  commitMs: 100,
+  /** Parts (runs) in one commit record, so that its header keeps its bound. */
+  commitPartsMax: 400,
+  /** Leases one commit may draw on. */
+  commitLeasesMax: 60,
+  /** Bytes of a slot's outcome file at which it is rotated, at a slice end. */
+  outcomeFileBytes: 1 * MB,
+  /** Bytes of outcomes an agent keeps while NATS is away; beyond it no slice starts. */
+  spoolBytesMax: 1024 * MB,
+  /** Bytes of one frame between agent and worker. */
+  workerFrameBytesMax: 1 * MB,
+  /** Bytes of a task's prints kept on each node for one job; the rest is counted as dropped. */
+  outputBytesPerJob: 16 * MB,
+  /** Error fields, bytes. */
+  errorMessageBytesMax: 8 * KB,
+  errorTraceBytesMax: 32 * KB,
+  stderrTailBytesMax: 4 * KB,
+  nativeErrorBytesMax: 64 * KB,
+  /** Strikes of any kind that end an item. */
+  strikesMax: 4,
+  /** `lost` strikes that end an item. */
+  lostStrikesMax: 3,
+  /** Verdicts, all of them crashes with no accepted value, after which a job stops as failed. */
+  crashVerdictsToFailJob: 20,
+  /** Items of one job. */
+  jobItemsMax: 2 ** 40,
+  /** A job over these has a log segment of its own. */
+  ownSegmentItems: 10_000,
+  ownSegmentBytes: 8 * MB,
+  /** First size of a log segment, bytes; it grows while the sum allows. */
+  segmentBytesInitial: 64 * MB,
+  /** Log segments in all. */
+  segmentsMax: 1_000,
+  /** A shared segment is rotated at this age and size. */
+  segmentAgeMs: 3_600_000,
+  segmentBytesRotate: 1024 * MB,
+  /** Share of the server's storage that all streams may reserve. */
+  storageReserveShare: 0.9,
+  /** Share of reserved storage in use: at the first, submits and new leases pause; at the second appends are refused. */
+  storagePauseShare: 0.8,
+  storageRefuseShare: 0.95,
+  /** Bytes that one pull from JetStream may carry. Never bounded by message count (slow-consumer loop). */
+  pullBytes: 8 * MB,
+  /** Bytes of outcome bodies that a reader keeps while it waits for item order. */
+  readerCacheBytes: 32 * MB,
+  /** Bytes of one bundle. */
+  bundleBytesMax: 256 * MB,
+  /** Bytes of one gRPC message, received. */
+  grpcMessageBytesMax: 4 * MB,
+  /** Jobs kept in memory by a leader, ended ones included. */
+  jobsMax: 100_000,
+  /** Active jobs at once. */
+  activeJobsMax: 10_000,
+  /** Retries a user may ask for. */
+  retriesMax: 1_000,
+  /** Bytes of argv, env and names in a job's specification. */
+  specBytesMax: 256 * KB,
+} as const;
+
+/** Times that the design promises (DESIGN 11), ms. */
+export const times = {
+  /** Agent to leader. */
+  heartbeatMs: 1_000,
+  /** No sign of life for so long: suspected, gets nothing new. */
+  suspectMs: 5_000,
+  /** After suspicion for so long: lost, its leases are placed elsewhere. */
+  lostMs: 15_000,
+  /** EC_LEADER's ttl, and the renewal. A leader stops when its last renewal is older than ttl minus one second. */
+  leaderTtlMs: 3_000,
+  leaderRenewMs: 1_000,
+  /** A lease message is answered within this time, else sent again, three times in all. */
+  leaseAckMs: 1_000,
+  leaseSendsMax: 3,
+  /** A crashed item waits this long for another machine before any node may try it. */
+  crashElsewhereMs: 30_000,
+  /** A new leader waits so long for the reports of known nodes. */
+  takeoverReportMs: 15_000,
+  /** Ended jobs are deleted after this. */
+  jobTtlMs: 24 * 3_600_000,
+  /** A stored job whose submitting stream is gone for so long is closed or cancelled. */
+  acceptingOrphanMs: 30_000,
+  /** A killed worker's group gets SIGKILL this long after SIGTERM. Cancel promises 1 s. */
+  killGraceMs: 200,
+} as const;
