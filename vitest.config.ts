@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 // One project per kind of test; scripts/test.ts runs them one after the other. Forks, not threads: tests start
 // real processes, change signals and working directories, and a crash must name its file.
-const shared = { pool: "forks" as const, environment: "node" as const, passWithNoTests: true };
+const shared = { pool: "forks" as const, environment: "node" as const };
 
 export default defineConfig({
   test: {

@@ -72,7 +72,7 @@ function dependenciesDone() {
 }
 
 async function installDependencies() {
-  if (!isInstalledAsLocked()) {
+  if (!isInstalledAsLocked() || runnableNode() === undefined) {
     say("npm ci");
     await runNpm(["ci", "--loglevel=error"]);
   }
@@ -97,16 +97,9 @@ function isInstalledAsLocked() {
   return Object.entries(locked).every(([path, entry]) => {
     if (path === "" || !path.startsWith("node_modules/")) return true;
     const found = installed[path];
-    if (found === undefined) return entry.optional === true && !isForThisPlatform(entry);
+    if (found === undefined) return entry.optional === true; // another platform's
     return found.version === entry.version && found.integrity === entry.integrity;
   });
-}
-
-/** @param {{ os?: string[], cpu?: string[], libc?: string[] }} entry */
-function isForThisPlatform({ os, cpu, libc }) {
-  if (os && !os.includes(process.platform)) return false;
-  if (cpu && !cpu.includes(process.arch)) return false;
-  return libc === undefined || libc.includes("glibc");
 }
 
 /**
