@@ -80,7 +80,9 @@ async function installDependencies() {
   if (node === undefined) throw new SetupError(nodeMissingMessage());
   const answer = spawnSync(node, ["--version"], { encoding: "utf8" });
   if (answer.status !== 0) {
-    throw new SetupError(`${node} does not run on this machine (it needs glibc): put Node 24 or later on PATH.`);
+    throw new SetupError(
+      `${node} does not run on this machine (it needs glibc): put Node 24 or later on PATH.`,
+    );
   }
   writeStamp({ ...readStamp(), lock: digestOf(lockfile) }); // S2
 }
@@ -108,7 +110,9 @@ function isInstalledAsLocked() {
  * @param {string[]} args
  */
 async function runNpm(args) {
-  const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => !folder.includes("node_modules"));
+  const folders = (process.env.PATH ?? "")
+    .split(delimiter)
+    .filter((folder) => !folder.includes("node_modules"));
   /** @type {NodeJS.ProcessEnv} */
   const env = { ...process.env, PATH: folders.join(delimiter) };
   for (const key of Object.keys(env)) {

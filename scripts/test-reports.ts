@@ -20,7 +20,8 @@ export function readVitestJson(content: string): Counts {
     testResults: { status: string; assertionResults: { status: string }[] }[];
   }; // vitest's own documented shape
   const brokenFiles = report.testResults.filter(
-    (file) => file.status === "failed" && !file.assertionResults.some((assertion) => assertion.status === "failed"),
+    (file) =>
+      file.status === "failed" && !file.assertionResults.some((assertion) => assertion.status === "failed"),
   ).length;
   const failed = report.numFailedTests + brokenFiles;
   const ranSomething = report.testResults.length > 0;

@@ -45,7 +45,13 @@ if (kept === undefined) rmSync(reports, { recursive: true, force: true });
 
 /** With names as arguments only those suites run. */
 function selectSuites(names: readonly string[]): Suite[] {
-  const all = [vitestSuite("unit"), vitestSuite("sim"), vitestSuite("integration"), pythonSuite(), containerSuite()];
+  const all = [
+    vitestSuite("unit"),
+    vitestSuite("sim"),
+    vitestSuite("integration"),
+    pythonSuite(),
+    containerSuite(),
+  ];
   const unknown = names.filter((name) => !all.some((suite) => suite.name === name));
   if (unknown.length > 0) throw new Error(`no such suite: ${unknown.join(", ")}`);
   return names.length === 0 ? all : all.filter((suite) => names.includes(suite.name));
@@ -67,7 +73,15 @@ function pythonSuite(): Suite {
     obstacle: existsSync(python) ? undefined : "there is no .venv (see npm run setup)",
     isRequired: isCi,
     command: python,
-    args: ["-m", "pytest", "-q", "-p", "no:cacheprovider", `--junitxml=${report}`, join(root, "python", "tests")],
+    args: [
+      "-m",
+      "pytest",
+      "-q",
+      "-p",
+      "no:cacheprovider",
+      `--junitxml=${report}`,
+      join(root, "python", "tests"),
+    ],
     environment: { PYTHONPATH: join(root, "python", "src") },
     report,
     read: readJunit,
@@ -93,7 +107,14 @@ function engineAnswers(): boolean {
 async function runSuite(suite: Suite): Promise<Result> {
   const { name, obstacle, isRequired = false } = suite;
   if (obstacle !== undefined) {
-    return { name, passed: 0, failed: isRequired ? 1 : 0, skipped: 0, durationMs: 0, remark: `left out: ${obstacle}` };
+    return {
+      name,
+      passed: 0,
+      failed: isRequired ? 1 : 0,
+      skipped: 0,
+      durationMs: 0,
+      remark: `left out: ${obstacle}`,
+    };
   }
   process.stdout.write(`\n--- ${name}\n`);
   const beginMs = performance.now();
@@ -101,13 +122,26 @@ async function runSuite(suite: Suite): Promise<Result> {
   const counts = existsSync(suite.report) ? suite.read(readFileSync(suite.report, "utf8")) : undefined;
   const durationMs = performance.now() - beginMs;
   if (counts === undefined) {
-    return { name, passed: 0, failed: 1, skipped: 0, durationMs, remark: `ended with ${exitCode} and left no report` };
+    return {
+      name,
+      passed: 0,
+      failed: 1,
+      skipped: 0,
+      durationMs,
+      remark: `ended with ${exitCode} and left no report`,
+    };
   }
   if (counts.passed + counts.failed === 0) {
     return { name, ...counts, failed: isCi ? 1 : 0, durationMs, remark: "ran no test" }; // T1
   }
   if (exitCode !== 0 && counts.failed === 0) {
-    return { name, ...counts, failed: 1, durationMs, remark: `ended with ${exitCode} although no test failed` };
+    return {
+      name,
+      ...counts,
+      failed: 1,
+      durationMs,
+      remark: `ended with ${exitCode} although no test failed`,
+    };
   }
   return { name, ...counts, durationMs };
 }
@@ -115,7 +149,11 @@ async function runSuite(suite: Suite): Promise<Result> {
 function run(suite: Suite): Promise<number> {
   return new Promise((resolve) => {
     const env = { ...process.env, ...suite.environment };
-    const child = spawn(suite.command, suite.args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] });
+    const child = spawn(suite.command, suite.args, {
+      cwd: root,
+      env,
+      stdio: ["ignore", "inherit", "inherit"],
+    });
     child.on("error", (error) => {
       process.stderr.write(`${suite.command}: ${error.message}\n`);
       resolve(127);

@@ -15,7 +15,10 @@ export interface UntilOptions {
  * Polls `condition` until it gives something truthy, and returns that. A condition that throws counts as "not yet";
  * its last error becomes the cause of the failure.
  */
-export async function until<T>(condition: () => T | Promise<T>, options: UntilOptions): Promise<NonNullable<T>> {
+export async function until<T>(
+  condition: () => T | Promise<T>,
+  options: UntilOptions,
+): Promise<NonNullable<T>> {
   const { withinMs = 10_000, what, everyMs = 20 } = options;
   const deadline = performance.now() + withinMs;
   let lastError: unknown;

@@ -21,8 +21,12 @@ await start();
 
 async function start() {
   const main = findMain();
-  if (main === undefined) return fail(`there is no src/main.ts and no dist/main.js in ${packageDirectory}: install everycore again.`);
-  if (!hasDependencies()) return fail(`its dependencies are not installed: run "npm ci" in ${workspaceRoot()}.`);
+  if (main === undefined)
+    return fail(
+      `there is no src/main.ts and no dist/main.js in ${packageDirectory}: install everycore again.`,
+    );
+  if (!hasDependencies())
+    return fail(`its dependencies are not installed: run "npm ci" in ${workspaceRoot()}.`);
   if (isRecentNode()) {
     process.argv[1] = main;
     await import(pathToFileURL(main).href);

@@ -46,7 +46,8 @@ async function findCached(cacheDirectory: string): Promise<RouteOutcome> {
   for (const version of versions) {
     const path = join(cacheDirectory, version, BINARY);
     const recorded = await recordedDigest(join(cacheDirectory, version, ORIGIN));
-    if (recorded !== undefined && recorded === (await sha256OfFile(path))) return { kind: "found", path, version };
+    if (recorded !== undefined && recorded === (await sha256OfFile(path)))
+      return { kind: "found", path, version };
     reason = `${path} does not have the digest that was recorded for it`; // N1
   }
   return unavailable(reason);
@@ -63,7 +64,8 @@ export async function installInCache(options: {
   await chmod(binary, 0o755);
   const version = await readVersion(binary, signal);
   if (version === undefined) return unavailable("what came does not run on this machine");
-  if (!isRecentEnough(version)) return unavailable(`it gives ${version}, older than ${NATS_SERVER_VERSION_MIN}`);
+  if (!isRecentEnough(version))
+    return unavailable(`it gives ${version}, older than ${NATS_SERVER_VERSION_MIN}`);
 
   await mkdir(cacheDirectory, { recursive: true });
   const staged = await mkdtemp(join(cacheDirectory, ".new-"));

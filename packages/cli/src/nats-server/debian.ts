@@ -23,7 +23,8 @@ export const debianRoute: Route = {
     const obstacle = obstacleOf(context);
     if (obstacle !== undefined) return { source, title, state: "unavailable", detail: obstacle };
     const mirror = await findMirror(context);
-    if (mirror === undefined) return { source, title, state: "unavailable", detail: "apt knows no Debian mirror" };
+    if (mirror === undefined)
+      return { source, title, state: "unavailable", detail: "apt knows no Debian mirror" };
     return { source, title, state: "possible", detail: `nats-server from ${mirror} ${SUITE}` };
   },
   provide: provideDebian,
@@ -46,8 +47,13 @@ async function provideDebian(context: RouteContext): Promise<RouteOutcome> {
   if (archive === undefined) return unavailable("apt-get download left no file");
 
   const unpacked = join(root, "unpacked");
-  await run("dpkg-deb", ["-x", join(root, archive), unpacked], { timeoutMs: DOWNLOAD_TIMEOUT_MS, signal: context.signal });
-  const path = ["usr/bin", "usr/sbin"].map((folder) => join(unpacked, folder, "nats-server")).find((candidate) => existsSync(candidate));
+  await run("dpkg-deb", ["-x", join(root, archive), unpacked], {
+    timeoutMs: DOWNLOAD_TIMEOUT_MS,
+    signal: context.signal,
+  });
+  const path = ["usr/bin", "usr/sbin"]
+    .map((folder) => join(unpacked, folder, "nats-server"))
+    .find((candidate) => existsSync(candidate));
   return path === undefined ? unavailable(`${archive} holds no nats-server`) : { kind: "made", path };
 }
 
@@ -84,7 +90,13 @@ async function findProxies(context: RouteContext): Promise<string[]> {
 
 async function makeAptRoot(options: { root: string; mirror: string; proxies: string[] }): Promise<void> {
   const { root, mirror, proxies } = options;
-  const folders = ["state/lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d", "etc/trusted.gpg.d"];
+  const folders = [
+    "state/lists/partial",
+    "cache/archives/partial",
+    "etc/apt.conf.d",
+    "etc/preferences.d",
+    "etc/trusted.gpg.d",
+  ];
   for (const folder of folders) await mkdir(join(root, folder), { recursive: true });
   await writeFile(join(root, "status"), "");
   await writeFile(join(root, "etc/sources.list"), `deb [signed-by=${KEYRING}] ${mirror} ${SUITE} main\n`);

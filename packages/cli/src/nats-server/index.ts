@@ -15,7 +15,14 @@ import { debianRoute } from "./debian.ts";
 import { goRoute } from "./go-install.ts";
 import { pathRoute, SETTING, settingRoute } from "./installed.ts";
 import { releaseRoute } from "./release.ts";
-import { type NatsServer, reasonOf, type Route, type RouteContext, type RouteReport, scratchParent } from "./routes.ts";
+import {
+  type NatsServer,
+  reasonOf,
+  type Route,
+  type RouteContext,
+  type RouteReport,
+  scratchParent,
+} from "./routes.ts";
 import { NATS_SERVER_VERSION_MIN } from "./version.ts";
 
 export type { NatsServer, RouteName, RouteReport } from "./routes.ts";
@@ -45,7 +52,9 @@ export async function resolveNatsServer(options: ResolveOptions = {}): Promise<N
   const path = join(context.cacheDirectory, ".lock");
   const onWait = (holder: string) => context.log(`nats-server: waiting for ${holder}, which is fetching it`);
   try {
-    return await withProcessLock({ path, signal: options.signal, onWait }, () => fetchServer(context, reasons));
+    return await withProcessLock({ path, signal: options.signal, onWait }, () =>
+      fetchServer(context, reasons),
+    );
   } catch (error) {
     if (error instanceof NatsServerNotFound) throw error;
     options.signal?.throwIfAborted();
@@ -100,7 +109,11 @@ async function fetchServer(outer: RouteContext, reasons: string[]): Promise<Nats
   throw new NatsServerNotFound(explain(reasons));
 }
 
-async function fetchBy(route: Route, outer: RouteContext, reasons: string[]): Promise<NatsServer | undefined> {
+async function fetchBy(
+  route: Route,
+  outer: RouteContext,
+  reasons: string[],
+): Promise<NatsServer | undefined> {
   await mkdir(outer.cacheDirectory, { recursive: true });
   const scratch = await mkdtemp(join(outer.scratch, "everycore-nats-server-"));
   const context = { ...outer, scratch };

@@ -47,12 +47,19 @@ async function provideRelease(context: RouteContext): Promise<RouteOutcome> {
     return unavailable(`${urlOf(target)}: ${describeNetworkError(error)}`);
   }
   const actual = createHash("sha256").update(tarball).digest("hex");
-  if (actual !== expected) return unavailable(`the tarball's sha256 is ${actual}, not the pinned ${expected}`);
+  if (actual !== expected)
+    return unavailable(`the tarball's sha256 is ${actual}, not the pinned ${expected}`);
 
   const archive = join(context.scratch, "release.tar.gz");
   await writeFile(archive, tarball);
-  await run("tar", ["-xzf", archive, "-C", context.scratch], { timeoutMs: UNPACK_TIMEOUT_MS, signal: context.signal });
-  return { kind: "made", path: join(context.scratch, `nats-server-v${RELEASE_VERSION}-${target}`, "nats-server") };
+  await run("tar", ["-xzf", archive, "-C", context.scratch], {
+    timeoutMs: UNPACK_TIMEOUT_MS,
+    signal: context.signal,
+  });
+  return {
+    kind: "made",
+    path: join(context.scratch, `nats-server-v${RELEASE_VERSION}-${target}`, "nats-server"),
+  };
 }
 
 /** Two deadlines: a server that does not answer is given up soon, one that sends slowly is not. */

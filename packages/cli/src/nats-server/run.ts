@@ -32,7 +32,8 @@ export async function run(command: string, args: readonly string[], options: Run
 
 function describeFailure(command: string, error: unknown, timeoutMs: number): string {
   if (!(error instanceof Error)) return `${command}: ${String(error)}`;
-  if ("killed" in error && error.killed === true) return `${command} did not end within ${timeoutMs / 1000} s`;
+  if ("killed" in error && error.killed === true)
+    return `${command} did not end within ${timeoutMs / 1000} s`;
   if ("code" in error && error.code === "ENOENT") return `${command} is not installed`;
   const stderr = "stderr" in error && typeof error.stderr === "string" ? error.stderr.trim() : "";
   const lastLine = stderr.split("\n").at(-1);
