@@ -101,7 +101,7 @@ export class JobFold {
   seq = 0;
   /** Highest fence seen. */
   fence = 0;
-  /** Items of spans that were reduced without a value. */
+  /** Items of accepted spans that have no value. */
   missing = 0;
   /** Items in durable input blocks, and the total once the input is closed. */
   appended = 0;
@@ -116,6 +116,8 @@ export class JobFold {
   readonly #failed = new Map<FailedStatus, IntervalSet>(failedStatuses.map((s) => [s, new IntervalSet()]));
   /** Rounds other than 0. */
   readonly #rounds = new Map<number, IntervalSet>();
+  /** Accepted spans with items that have no value: start -> end, missing. A retry reopens them whole. */
+  readonly #gaps = new Map<number, { end: number; missing: number }>();
   readonly #agains = new LevelSet();
   readonly #lost = new LevelSet();
   readonly #crashes = new Map<number, Crash[]>();
@@ -141,6 +143,11 @@ export class JobFold {
   /** Covered items of one status other than `value`. */
   ranges(status: FailedStatus): Range[] {
     return this.#failed.get(status)!.toRanges();
+  }
+
+  /** Accepted spans of a reduction that lack values. */
+  gaps(): Range[] {
+    return [...this.#gaps].map(([start, gap]) => ({ start, end: gap.end }));
   }
 
   statusOf(index: number): OutcomeStatus | undefined {
@@ -177,6 +184,15 @@ export class JobFold {
 
   crashes(index: number): readonly Crash[] {
     return this.#crashes.get(index) ?? [];
+  }
+
+  /** First item of [start, end) that has a crash strike. */
+  nextCrashed(start: number, end: number): number | undefined {
+    let next: number | undefined;
+    for (const index of this.#crashes.keys()) {
+      if (index >= start && index < end && (next === undefined || index < next)) next = index;
+    }
+    return next;
   }
 
   lostCount(index: number): number {
@@ -260,6 +276,7 @@ export class JobFold {
       else {
         this.covered.add(piece.start, piece.end);
         if (part.status !== "value") this.#failed.get(part.status)!.add(piece.start, piece.end);
+        if ((part.missing ?? 0) > 0) this.#gaps.set(piece.start, { end: piece.end, missing: part.missing! });
         this.missing += part.missing ?? 0;
         delta.accepted.push({
           start: piece.start,
@@ -398,6 +415,11 @@ export class JobFold {
   }
 
   #forget(range: Range): void {
+    for (const [start, gap] of this.#gaps) {
+      if (start < range.start || gap.end > range.end) continue;
+      this.missing -= gap.missing;
+      this.#gaps.delete(start);
+    }
     this.#agains.clear(range.start, range.end);
     this.#lost.clear(range.start, range.end);
     for (const set of this.#counted.values()) set.remove(range.start, range.end);

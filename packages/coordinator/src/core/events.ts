@@ -1,0 +1,149 @@
+/**
+ * What happens to the leader, and what it wants done: two unions. Time arrives in `at` (ms since epoch);
+ * nothing here reads a clock. Every event may come twice, late or never; each handler says how it stays right.
+ */
+import type {
+  BlockRef,
+  CloseRecord,
+  FenceRecord,
+  JobId,
+  JobRecord,
+  JobSpec,
+  LeaseGrant,
+  LeaseId,
+  LeaseMode,
+  LeaseReply,
+  LevelRun,
+  LogRecord,
+  NodeId,
+  Range,
+  ReopenRecord,
+  SealRecord,
+  SegmentId,
+  StrikeRecord,
+} from "@everycore/protocol";
+import type { NodeReport, StorageLevel } from "./model.ts";
+
+export type Event = { readonly at: number } & (
+  | { readonly kind: "elected"; readonly epoch: number; readonly knownNodes: readonly NodeId[] }
+  | { readonly kind: "leadershipLost" }
+  /** A record found at takeover; `lastSeq` is the last sequence of the job's log at that moment (0: none). */
+  | { readonly kind: "jobRecovered"; readonly record: JobRecord; readonly lastSeq: number }
+  /** All jobs were recovered. */
+  | { readonly kind: "recovered" }
+  | {
+      readonly kind: "jobSubmitted";
+      readonly id: JobId;
+      readonly user: string;
+      readonly spec: JobSpec;
+      readonly segment: SegmentId;
+      readonly ask: number;
+    }
+  /** The client's submit stream broke before its close. */
+  | { readonly kind: "submitBroke"; readonly job: JobId; readonly detached: boolean }
+  /** It is back. */
+  | { readonly kind: "submitResumed"; readonly job: JobId }
+  | { readonly kind: "jobStored"; readonly job: JobId }
+  | { readonly kind: "jobStoreFailed"; readonly job: JobId; readonly message: string }
+  /** The next record of a job's log, in order. */
+  | { readonly kind: "logRecord"; readonly job: JobId; readonly seq: number; readonly record: LogRecord }
+  | { readonly kind: "cancelAsked"; readonly job: JobId; readonly message: string; readonly ask: number }
+  | { readonly kind: "retryAsked"; readonly job: JobId; readonly ask: number }
+  | { readonly kind: "deleteAsked"; readonly job: JobId; readonly ask: number }
+  | { readonly kind: "nodeReported"; readonly report: NodeReport }
+  | {
+      readonly kind: "nodeHeartbeat";
+      readonly node: NodeId;
+      readonly busy: number;
+      readonly diskFull: boolean;
+    }
+  | { readonly kind: "linkBroke"; readonly node: NodeId; readonly incarnation: string }
+  | {
+      readonly kind: "gaveBack";
+      readonly node: NodeId;
+      readonly job: JobId;
+      readonly grant: LeaseGrant | undefined;
+      readonly ranges: readonly Range[];
+    }
+  | {
+      readonly kind: "taskFailed";
+      readonly node: NodeId;
+      readonly job: JobId;
+      readonly message: string;
+      readonly died: boolean;
+    }
+  | { readonly kind: "starving"; readonly node: NodeId; readonly slots: number }
+  | {
+      readonly kind: "sliceStarting";
+      readonly node: NodeId;
+      readonly job: JobId;
+      readonly lease: LeaseId;
+      readonly range: Range;
+      readonly ask: number;
+    }
+  | { readonly kind: "drainAsked"; readonly node: NodeId; readonly ask: number }
+  | { readonly kind: "drained"; readonly node: NodeId }
+  /** The answer to a sent lease; undefined when none came in time. */
+  | {
+      readonly kind: "leaseAnswered";
+      readonly job: JobId;
+      readonly lease: LeaseId;
+      readonly reply: LeaseReply | undefined;
+    }
+  | { readonly kind: "storageLevel"; readonly level: StorageLevel }
+  | { readonly kind: "tick" }
+);
+
+export type EventKind = Event["kind"];
+
+/** Refusals and answers to commands, by the number of the ask. */
+export type Answer =
+  | { readonly ok: true; readonly job?: JobId; readonly node?: NodeId }
+  | { readonly ok: false; readonly code: "not-found" | "conflict" | "storage-full" | "no-leader" | "over-limit"; readonly message: string; readonly hint: string };
+
+export type LeaderRecord = StrikeRecord | SealRecord | ReopenRecord | FenceRecord | CloseRecord;
+
+export type Effect =
+  /** Compare-and-set the record; answer with jobStored or jobStoreFailed. One at a time per job. */
+  | { readonly kind: "putJob"; readonly record: JobRecord }
+  /** Delete record and, with its last job, the segment. */
+  | { readonly kind: "deleteJob"; readonly job: JobId; readonly segment: SegmentId }
+  /** Append to the job's log; it comes back as logRecord. Retried by the shell until it is there. */
+  | { readonly kind: "appendRecord"; readonly job: JobId; readonly segment: SegmentId; readonly record: LeaderRecord }
+  /** Answer with leaseAnswered. */
+  | {
+      readonly kind: "sendLease";
+      readonly node: NodeId;
+      readonly job: JobId;
+      readonly grant: LeaseGrant;
+      readonly mode: LeaseMode;
+      readonly attempts: readonly LevelRun[];
+      /** Blocks that contain the range; undefined for ranges. */
+      readonly blocks: readonly BlockRef[] | undefined;
+      readonly partials: boolean;
+      readonly itemMs: number;
+      readonly tag: number;
+    }
+  | { readonly kind: "sendGiveBack"; readonly node: NodeId; readonly job: JobId; readonly wantMs: number }
+  | {
+      readonly kind: "confirmGaveBack";
+      readonly node: NodeId;
+      readonly job: JobId;
+      readonly lease: LeaseId;
+      readonly ranges: readonly Range[];
+    }
+  | { readonly kind: "sendCancel"; readonly node: NodeId; readonly job: JobId }
+  | { readonly kind: "sendJobEnded"; readonly node: NodeId; readonly job: JobId }
+  | { readonly kind: "dropLeases"; readonly node: NodeId; readonly leases: readonly LeaseId[] }
+  | { readonly kind: "mayStart"; readonly node: NodeId; readonly ask: number }
+  | { readonly kind: "sendDrain"; readonly node: NodeId; readonly reason: string }
+  /** Remember or forget a node in EC_NODES: whom the next leader waits for. */
+  | { readonly kind: "putNode"; readonly node: NodeId; readonly host: string; readonly draining: boolean }
+  | { readonly kind: "deleteNode"; readonly node: NodeId }
+  | { readonly kind: "answer"; readonly ask: number; readonly answer: Answer }
+  /** Something a watcher would like to see. */
+  | { readonly kind: "jobChanged"; readonly job: JobId }
+  | { readonly kind: "nodeChanged"; readonly node: NodeId }
+  | { readonly kind: "stepDown"; readonly reason: string };
+
+export type EffectKind = Effect["kind"];

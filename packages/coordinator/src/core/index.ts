@@ -1,0 +1,8 @@
+/** Surface of the pure core; the simulator uses it as `@everycore/coordinator/core`. */
+export type { Answer, Effect, EffectKind, Event, EventKind, LeaderRecord } from "./events.ts";
+export { checkInvariants } from "./invariants.ts";
+export type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport, StorageLevel } from "./model.ts";
+export { newCluster, step } from "./step.ts";
+export { jobTransitions, leaseTransitions, nodeTransitions, phaseTransitions } from "./transitions.ts";
+export type { JobView, NodeView, UsageView } from "./views.ts";
+export { jobView, jobViews, nodeView, nodeViews, waitingReasons } from "./views.ts";

@@ -1,0 +1,63 @@
+/** What must hold after every step (named in model.ts). For tests and simulator: it walks the whole state. */
+import { IntervalSet, isEnded } from "@everycore/protocol";
+import type { ClusterState, Job } from "./model.ts";
+
+/** Sentences about what is broken; empty when all is well. */
+export function checkInvariants(state: ClusterState): string[] {
+  const broken: string[] = [];
+  for (const job of state.jobs.values()) {
+    if (job.phase !== "folding") checkJob(state, job, broken);
+  }
+  for (const node of state.nodes.values()) {
+    for (const [lease, job] of node.leases) {
+      if (!state.jobs.get(job)?.leases.has(lease)) broken.push(`C4 node ${node.id} lists unknown lease ${lease}`);
+    }
+  }
+  return broken;
+}
+
+function checkJob(state: ClusterState, job: Job, broken: string[]): void {
+  const seen = new IntervalSet();
+  const put = (where: string, start: number, end: number): void => {
+    if (seen.intersects(start, end)) broken.push(`C1 job ${job.id}: [${start}, ${end}) in ${where} and elsewhere`);
+    if (where !== "covered" && job.fold.covered.intersects(start, end)) {
+      broken.push(`C1 job ${job.id}: [${start}, ${end}) is covered and in ${where}`);
+    }
+    seen.add(start, end);
+  };
+  for (const range of job.fold.covered) put("covered", range.start, range.end);
+  const { normal, announced, alone, awaiting, crashed } = job.queues;
+  for (const [name, set] of Object.entries({ normal, announced, alone, awaiting })) {
+    for (const range of set) put(name, range.start, range.end);
+  }
+  for (const index of crashed.keys()) put("crashed", index, index + 1);
+  for (const lease of job.leases.values()) {
+    for (const range of lease.open) put(`lease ${lease.grant.n}`, range.start, range.end);
+    checkLease(state, job, lease.grant.id, broken);
+  }
+  for (const range of job.sealing) put("sealing", range.start, range.end);
+  const missing = seen.missingIn(0, job.known);
+  const active = job.state === "running" || job.state === "accepting";
+  if (active && job.stored && missing.length > 0 && job.openedRound >= job.round) {
+    broken.push(`C1 job ${job.id}: [${missing[0]!.start}, ${missing[0]!.end}) is nowhere`);
+  }
+  if (isEnded(job.state) && job.leases.size + normal.size + announced.size + alone.size + crashed.size > 0) {
+    broken.push(`C5 job ${job.id} is ${job.state} and has work`);
+  }
+}
+
+function checkLease(state: ClusterState, job: Job, id: string, broken: string[]): void {
+  const lease = job.leases.get(id as never)!;
+  const { grant, open } = lease;
+  if (open.isEmpty) broken.push(`C4 job ${job.id}: lease ${grant.n} is empty and listed`);
+  for (const range of open) {
+    const run = job.fold.roundRun(range.start, range.end);
+    if (run.round !== grant.round || run.end < range.end) {
+      broken.push(`C2 job ${job.id}: lease ${grant.n} holds items of another round`);
+    }
+  }
+  if (grant.end > job.reserved) broken.push(`C3 job ${job.id}: lease ${grant.n} reaches beyond ${job.reserved}`);
+  if (!state.nodes.get(grant.node)?.leases.has(grant.id)) {
+    broken.push(`C4 job ${job.id}: node ${grant.node} does not list lease ${grant.n}`);
+  }
+}

@@ -1,0 +1,446 @@
+/**
+ * A job's life: accepted, run, ended, cancelled, failed, opened again, deleted. Acts that span several records
+ * write their whole intent into EC_JOBS first (persist, then act); a leader that dies in between leaves the
+ * intent, and the next one completes it. Handlers are idempotent: an intent is acted upon once per leader, and
+ * acting twice appends seals that the fold skips.
+ */
+import type {
+  JobId,
+  JobIntent,
+  JobRecord,
+  JobSpec,
+  Range,
+  SealedStatus,
+  SealRecord,
+  SegmentId,
+} from "@everycore/protocol";
+import { foldVersion, IntervalSet, isEnded, JobFold, times } from "@everycore/protocol";
+import type { Answer, Effect } from "./events.ts";
+import type { ClusterState, Job, Keys } from "./model.ts";
+import { abandonAll, emptyQueues, enqueue } from "./queues.ts";
+import { jobTransitions, move } from "./transitions.ts";
+
+/** Items reserved before any cost is known. */
+const firstReserve = 4_096;
+/** Ranges in one seal or reopen record, so that its header keeps its bound. */
+const rangesPerRecord = 500;
+
+interface JobParts {
+  readonly id: JobId;
+  readonly user: string;
+  readonly spec: JobSpec;
+  readonly segment: SegmentId;
+}
+
+export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
+  return {
+    ...parts,
+    state: "accepting",
+    phase: "open",
+    reserved: 0,
+    reserving: undefined,
+    round: 0,
+    intent: undefined,
+    createdAt,
+    startedAt: undefined,
+    endedAt: undefined,
+    reason: "",
+    finalCounts: undefined,
+    finalMissing: 0,
+    finalTotal: undefined,
+    fold: new JobFold(parts.id, (job, grant) => keys.verify(job, grant)),
+    queues: emptyQueues(),
+    known: 0,
+    leases: new Map(),
+    blocks: [],
+    pieces: [],
+    itemMs: undefined,
+    learned: { items: 0, ms: 0 },
+    tag: 0,
+    leasesSent: 0,
+    leasesByNode: new Map(),
+    failedOn: new Map(),
+    crashVerdicts: 0,
+    sealing: new IntervalSet(),
+    reducing: false,
+    orphan: undefined,
+    foldTo: 0,
+    openedRound: 0,
+    reopenSent: 0,
+    putting: false,
+    putAgain: false,
+    puttingIntent: undefined,
+    intentActed: false,
+    stored: false,
+    fenceDue: false,
+    asks: [],
+  };
+}
+
+/** A job enters: its record is stored before it is answered, and nothing is leased before that (P1). */
+export function submit(
+  state: ClusterState,
+  keys: Keys,
+  event: JobParts & { readonly ask: number },
+  effects: Effect[],
+): void {
+  const known = state.jobs.get(event.id);
+  if (known !== undefined) {
+    // A repeated request id: the same job. Answered once its record is stored.
+    known.orphan = undefined;
+    if (known.stored) effects.push({ kind: "answer", ask: event.ask, answer: { ok: true, job: known.id } });
+    else known.asks.push(event.ask);
+    return;
+  }
+  const { id, user, spec, segment } = event;
+  const job = newJob(keys, { id, user, spec, segment }, state.now);
+  job.tag = lowestTag(state);
+  job.reserving = spec.rangeItems === undefined ? firstReserve : Math.min(spec.rangeItems, firstReserve);
+  job.asks.push(event.ask);
+  state.jobs.set(id, job);
+  save(state, job, effects);
+}
+
+/** A new job starts at the lowest tag of those that run, so that it neither starves nor is owed the past. */
+export function lowestTag(state: ClusterState): number {
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const job of state.jobs.values()) if (!isEnded(job.state)) lowest = Math.min(lowest, job.tag);
+  return Number.isFinite(lowest) ? lowest : 0;
+}
+
+export function recordOf(state: ClusterState, job: Job): JobRecord {
+  const record: JobRecord = {
+    id: job.id,
+    user: job.user,
+    spec: job.spec,
+    segment: job.segment,
+    state: job.state,
+    reserved: job.reserving ?? job.reserved,
+    round: job.round,
+    epoch: state.epoch,
+    foldVersion,
+    createdAt: job.createdAt,
+  };
+  const ended = isEnded(job.state);
+  return {
+    ...record,
+    ...(job.intent === undefined ? {} : { intent: job.intent }),
+    ...(job.startedAt === undefined ? {} : { startedAt: job.startedAt }),
+    ...(job.endedAt === undefined ? {} : { endedAt: job.endedAt }),
+    ...(job.fold.total === undefined ? {} : { total: job.fold.total }),
+    ...(job.reason === "" ? {} : { reason: job.reason }),
+    ...(ended ? { counts: job.fold.counts(), missing: job.fold.missing } : {}),
+  };
+}
+
+/** Writes the record; while a put is under way the next one waits for it. */
+export function save(state: ClusterState, job: Job, effects: Effect[]): void {
+  if (job.putting) {
+    job.putAgain = true;
+    return;
+  }
+  job.putting = true;
+  job.puttingIntent = job.intent;
+  effects.push({ kind: "putJob", record: recordOf(state, job) });
+}
+
+/** The record is durable: answer, and do what it announced. */
+export function stored(state: ClusterState, job: Job, effects: Effect[]): void {
+  job.putting = false;
+  job.reserved = Math.max(job.reserved, job.reserving ?? 0);
+  job.reserving = undefined;
+  if (!job.stored) {
+    job.stored = true;
+    if (job.fenceDue) appendFence(state, job, effects);
+    else if (job.spec.rangeItems !== undefined) enqueue(state, job, { start: 0, end: job.spec.rangeItems });
+  }
+  const intent = job.puttingIntent;
+  if (intent === job.intent) {
+    for (const ask of job.asks.splice(0)) {
+      effects.push({ kind: "answer", ask, answer: { ok: true, job: job.id } });
+    }
+    // While the log is still being read, what is uncovered is not known: takeover.ts completes the intent.
+    if (intent !== undefined && !job.intentActed && job.phase !== "folding") act(state, job, intent, effects);
+  }
+  if (job.putAgain) {
+    job.putAgain = false;
+    save(state, job, effects);
+  }
+  maybeFinish(state, job, effects);
+  state.dirty = true;
+  effects.push({ kind: "jobChanged", job: job.id });
+}
+
+function appendFence(state: ClusterState, job: Job, effects: Effect[]): void {
+  job.fenceDue = false;
+  if (isEnded(job.state)) return;
+  const record = { kind: "fence", job: job.id, epoch: state.epoch } as const;
+  effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
+}
+
+/** Performs a stored intent. Called again by a new leader for what the log lacks. */
+export function act(state: ClusterState, job: Job, intent: JobIntent, effects: Effect[]): void {
+  job.intentActed = true;
+  switch (intent.kind) {
+    case "cancel":
+      sealRest(state, job, intent.status, intent.message, effects);
+      break;
+    case "fail":
+      sealRest(state, job, "cancelled", intent.message, effects);
+      break;
+    case "reopen":
+      if (job.openedRound < intent.round) appendReopen(state, job, intent, effects);
+      break;
+  }
+}
+
+function appendReopen(
+  state: ClusterState,
+  job: Job,
+  intent: { ranges: readonly Range[]; round: number },
+  effects: Effect[],
+): void {
+  job.reopenSent = intent.round;
+  for (let at = 0; at < intent.ranges.length; at += rangesPerRecord) {
+    effects.push({
+      kind: "appendRecord",
+      job: job.id,
+      segment: job.segment,
+      record: {
+        kind: "reopen",
+        job: job.id,
+        epoch: state.epoch,
+        ranges: intent.ranges.slice(at, at + rangesPerRecord),
+        round: intent.round,
+      },
+    });
+  }
+}
+
+/** Kills what runs and gives every uncovered item the outcome `status`. */
+export function sealRest(
+  state: ClusterState,
+  job: Job,
+  status: SealedStatus,
+  message: string,
+  effects: Effect[],
+): void {
+  for (const node of state.nodes.values()) {
+    if (node.state !== "lost") effects.push({ kind: "sendCancel", node: node.id, job: job.id });
+  }
+  abandonAll(state, job);
+  const end = endOf(job);
+  if (job.fold.total === undefined) {
+    const record = { kind: "close", job: job.id, total: end } as const;
+    effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
+  }
+  const itemsEnd = job.reducing ? end + 1 : end;
+  seal(state, job, { ranges: job.fold.covered.missingIn(0, itemsEnd), status, message }, effects);
+}
+
+/** Items that the job has at this moment. */
+export function endOf(job: Job): number {
+  return job.fold.total ?? job.spec.rangeItems ?? job.fold.appended;
+}
+
+export interface Verdict {
+  readonly ranges: readonly Range[];
+  readonly status: SealedStatus;
+  readonly message: string;
+}
+
+/** Appends seals for the ranges, one record per round (F3). */
+export function seal(
+  state: ClusterState,
+  job: Job,
+  verdict: Verdict & Partial<Pick<SealRecord, "node" | "detail">>,
+  effects: Effect[],
+): void {
+  const byRound = new Map<number, Range[]>();
+  for (const range of verdict.ranges) {
+    job.sealing.add(range.start, range.end);
+    for (let at = range.start; at < range.end; ) {
+      const run = job.fold.roundRun(at, range.end);
+      byRound.set(run.round, [...(byRound.get(run.round) ?? []), { start: at, end: run.end }]);
+      at = run.end;
+    }
+  }
+  for (const [round, ranges] of byRound) {
+    for (let at = 0; at < ranges.length; at += rangesPerRecord) {
+      effects.push({
+        kind: "appendRecord",
+        job: job.id,
+        segment: job.segment,
+        record: {
+          kind: "seal",
+          job: job.id,
+          epoch: state.epoch,
+          round,
+          ranges: ranges.slice(at, at + rangesPerRecord),
+          status: verdict.status,
+          message: verdict.message,
+          ...(verdict.node === undefined ? {} : { node: verdict.node }),
+          ...(verdict.detail === undefined ? {} : { detail: verdict.detail }),
+        },
+      });
+    }
+  }
+}
+
+const refuse = (code: "not-found" | "conflict", message: string, hint = ""): Answer => ({
+  ok: false,
+  code,
+  message,
+  hint,
+});
+
+export const noSuchJob = (id: JobId): Answer => refuse("not-found", `no job ${id}`, "see: everycore job list");
+
+/** Cancel: idempotent; of an ended job it changes nothing and says so by the state. */
+export function cancel(
+  state: ClusterState,
+  job: Job,
+  options: { message: string; ask: number | undefined; status: "cancelled" | "expired" },
+  effects: Effect[],
+): void {
+  if (isEnded(job.state) || job.state === "cancelling") {
+    if (options.ask !== undefined) {
+      effects.push({ kind: "answer", ask: options.ask, answer: { ok: true, job: job.id } });
+    }
+    return;
+  }
+  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "cancel" });
+  job.reason = options.message;
+  if (options.ask !== undefined) job.asks.push(options.ask);
+  announce(state, job, { kind: "cancel", status: options.status, message: options.message }, effects);
+}
+
+/** The task cannot run: one failure that says so; the rest is sealed `cancelled`. */
+export function fail(state: ClusterState, job: Job, message: string, effects: Effect[]): void {
+  if (isEnded(job.state) || job.state === "cancelling") return;
+  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "fail" });
+  job.reason = message;
+  announce(state, job, { kind: "fail", message }, effects);
+}
+
+function announce(state: ClusterState, job: Job, intent: JobIntent, effects: Effect[]): void {
+  job.intent = intent;
+  job.intentActed = false;
+  save(state, job, effects);
+}
+
+/** Opens the failed items of an ended job again, as a new round. */
+export function retry(state: ClusterState, job: Job, ask: number, effects: Effect[]): void {
+  if (!isEnded(job.state)) {
+    const hint = `wait for it: everycore job wait ${job.id.slice(0, 8)}`;
+    const answer = refuse("conflict", `job ${job.id} is ${job.state}; only an ended job can be retried`, hint);
+    effects.push({ kind: "answer", ask, answer });
+    return;
+  }
+  const ranges = failedRanges(job);
+  if (ranges.length === 0) {
+    effects.push({ kind: "answer", ask, answer: refuse("conflict", `job ${job.id} has no failed items to retry`) });
+    return;
+  }
+  job.round += 1;
+  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "retry" });
+  job.reason = "";
+  job.endedAt = undefined;
+  job.reducing = false;
+  job.crashVerdicts = 0;
+  job.failedOn.clear();
+  job.tag = lowestTag(state);
+  job.asks.push(ask);
+  announce(state, job, { kind: "reopen", ranges, round: job.round }, effects);
+}
+
+function failedRanges(job: Job): Range[] {
+  const failed = new IntervalSet();
+  for (const status of ["error", "timeout", "crash", "lost", "cancelled", "expired"] as const) {
+    failed.addAll(job.fold.ranges(status));
+  }
+  failed.addAll(job.fold.gaps());
+  const total = job.fold.total ?? 0;
+  // A reduction's result no longer holds once one of its items runs again.
+  if (job.spec.task.reduce !== undefined && !failed.isEmpty && job.fold.covered.has(total)) {
+    failed.add(total, total + 1);
+  }
+  return failed.toRanges();
+}
+
+/** Ends the job when all its items are covered; queues the reduction item before that (DESIGN 5). */
+export function maybeFinish(state: ClusterState, job: Job, effects: Effect[]): void {
+  const total = job.fold.total;
+  if (total === undefined || isEnded(job.state) || job.phase === "folding") return;
+  // A reopen that was sent, or is still to be sent, uncovers items: their end is not this one.
+  const reopening = job.state === "cancelling" ? job.reopenSent : job.round;
+  if (!job.fold.covered.covers(0, total) || job.openedRound < reopening) return;
+  if (job.state === "running" && needsReduction(job, total)) {
+    const { strict } = job.spec;
+    if (strict && job.fold.missing + total - job.fold.counts().value > 0) {
+      fail(state, job, "an item of the reduction has no value (--strict)", effects);
+    } else if (!job.reducing) {
+      job.reducing = true;
+      enqueue(state, job, { start: total, end: total + 1 });
+    }
+    return;
+  }
+  // A cancel's intent must be stored and its seals folded before the end is recorded.
+  if (job.state === "cancelling" && !job.intentActed) return;
+  if (job.reducing && !job.fold.covered.has(total)) return;
+  if (job.state === "paused" || job.state === "accepting") return;
+  finish(state, job, effects);
+}
+
+function needsReduction(job: Job, total: number): boolean {
+  return job.spec.task.reduce !== undefined && total > 0 && !job.fold.covered.has(total);
+}
+
+function finish(state: ClusterState, job: Job, effects: Effect[]): void {
+  const event =
+    job.state === "running" ? "finish" : job.intent?.kind === "fail" ? "failed" : "cancelled";
+  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event });
+  job.endedAt = state.now;
+  job.intent = undefined;
+  job.finalCounts = job.fold.counts();
+  job.finalMissing = job.fold.missing;
+  job.finalTotal = job.fold.total;
+  abandonAll(state, job);
+  for (const node of state.nodes.values()) {
+    if (node.state !== "lost") effects.push({ kind: "sendJobEnded", node: node.id, job: job.id });
+  }
+  save(state, job, effects);
+  effects.push({ kind: "jobChanged", job: job.id });
+}
+
+export function remove(state: ClusterState, job: Job, ask: number | undefined, effects: Effect[]): void {
+  if (!isEnded(job.state)) {
+    if (ask === undefined) return;
+    const hint = `cancel it first: everycore job cancel ${job.id.slice(0, 8)}`;
+    effects.push({ kind: "answer", ask, answer: refuse("conflict", `job ${job.id} is ${job.state}`, hint) });
+    return;
+  }
+  state.jobs.delete(job.id);
+  effects.push({ kind: "deleteJob", job: job.id, segment: job.segment });
+  if (ask !== undefined) effects.push({ kind: "answer", ask, answer: { ok: true, job: job.id } });
+  effects.push({ kind: "jobChanged", job: job.id });
+}
+
+/** Time's work: ended jobs whose ttl is over; jobs whose submitting stream is gone for good. */
+export function tickJob(state: ClusterState, job: Job, effects: Effect[]): void {
+  const { ttlMs } = job.spec;
+  if (job.endedAt !== undefined && ttlMs > 0 && state.now - job.endedAt > ttlMs && !job.putting) {
+    remove(state, job, undefined, effects);
+    return;
+  }
+  if (job.state !== "accepting" || job.orphan === undefined || job.phase === "folding") return;
+  if (state.now - job.orphan.at < times.acceptingOrphanMs) return;
+  if (job.orphan.detached) {
+    const record = { kind: "close", job: job.id, total: endOf(job) } as const;
+    effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
+    job.orphan = undefined;
+  } else {
+    const message = "its client was gone for 30 s before the input was complete";
+    cancel(state, job, { message, ask: undefined, status: "cancelled" }, effects);
+  }
+}

@@ -1,0 +1,115 @@
+/** What agents answer to leases, and the announcements of slices in modes `announced` and `alone`. */
+import type { JobId, LeaseId, LeaseReply, NodeId, Range } from "@everycore/protocol";
+import { limits, times } from "@everycore/protocol";
+import type { Effect } from "./events.ts";
+import type { ClusterState, Job, Lease } from "./model.ts";
+import { dropLease } from "./queues.ts";
+import { leaseTransitions, move } from "./transitions.ts";
+
+/** A node that refused a lease gets nothing for this long. */
+const refusalPauseMs = 250;
+
+export function answered(
+  state: ClusterState,
+  event: { job: JobId; lease: LeaseId; reply: LeaseReply | undefined },
+  effects: Effect[],
+): void {
+  const job = state.jobs.get(event.job);
+  const lease = job?.leases.get(event.lease);
+  if (job === undefined || lease === undefined || lease.state !== "sending") return;
+  const { reply } = event;
+  const node = state.nodes.get(lease.grant.node);
+  if (reply === undefined) {
+    if (lease.sends < times.leaseSendsMax && node?.state === "connected") {
+      lease.sends += 1;
+      lease.sentAt = state.now;
+      effects.push(sendEffect(job, lease));
+      return;
+    }
+    // It may have arrived all the same: whoever holds it is told to drop it, the fold sorts out the rest.
+    effects.push({ kind: "dropLeases", node: lease.grant.node, leases: [lease.grant.id] });
+    dropLease(state, job, lease, "expire");
+    return;
+  }
+  if (reply.ok) {
+    lease.state = move(leaseTransitions, { machine: "lease", id: event.lease, from: lease.state, event: "accept" });
+    lease.accepted = reply.accepted;
+    return;
+  }
+  if (node !== undefined) {
+    node.refusedUntil = state.now + refusalPauseMs;
+    if (reply.reason === "disk") node.diskFull = true;
+    if (reply.reason === "draining") node.draining = true;
+    if (reply.reason === "runtime") job.failedOn.set(node.id, reply.message);
+  }
+  dropLease(state, job, lease, "refuse");
+}
+
+/** The message for a lease; built anew for each try, since coverage may have grown. */
+export function sendEffect(job: Job, lease: Lease): Effect {
+  const { grant } = lease;
+  const total = job.fold.total;
+  const partials = job.spec.task.reduce !== undefined && total !== undefined && grant.start === total;
+  return {
+    kind: "sendLease",
+    node: grant.node,
+    job: job.id,
+    grant,
+    mode: lease.mode,
+    attempts: job.fold.attemptsWithin(grant.start, grant.end),
+    blocks: partials || job.spec.codec === "range" ? undefined : blocksOf(job, grant),
+    partials,
+    itemMs: job.itemMs ?? 0,
+    tag: lease.tag,
+  };
+}
+
+/** Position of the block that contains `index`, by binary search. */
+function blockAt(job: Job, index: number): number {
+  let lo = 0;
+  let hi = job.blocks.length - 1;
+  while (lo < hi) {
+    const mid = (lo + hi + 1) >>> 1;
+    if (job.blocks[mid]!.first <= index) lo = mid;
+    else hi = mid - 1;
+  }
+  return lo;
+}
+
+function blocksOf(job: Job, range: Range): Job["blocks"] {
+  const blocks: Job["blocks"] = [];
+  for (let at = blockAt(job, range.start); at < job.blocks.length; at += 1) {
+    const block = job.blocks[at]!;
+    if (block.first >= range.end) break;
+    blocks.push(block);
+  }
+  return blocks;
+}
+
+/** How far a lease from `start` may reach before its input passes the bound in bytes; at least one item. */
+export function inputEnd(job: Job, start: number, end: number): number {
+  if (job.blocks.length === 0) return end;
+  let bytes = 0;
+  for (let at = blockAt(job, start); at < job.blocks.length; at += 1) {
+    const block = job.blocks[at]!;
+    if (block.first >= end) break;
+    bytes += block.bytes;
+    if (bytes > limits.leaseInputBytesMax) return Math.max(start + 1, Math.min(end, block.first));
+  }
+  return end;
+}
+
+/** A slice in trouble asks to start: what has started is what a death of the node may be blamed on. */
+export function sliceStarting(
+  state: ClusterState,
+  event: { node: NodeId; job: JobId; lease: LeaseId; range: Range; ask: number },
+  effects: Effect[],
+): void {
+  const lease = state.jobs.get(event.job)?.leases.get(event.lease);
+  // An unknown lease gets no answer: its agent is told by dropLeases or cancel.
+  if (lease === undefined || lease.grant.node !== event.node) return;
+  for (const held of lease.open.within(event.range.start, event.range.end)) {
+    lease.started.add(held.start, held.end);
+  }
+  effects.push({ kind: "mayStart", node: event.node, ask: event.ask });
+}

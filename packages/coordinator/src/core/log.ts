@@ -1,0 +1,157 @@
+/**
+ * The next record of a job's log: the fold says what it changed, this file moves the items accordingly. All
+ * coverage comes through here (P2): the leader's own seals and strikes too come back through the log before
+ * they count, so every leader and reader agrees.
+ */
+import type { CommitRecord, FoldDelta, JobId, LogRecord, Range } from "@everycore/protocol";
+import { isEnded, limits } from "@everycore/protocol";
+import type { Effect } from "./events.ts";
+import { endOf, fail, maybeFinish, save, sealRest } from "./jobs.ts";
+import type { ClusterState, Job } from "./model.ts";
+import { enqueue, leave, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
+import { judge } from "./strikes.ts";
+import { jobTransitions, move } from "./transitions.ts";
+
+export function applyRecord(
+  state: ClusterState,
+  event: { readonly job: JobId; readonly seq: number; readonly record: LogRecord },
+  effects: Effect[],
+): void {
+  const job = state.jobs.get(event.job);
+  // Records of deleted jobs, and those that come again after a reconnect, change nothing.
+  if (job === undefined || event.seq <= job.fold.seq) return;
+  const { record } = event;
+  const delta = job.fold.apply(event.seq, record);
+  if (record.kind === "commit") learn(state, job, record);
+  if (record.kind === "input") trackBlock(job, event.seq, record);
+  if (job.phase !== "folding") moveItems(state, job, delta, effects);
+  if (record.kind === "reopen" && !delta.ignored) reopened(state, job, record.round, delta, effects);
+  if (record.kind === "input" && job.phase !== "folding") arrived(state, job, effects);
+  if (record.kind === "close") closed(state, job, effects);
+  heard(state, record);
+  maybeFinish(state, job, effects);
+  state.dirty = true;
+  effects.push({ kind: "jobChanged", job: job.id });
+}
+
+function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Effect[]): void {
+  for (const part of delta.accepted) {
+    leave(state, job, part, part.lease);
+    if (part.status === "crash") countCrashVerdict(state, job, effects);
+  }
+  for (const again of delta.again) takeBack(state, job, again.lease, again);
+  for (const { part, lease } of delta.dropped) takeBack(state, job, lease, part);
+  for (const struck of delta.struck) {
+    const lease = job.leases.get(struck.lease);
+    for (const held of lease?.open.within(struck.start, struck.end) ?? []) {
+      returnToQueue(state, job, lease!, held);
+    }
+    // Struck late, while it waited already: its queue may have to be another.
+    for (const waiting of queuedWithin(job, struck)) {
+      unqueue(job, waiting);
+      enqueue(state, job, waiting);
+    }
+    judge(state, job, struck, effects);
+  }
+}
+
+/** The lease has reported these items: what of them it still holds uncovered waits again. */
+function takeBack(state: ClusterState, job: Job, leaseId: string, range: Range): void {
+  const lease = job.leases.get(leaseId as never);
+  if (lease !== undefined) returnToQueue(state, job, lease, range);
+}
+
+function countCrashVerdict(state: ClusterState, job: Job, effects: Effect[]): void {
+  job.crashVerdicts += 1;
+  if (job.crashVerdicts < limits.crashVerdictsToFailJob || job.fold.counts().value > 0) return;
+  fail(state, job, `task crashes: its first ${job.crashVerdicts} items all killed their worker twice`, effects);
+}
+
+function reopened(
+  state: ClusterState,
+  job: Job,
+  round: number,
+  delta: FoldDelta,
+  effects: Effect[],
+): void {
+  job.openedRound = Math.max(job.openedRound, round);
+  if (job.phase === "folding") return;
+  if (job.state === "cancelling" && job.intent !== undefined && job.intent.kind !== "reopen") {
+    const status = job.intent.kind === "cancel" ? job.intent.status : "cancelled";
+    sealRest(state, job, status, job.intent.message, effects);
+    return;
+  }
+  const end = endOf(job);
+  for (const range of delta.reopened) {
+    // The reduction item waits until all others are covered again.
+    if (range.start < end) enqueue(state, job, { start: range.start, end: Math.min(range.end, end) });
+  }
+}
+
+function trackBlock(job: Job, seq: number, record: Extract<LogRecord, { kind: "input" }>): void {
+  const { first, count, piece, pieces, bytes } = record;
+  if (piece !== job.pieces.length) job.pieces = [];
+  if (piece !== job.pieces.length) return;
+  job.pieces.push(seq);
+  if (piece !== pieces - 1) return;
+  // A block that does not continue the input is a repetition by a re-attached client.
+  if (first + count === job.fold.appended) job.blocks.push({ first, count, bytes, seqs: job.pieces });
+  job.pieces = [];
+}
+
+/** New items wait, unless the job is ending. */
+function arrived(state: ClusterState, job: Job, effects: Effect[]): void {
+  if (job.known >= job.fold.appended) return;
+  if (job.startedAt === undefined) job.startedAt = state.now;
+  if (job.state === "cancelling" && job.intent !== undefined && job.intent.kind !== "reopen" && job.intentActed) {
+    const status = job.intent.kind === "cancel" ? job.intent.status : "cancelled";
+    job.known = job.fold.appended;
+    sealRest(state, job, status, job.intent.message, effects);
+  } else if (job.state === "cancelling" || isEnded(job.state)) {
+    job.known = job.fold.appended;
+  } else {
+    enqueue(state, job, { start: job.known, end: job.fold.appended });
+  }
+}
+
+function closed(state: ClusterState, job: Job, effects: Effect[]): void {
+  job.orphan = undefined;
+  if (job.state !== "accepting") return;
+  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "close" });
+  // A job that ends in this very step is written once, by its end.
+  if (job.phase !== "folding" && job.fold.total !== 0) save(state, job, effects);
+}
+
+/** Weight of the past in the learned cost: a job's last seconds tell more than its first. */
+const learnWindowMs = 4_000;
+
+/** Costs are folds of the log: busy ms and items of each commit. */
+function learn(state: ClusterState, job: Job, record: CommitRecord): void {
+  let items = 0;
+  let busy = 0;
+  for (const usage of record.usage) {
+    items += usage.items;
+    busy += usage.busyMs;
+  }
+  if (items === 0) return;
+  const { learned } = job;
+  learned.items += items;
+  learned.ms += busy;
+  if (learned.ms > learnWindowMs && learned.items > items) {
+    learned.items /= 2;
+    learned.ms /= 2;
+  }
+  const mean = Math.max(learned.ms / learned.items, 1e-5);
+  job.itemMs = mean;
+  const node = record.leases[0] === undefined ? undefined : state.nodes.get(record.leases[0].node);
+  if (node === undefined) return;
+  const ratio = Math.min(8, Math.max(1 / 8, busy / items / mean));
+  node.speed = 0.9 * node.speed + 0.1 * ratio;
+}
+
+/** An accepted commit is a sign of life (DESIGN 11). */
+function heard(state: ClusterState, record: LogRecord): void {
+  if (record.kind !== "commit") return;
+  const node = record.leases[0] === undefined ? undefined : state.nodes.get(record.leases[0].node);
+  if (node !== undefined && node.state === "connected") node.lastSeenAt = state.now;
+}

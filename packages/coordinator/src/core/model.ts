@@ -1,0 +1,214 @@
+/**
+ * What the leader knows, as plain data. `step` (step.ts) is the only writer. Memory is O(leases + gaps), never
+ * O(items): a range of ten million items that nobody has touched is one interval.
+ *
+ * Invariants, checked by invariants.ts after every step in tests and simulator:
+ *  C1  every item below the job's known end is in exactly one place: covered, in one queue, or open in a lease;
+ *  C2  a lease holds items of one round;
+ *  C3  nothing beyond `reserved` is leased;
+ *  C4  a lease belongs to a known node, and the node lists it;
+ *  C5  an ended job has no leases and an empty queue.
+ * Exception to C1 by design: speculation and late commits may cover items that are open in a lease; they leave
+ * the lease in the same step.
+ */
+import type {
+  BlockRef,
+  JobFold,
+  JobId,
+  JobIntent,
+  JobSpec,
+  JobState,
+  LeaseGrant,
+  LeaseId,
+  LeaseMode,
+  NodeId,
+  OutcomeCounts,
+  SegmentId,
+} from "@everycore/protocol";
+import type { IntervalSet, Range } from "@everycore/protocol";
+import type { NodeState, LeaseState, JobPhase } from "./transitions.ts";
+
+/** A node's right to run a range, as the leader follows it. */
+export interface Lease {
+  readonly grant: LeaseGrant;
+  readonly job: JobId;
+  readonly mode: LeaseMode;
+  state: LeaseState;
+  /** Items of the grant that are still this lease's: not covered, given back, retried or struck. */
+  readonly open: IntervalSet;
+  /** Modes announced and alone: items whose slice was allowed to start. */
+  readonly started: IntervalSet;
+  /** Times the message was sent; and when it was last. */
+  sends: number;
+  sentAt: number;
+  /** The agent's counter when it accepted this lease, with the incarnation that did. */
+  accepted: number | undefined;
+  incarnation: string;
+  readonly tag: number;
+}
+
+/** Items that wait for a lease, by how they must be run (DESIGN 5, "Strikes"). */
+export interface Queues {
+  /** Never in trouble, or tried again after an error. */
+  readonly normal: IntervalSet;
+  /** One `lost` strike: slice starts are announced. */
+  readonly announced: IntervalSet;
+  /** Two `lost` strikes: single items, alone on a node. */
+  readonly alone: IntervalSet;
+  /** After a takeover, below `reserved`: until every known node has reported, somebody may be running it. */
+  readonly awaiting: IntervalSet;
+  /** One `crash` strike: alone in its slice, on another node; index -> when it was struck. */
+  readonly crashed: Map<number, number>;
+}
+
+export interface Job {
+  readonly id: JobId;
+  readonly user: string;
+  readonly spec: JobSpec;
+  readonly segment: SegmentId;
+  state: JobState;
+  phase: JobPhase;
+  /** Nothing at or beyond it was ever leased; what the record in EC_JOBS says. */
+  reserved: number;
+  /** Value of `reserved` in a putJob that was not answered yet. */
+  reserving: number | undefined;
+  round: number;
+  intent: JobIntent | undefined;
+  readonly createdAt: number;
+  startedAt: number | undefined;
+  endedAt: number | undefined;
+  reason: string;
+  /** At the end, from the record: the log may be gone. */
+  finalCounts: OutcomeCounts | undefined;
+  finalMissing: number;
+  finalTotal: number | undefined;
+  readonly fold: JobFold;
+  readonly queues: Queues;
+  /** Items that were put in a queue or leased at least once: [0, known). */
+  known: number;
+  readonly leases: Map<LeaseId, Lease>;
+  /** Input blocks in item order; empty for ranges. */
+  readonly blocks: BlockRef[];
+  /** Pieces of a block whose last piece has not come yet. */
+  pieces: number[];
+  /** Learned cost, ms of one slot per item; undefined while unknown. */
+  itemMs: number | undefined;
+  /** Items and ms that the cost was learned from. */
+  learned: { items: number; ms: number };
+  /** Fair-share virtual time: core-ms leased / weight. */
+  tag: number;
+  leasesSent: number;
+  readonly leasesByNode: Map<NodeId, number>;
+  /** Nodes that could not load the task, with their words. */
+  readonly failedOn: Map<NodeId, string>;
+  /** Verdicts `crash` while no value was accepted. */
+  crashVerdicts: number;
+  /** Seal records on their way for these items. */
+  readonly sealing: IntervalSet;
+  /** The reduction item (index = total) was queued in this round. */
+  reducing: boolean;
+  /** When the submitting stream broke while accepting, and whether its client had detached. */
+  orphan: { at: number; detached: boolean } | undefined;
+  /** Sequence that the log had when this leader took over: `phase` folding ends there. */
+  foldTo: number;
+  /** Highest round that a reopen record in the log has opened. */
+  openedRound: number;
+  /** Round of the last reopen that this leader appended. */
+  reopenSent: number;
+  /** A put of the record is under way; the next waits, so that compare-and-set never races itself. */
+  putting: boolean;
+  putAgain: boolean;
+  /** The intent that the put under way carries: acted upon once it is stored. */
+  puttingIntent: JobIntent | undefined;
+  intentActed: boolean;
+  /** The record was stored at least once by this leader. */
+  stored: boolean;
+  /** Found in EC_JOBS at takeover: needs a fence before this leader's records count. */
+  fenceDue: boolean;
+  /** Commands to answer once the record with their intent is stored. */
+  asks: number[];
+}
+
+export interface Node {
+  readonly id: NodeId;
+  host: string;
+  machine: string;
+  slots: number;
+  state: NodeState;
+  reason: string;
+  incarnation: string;
+  lastSeenAt: number;
+  /** When it was suspected; lost `lostMs` later. */
+  suspectedAt: number;
+  /** Learned speed: cost on this node / mean cost; 1 while unknown. */
+  speed: number;
+  readonly leases: Map<LeaseId, JobId>;
+  /** Runtimes it can run; python versions as "python". */
+  runtimes: readonly string[];
+  busy: number;
+  /** Slots without work and with an empty queue, as last told; reset when a lease is sent. */
+  starving: number;
+  draining: boolean;
+  diskFull: boolean;
+  /** It refused a lease: nothing is sent before this time. */
+  refusedUntil: number;
+  /** Give-backs asked: job -> not again before this time. */
+  readonly asked: Map<JobId, number>;
+  /** A report that must wait until the logs are folded as far as its agent saw. */
+  deferred: NodeReport | undefined;
+  /** Has reported to this leader. */
+  reported: boolean;
+}
+
+/** What a hello says of one lease. */
+export interface LeaseReport {
+  readonly job: JobId;
+  readonly grant: LeaseGrant;
+  readonly unfinished: readonly Range[];
+  readonly unacknowledged: readonly Range[];
+  readonly gaveBack: readonly Range[];
+  readonly acknowledgedSeq: number;
+}
+
+export interface NodeReport {
+  readonly node: NodeId;
+  readonly host: string;
+  readonly machine: string;
+  readonly slots: number;
+  readonly runtimes: readonly string[];
+  readonly incarnation: string;
+  readonly epochSeen: number;
+  readonly leases: readonly LeaseReport[];
+  readonly accepted: number;
+  readonly filesRecovered: boolean;
+  /** Highest acknowledged sequence by job. */
+  readonly acknowledged: ReadonlyMap<JobId, number>;
+}
+
+export type StorageLevel = "ok" | "pause" | "refuse";
+
+export interface ClusterState {
+  epoch: number;
+  leading: boolean;
+  /** Time of the last event, ms since epoch. */
+  now: number;
+  /** Last lease counter of this epoch. */
+  counter: number;
+  readonly jobs: Map<JobId, Job>;
+  readonly nodes: Map<NodeId, Node>;
+  storage: StorageLevel;
+  /** Known nodes of a former leader that have not reported yet, and until when they are waited for. */
+  readonly awaited: Set<NodeId>;
+  /** A known node did not report in time, or came back without its files: what nobody holds was lost. */
+  someLost: boolean;
+  awaitUntil: number;
+  /** Something changed that may allow a lease. */
+  dirty: boolean;
+}
+
+/** Pure functions that need a key: given by the shell, the same for all leaders of a cluster. */
+export interface Keys {
+  /** Id of a lease (lease-id.ts). */
+  leaseId(job: JobId, grant: Omit<LeaseGrant, "id">): LeaseId;
+  verify(job: JobId, grant: LeaseGrant): boolean;
+}

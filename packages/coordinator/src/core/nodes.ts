@@ -1,0 +1,368 @@
+/**
+ * A node's life: reports, silence, loss, drain, and what it says of its leases. A report is idempotent: it
+ * states what the agent holds, and whatever this leader believed beyond that returns to the queue.
+ */
+import type { LeaseId, NodeId, Range } from "@everycore/protocol";
+import { IntervalSet, isEnded, times } from "@everycore/protocol";
+import type { Effect } from "./events.ts";
+import { fail } from "./jobs.ts";
+import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
+import { dropLease, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
+import { may, move, nodeTransitions } from "./transitions.ts";
+
+/** Ranges in one strike record, so that its header keeps its bound. */
+const rangesPerStrike = 500;
+
+function newNode(id: NodeId): Node {
+  return {
+    id,
+    host: "",
+    machine: "",
+    slots: 1,
+    state: "connected",
+    reason: "",
+    incarnation: "",
+    lastSeenAt: 0,
+    suspectedAt: 0,
+    speed: 1,
+    leases: new Map(),
+    runtimes: [],
+    busy: 0,
+    starving: 0,
+    draining: false,
+    diskFull: false,
+    refusedUntil: 0,
+    asked: new Map(),
+    deferred: undefined,
+    reported: false,
+  };
+}
+
+const moveNode = (node: Node, event: string): void => {
+  node.state = move(nodeTransitions, { machine: "node", id: node.id, from: node.state, event });
+};
+
+/** An agent said hello: again after a broken link, or for the first time. */
+export function report(state: ClusterState, keys: Keys, said: NodeReport, effects: Effect[]): void {
+  let node = state.nodes.get(said.node);
+  const known = node !== undefined;
+  if (node === undefined) state.nodes.set(said.node, (node = newNode(said.node)));
+  else moveNode(node, "report");
+  node.lastSeenAt = state.now;
+  node.reason = "";
+  node.host = said.host;
+  node.machine = said.machine;
+  node.slots = Math.max(1, said.slots);
+  node.runtimes = said.runtimes;
+  node.diskFull = false;
+  node.refusedUntil = 0;
+  node.starving = 0;
+  node.asked.clear();
+  if (node.incarnation !== "" && node.incarnation !== said.incarnation) {
+    node.draining = false;
+    // A restarted agent may have what it lacked: an interpreter, a module.
+    for (const job of state.jobs.values()) job.failedOn.delete(node.id);
+  }
+  if (!known) effects.push({ kind: "putNode", node: node.id, host: said.host, draining: false });
+  effects.push({ kind: "nodeChanged", node: node.id });
+  node.deferred = said;
+  settle(state, keys, node, effects);
+}
+
+/**
+ * Takes the node's report if every log it speaks of is folded as far as its agent saw; else it waits: a lease
+ * that it no longer lists may have ended in commits that this leader has not read yet.
+ */
+export function settle(state: ClusterState, keys: Keys, node: Node, effects: Effect[]): void {
+  const said = node.deferred;
+  if (said === undefined) return;
+  for (const [id, seq] of said.acknowledged) {
+    const job = state.jobs.get(id);
+    if (job !== undefined && job.fold.seq < seq) return;
+  }
+  for (const job of state.jobs.values()) {
+    if (job.phase === "folding") return;
+  }
+  node.deferred = undefined;
+  const restarted = node.incarnation !== said.incarnation;
+  const listed = new Map<LeaseId, LeaseReport>(said.leases.map((lease) => [lease.grant.id, lease]));
+  reconcile(state, node, said, { restarted, listed }, effects);
+  node.incarnation = said.incarnation;
+  const unknown: LeaseId[] = [];
+  for (const lease of said.leases) {
+    if (!adopt(state, keys, node, lease, said, effects)) unknown.push(lease.grant.id);
+  }
+  if (unknown.length > 0) effects.push({ kind: "dropLeases", node: node.id, leases: unknown });
+  node.reported = true;
+  if (restarted && !said.filesRecovered && state.awaited.has(node.id)) state.someLost = true;
+  state.awaited.delete(node.id);
+  state.dirty = true;
+}
+
+/** Compares what this leader believes with what the agent says. */
+function reconcile(
+  state: ClusterState,
+  node: Node,
+  said: NodeReport,
+  how: { restarted: boolean; listed: ReadonlyMap<LeaseId, LeaseReport> },
+  effects: Effect[],
+): void {
+  for (const [id, jobId] of [...node.leases]) {
+    const job = state.jobs.get(jobId);
+    const lease = job?.leases.get(id);
+    if (job === undefined || lease === undefined) continue;
+    const told = how.listed.get(id);
+    if (told !== undefined) {
+      const has = IntervalSet.of([...told.unfinished, ...told.unacknowledged]);
+      for (const held of lease.open.toRanges()) {
+        for (const lacks of has.missingIn(held.start, held.end)) returnToQueue(state, job, lease, lacks);
+      }
+    } else if (how.restarted) {
+      if (said.filesRecovered) dropLease(state, job, lease, "lose");
+      else strikeLost(state, job, lease, effects);
+    } else if (lease.accepted !== undefined && lease.accepted <= said.accepted) {
+      // Silence about a lease counts only up to the agent's counter: later ones crossed the report.
+      dropLease(state, job, lease, "lose");
+    }
+  }
+}
+
+/** A reported lease that this leader does not know is adopted where its items are free; false: drop it. */
+function adopt(
+  state: ClusterState,
+  keys: Keys,
+  node: Node,
+  told: LeaseReport,
+  said: NodeReport,
+  effects: Effect[],
+): boolean {
+  const job = state.jobs.get(told.job);
+  if (job === undefined || isEnded(job.state) || job.state === "cancelling") {
+    effects.push({ kind: "sendCancel", node: node.id, job: told.job });
+    return true;
+  }
+  const { grant } = told;
+  let lease = job.leases.get(grant.id);
+  if (lease === undefined) {
+    if (grant.node !== node.id || !keys.verify(job.id, grant)) return false;
+    lease = {
+      grant,
+      job: job.id,
+      mode: "normal",
+      state: "held",
+      open: new IntervalSet(),
+      started: new IntervalSet(),
+      sends: 1,
+      sentAt: state.now,
+      accepted: said.accepted,
+      incarnation: said.incarnation,
+      tag: job.tag,
+    };
+    for (const range of [...told.unfinished, ...told.unacknowledged]) adoptRange(job, lease, range);
+    if (lease.open.isEmpty) return false;
+    job.leases.set(grant.id, lease);
+    node.leases.set(grant.id, job.id);
+    if (job.startedAt === undefined) job.startedAt = state.now;
+  }
+  for (const range of told.gaveBack) returnToQueue(state, job, lease, range);
+  if (told.gaveBack.length > 0) {
+    effects.push({ kind: "confirmGaveBack", node: node.id, job: job.id, lease: grant.id, ranges: told.gaveBack });
+  }
+  return true;
+}
+
+function adoptRange(job: Job, lease: Lease, range: Range): void {
+  const { grant } = lease;
+  const inside = { start: Math.max(range.start, grant.start), end: Math.min(range.end, grant.end) };
+  for (const free of queuedWithin(job, inside)) {
+    for (let at = free.start; at < free.end; ) {
+      const run = job.fold.roundRun(at, free.end);
+      if (run.round === grant.round) {
+        unqueue(job, { start: at, end: run.end });
+        lease.open.add(at, run.end);
+      }
+      at = run.end;
+    }
+  }
+}
+
+/**
+ * The node is gone: whatever its lease still holds gets a `lost` strike, and leaves the lease when the fold
+ * sees it (log.ts), so that its queue is chosen with the strike counted.
+ */
+function strikeLost(state: ClusterState, job: Job, lease: Lease, effects: Effect[]): void {
+  if (lease.mode !== "normal") {
+    // Announced slices: only what had started can have taken the node with it.
+    for (const open of lease.open.toRanges()) {
+      for (const idle of lease.started.missingIn(open.start, open.end)) returnToQueue(state, job, lease, idle);
+    }
+  }
+  appendLost(state, job, lease.grant, lease.open.toRanges(), effects);
+}
+
+export function appendLost(
+  state: ClusterState,
+  job: Job,
+  lease: Lease["grant"],
+  ranges: readonly Range[],
+  effects: Effect[],
+): void {
+  for (let at = 0; at < ranges.length; at += rangesPerStrike) {
+    effects.push({
+      kind: "appendRecord",
+      job: job.id,
+      segment: job.segment,
+      record: {
+        kind: "strike",
+        job: job.id,
+        epoch: state.epoch,
+        cause: "lost",
+        lease,
+        ranges: ranges.slice(at, at + rangesPerStrike),
+        byLeader: true,
+      },
+    });
+  }
+}
+
+export function heartbeat(
+  state: ClusterState,
+  event: { node: NodeId; busy: number; diskFull: boolean },
+  effects: Effect[],
+): void {
+  const node = state.nodes.get(event.node);
+  if (node === undefined || node.state === "lost" || node.state === "drained") return;
+  node.lastSeenAt = state.now;
+  node.busy = event.busy;
+  if (node.diskFull !== event.diskFull) {
+    node.diskFull = event.diskFull;
+    node.reason = event.diskFull ? "its disk is full" : "";
+    effects.push({ kind: "nodeChanged", node: node.id });
+  }
+  // A broken link is mended by a report; a mere silence ends with the next sign of life.
+  if (node.state === "suspected" && node.suspectedAt > node.lastSeenAt - times.suspectMs && node.reported) {
+    if (node.reason === "silent") {
+      moveNode(node, "heard");
+      node.reason = "";
+      effects.push({ kind: "nodeChanged", node: node.id });
+    }
+  }
+  state.dirty = true;
+}
+
+export function linkBroke(
+  state: ClusterState,
+  event: { node: NodeId; incarnation: string },
+  effects: Effect[],
+): void {
+  const node = state.nodes.get(event.node);
+  if (node === undefined || node.state !== "connected") return;
+  if (node.incarnation !== event.incarnation && node.deferred?.incarnation !== event.incarnation) return;
+  suspect(state, node, "link broken", effects);
+}
+
+function suspect(state: ClusterState, node: Node, reason: string, effects: Effect[]): void {
+  moveNode(node, "silence");
+  node.suspectedAt = state.now;
+  node.reason = reason;
+  node.busy = 0;
+  effects.push({ kind: "nodeChanged", node: node.id });
+}
+
+/** Silence becomes suspicion, suspicion loss (P5: every wait has an end). */
+export function tickNode(state: ClusterState, node: Node, effects: Effect[]): void {
+  if (node.state === "connected" && state.now - node.lastSeenAt > times.suspectMs) {
+    suspect(state, node, "silent", effects);
+  }
+  if (node.state !== "suspected" || state.now - node.suspectedAt <= times.lostMs) return;
+  moveNode(node, "expire");
+  node.reason = `lost: ${node.reason}`;
+  node.deferred = undefined;
+  for (const [id, jobId] of [...node.leases]) {
+    const job = state.jobs.get(jobId);
+    const lease = job?.leases.get(id);
+    if (job !== undefined && lease !== undefined) strikeLost(state, job, lease, effects);
+  }
+  effects.push({ kind: "nodeChanged", node: node.id });
+}
+
+export function gaveBack(
+  state: ClusterState,
+  event: { node: NodeId; job: Job["id"]; grant: Lease["grant"] | undefined; ranges: readonly Range[] },
+  effects: Effect[],
+): void {
+  const node = state.nodes.get(event.node);
+  const job = state.jobs.get(event.job);
+  if (node === undefined) return;
+  // Nothing to give: not asked again for a while, lest the two of them talk all day.
+  node.asked.set(event.job, state.now + (event.ranges.length === 0 ? 100 : 0));
+  if (event.grant === undefined || job === undefined) return;
+  const lease = job.leases.get(event.grant.id);
+  if (lease !== undefined && lease.grant.node === node.id) {
+    for (const range of event.ranges) returnToQueue(state, job, lease, range);
+  }
+  effects.push({
+    kind: "confirmGaveBack",
+    node: node.id,
+    job: event.job,
+    lease: event.grant.id,
+    ranges: event.ranges,
+  });
+  state.dirty = true;
+}
+
+/** A node cannot load the task: the job goes on elsewhere, or fails with the node's words, once. */
+export function taskFailed(
+  state: ClusterState,
+  event: { node: NodeId; job: Job["id"]; message: string; died: boolean },
+  effects: Effect[],
+): void {
+  const job = state.jobs.get(event.job);
+  if (job === undefined || isEnded(job.state)) return;
+  job.failedOn.set(event.node, event.message);
+  for (const lease of [...job.leases.values()]) {
+    if (lease.grant.node === event.node) dropLease(state, job, lease, "lose");
+  }
+  const others = [...state.nodes.values()].some((node) => usableFor(node, job));
+  // A task that has run elsewhere is sound: the node is not. One that never ran will not run anywhere.
+  if (others && job.fold.counts().value > 0) return;
+  fail(state, job, event.message, effects);
+}
+
+export const usableFor = (node: Node, job: Job): boolean =>
+  node.state === "connected" &&
+  node.deferred === undefined &&
+  !node.draining &&
+  !node.diskFull &&
+  node.runtimes.includes(job.spec.task.runtime) &&
+  !job.failedOn.has(node.id);
+
+export function drain(state: ClusterState, id: NodeId, ask: number, effects: Effect[]): void {
+  const node = state.nodes.get(id);
+  if (node === undefined) {
+    const hint = "see: everycore node list";
+    const message = `no node ${id}`;
+    effects.push({ kind: "answer", ask, answer: { ok: false, code: "not-found", message, hint } });
+    return;
+  }
+  node.draining = true;
+  effects.push({ kind: "putNode", node: id, host: node.host, draining: true });
+  effects.push({ kind: "sendDrain", node: id, reason: "asked by an operator" });
+  effects.push({ kind: "answer", ask, answer: { ok: true, node: id } });
+  effects.push({ kind: "nodeChanged", node: id });
+}
+
+/** It has finished or given back all it had, and goes: nobody waits for it. */
+export function drained(state: ClusterState, id: NodeId, effects: Effect[]): void {
+  const node = state.nodes.get(id);
+  if (node === undefined || !may(nodeTransitions, node.state, "drained")) return;
+  for (const [leaseId, jobId] of [...node.leases]) {
+    const job = state.jobs.get(jobId);
+    const lease = job?.leases.get(leaseId);
+    if (job !== undefined && lease !== undefined) dropLease(state, job, lease, "lose");
+  }
+  moveNode(node, "drained");
+  node.reason = "drained";
+  effects.push({ kind: "deleteNode", node: id });
+  effects.push({ kind: "nodeChanged", node: id });
+}

@@ -1,0 +1,275 @@
+/**
+ * Which range goes to which node (DESIGN 9): weighted fair share between users and jobs, priority, runtime;
+ * credit in work ahead; tapering towards the end; give-back when slots idle while others hold a queue. Pure
+ * policy: it reads the state, makes leases, and never touches coverage.
+ */
+import type { LeaseMode, NodeId, Range } from "@everycore/protocol";
+import { IntervalSet, isEnded, limits, times } from "@everycore/protocol";
+import type { Effect } from "./events.ts";
+import { save } from "./jobs.ts";
+import { inputEnd, sendEffect } from "./leases.ts";
+import type { ClusterState, Job, Keys, Lease, Node } from "./model.ts";
+import { usableFor } from "./nodes.ts";
+import { openMs, queuedItems, unqueue } from "./queues.ts";
+
+/** Items per slot of a node's first leases, while the cost is unknown: give-back makes a wrong guess cheap. */
+const blindItemsPerSlot = 32;
+/** Work per slot below which a node's queue is filled whatever the taper says, ms. */
+const floorMsPerSlot = 250;
+/** Leases of one job sent to one node in one step. */
+const leasesPerStep = 4;
+/** Items reserved ahead while the cost is unknown. */
+const blindReserve = 65_536;
+/** A victim must hold at least this much work, ms, or twice its slots in items, to be asked. */
+const giveBackFloorMs = 4;
+/** An unanswered give-back is asked again after this. */
+const giveBackAgainMs = 1_000;
+
+export function place(state: ClusterState, keys: Keys, effects: Effect[]): void {
+  if (!state.dirty || !state.leading) return;
+  state.dirty = false;
+  if (state.storage !== "ok") return;
+  const nodes = [...state.nodes.values()].filter((node) => node.state === "connected" && !node.draining);
+  if (nodes.length === 0) return;
+  const jobs = runnable(state);
+  if (jobs.length === 0) return;
+  const clusterSlots = nodes.reduce((sum, node) => sum + node.slots, 0);
+  const weights = weightsOf(state);
+  const round = { state, keys, effects, clusterSlots, weights };
+  // Nodes with the least work ahead choose first.
+  const byLoad = nodes.map((node) => ({ node, load: loadOf(state, node) })).sort((a, b) => a.load - b.load);
+  for (const job of jobs) placeTroubled(round, job, byLoad.map((entry) => entry.node));
+  for (const { node } of byLoad) {
+    if (state.now < node.refusedUntil) {
+      state.dirty = true;
+      continue;
+    }
+    for (const job of jobs) if (usableFor(node, job)) fill(round, job, node);
+  }
+  for (const job of jobs) reserveAhead(state, job, clusterSlots, effects);
+  rebalance(state, nodes, effects);
+}
+
+interface Round {
+  readonly state: ClusterState;
+  readonly keys: Keys;
+  readonly effects: Effect[];
+  readonly clusterSlots: number;
+  readonly weights: ReadonlyMap<string, number>;
+}
+
+/** Jobs with work to place, in the order in which they are served. */
+function runnable(state: ClusterState): Job[] {
+  const jobs: Job[] = [];
+  for (const job of state.jobs.values()) {
+    const runs = (job.state === "accepting" || job.state === "running") && job.stored;
+    if (runs && job.phase !== "folding" && (queuedItems(job) > 0 || job.leases.size > 0)) jobs.push(job);
+  }
+  return jobs.sort((a, b) => b.spec.priority - a.spec.priority || a.tag - b.tag || a.createdAt - b.createdAt);
+}
+
+/** A user's share is divided by his active jobs. */
+function weightsOf(state: ClusterState): Map<string, number> {
+  const active = new Map<string, number>();
+  for (const job of state.jobs.values()) {
+    if (!isEnded(job.state)) active.set(job.user, (active.get(job.user) ?? 0) + 1);
+  }
+  return active;
+}
+
+/** Work ahead of a node, ms per slot. */
+function loadOf(state: ClusterState, node: Node): number {
+  let ms = 0;
+  for (const [lease, job] of node.leases) {
+    const of = state.jobs.get(job);
+    const held = of?.leases.get(lease);
+    if (of !== undefined && held !== undefined) ms += openMs(of, held);
+  }
+  return (ms * node.speed) / node.slots;
+}
+
+function itemsHeld(job: Job, node: NodeId): number {
+  let items = 0;
+  for (const lease of job.leases.values()) if (lease.grant.node === node) items += lease.open.size;
+  return items;
+}
+
+/** Fills the node's credit for this job, from the queues normal and announced. */
+function fill(round: Round, job: Job, node: Node): void {
+  for (let sent = 0; sent < leasesPerStep; sent += 1) {
+    const want = wantedItems(round, job, node);
+    if (want < 1) return;
+    const from = job.queues.normal.isEmpty ? job.queues.announced : job.queues.normal;
+    const mode: LeaseMode = from === job.queues.normal ? "normal" : "announced";
+    const range = nextRange(job, from, want);
+    if (range === undefined) return;
+    lend(round, job, node, range, mode);
+  }
+}
+
+/** Items that the node may be given now; 0: it has enough. */
+function wantedItems(round: Round, job: Job, node: Node): number {
+  const waiting = job.queues.normal.size + job.queues.announced.size;
+  if (waiting === 0) return 0;
+  const held = itemsHeld(job, node.id);
+  const { clusterSlots } = round;
+  if (job.itemMs === undefined) {
+    const share = Math.ceil((waiting * node.slots) / (2 * clusterSlots));
+    const cap = Math.max(2 * node.slots, Math.min(blindItemsPerSlot * node.slots, share));
+    return held >= node.slots ? 0 : cap - held;
+  }
+  const itemMs = job.itemMs * node.speed;
+  let leased = 0;
+  for (const lease of job.leases.values()) leased += lease.open.size;
+  const remainingMs = (waiting + leased) * itemMs;
+  const taperMs = (remainingMs * node.slots) / (2 * clusterSlots);
+  const creditMs = limits.leaseAheadMs * node.slots;
+  const cap = Math.min(creditMs, Math.max(taperMs, floorMsPerSlot * node.slots));
+  const heldMs = held * itemMs;
+  // Refilled in steps, so that a thousand agents do not mean a lease per commit; an idle slot never waits.
+  if (heldMs > 0.6 * cap && held >= 2 * node.slots) return 0;
+  const items = Math.floor((cap - heldMs) / itemMs);
+  return Math.min(limits.leaseItemsMax, Math.max(items, 2 * node.slots - held));
+}
+
+/** The next contiguous run of one round, within reserve and input bounds. */
+function nextRange(job: Job, from: IntervalSet, want: number): Range | undefined {
+  const first = from.first();
+  if (first === undefined || first.start >= job.reserved) return undefined;
+  let end = Math.min(first.end, first.start + want, job.reserved);
+  end = job.fold.roundRun(first.start, end).end;
+  if (job.spec.task.reduce !== undefined) end = alignedEnd(first.start, end);
+  end = inputEnd(job, first.start, end);
+  return { start: first.start, end };
+}
+
+/** Reduced jobs: an end on a large power of two keeps spans large. Never less than half of what was wanted. */
+function alignedEnd(start: number, end: number): number {
+  for (let unit = 2 ** 30; unit > 1; unit /= 2) {
+    const aligned = Math.floor(end / unit) * unit;
+    if (aligned > start && aligned - start >= (end - start) / 2) return aligned;
+  }
+  return end;
+}
+
+function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode): void {
+  const { state, keys, effects } = round;
+  unqueue(job, range);
+  state.counter += 1;
+  const fields = {
+    start: range.start,
+    end: range.end,
+    node: node.id,
+    round: job.fold.roundOf(range.start),
+    n: state.epoch * 2 ** 32 + state.counter,
+  };
+  const grant = { id: keys.leaseId(job.id, fields), ...fields };
+  const lease: Lease = {
+    grant,
+    job: job.id,
+    mode,
+    state: "sending",
+    open: IntervalSet.of([range]),
+    started: new IntervalSet(),
+    sends: 1,
+    sentAt: state.now,
+    accepted: undefined,
+    incarnation: node.incarnation,
+    tag: job.tag,
+  };
+  job.leases.set(grant.id, lease);
+  node.leases.set(grant.id, job.id);
+  node.starving = 0;
+  job.leasesSent += 1;
+  job.leasesByNode.set(node.id, (job.leasesByNode.get(node.id) ?? 0) + 1);
+  job.tag += (range.end - range.start) * (job.itemMs ?? 1) * (round.weights.get(job.user) ?? 1);
+  if (job.startedAt === undefined) job.startedAt = state.now;
+  effects.push(sendEffect(job, lease));
+}
+
+/** Items that killed a worker or lost two nodes: single, on a node that has not seen them die. */
+function placeTroubled(round: Round, job: Job, nodes: readonly Node[]): void {
+  for (const [index, since] of [...job.queues.crashed]) {
+    if (index >= job.reserved) continue;
+    const node = nodeForCrashed(round.state, job, nodes, { index, since });
+    if (node !== undefined) lend(round, job, node, { start: index, end: index + 1 }, "normal");
+  }
+  for (const range of job.queues.alone.toRanges()) {
+    for (let index = range.start; index < range.end && index < job.reserved; index += 1) {
+      const node = nodes.find((n) => usableFor(n, job) && itemsHeld(job, n.id) < 2 * n.slots);
+      if (node === undefined) return;
+      lend(round, job, node, { start: index, end: index + 1 }, "alone");
+    }
+  }
+}
+
+/** Another machine first, then another node; the same one when there is no other, or after 30 s. */
+function nodeForCrashed(
+  state: ClusterState,
+  job: Job,
+  nodes: readonly Node[],
+  item: { index: number; since: number },
+): Node | undefined {
+  const killed = new Set(job.fold.crashes(item.index).map((crash) => crash.node));
+  const machines = new Set([...killed].map((id) => state.nodes.get(id)?.machine));
+  const able = nodes.filter((node) => usableFor(node, job) && state.now >= node.refusedUntil);
+  const fresh = able.filter((node) => !killed.has(node.id));
+  const elsewhere = fresh.find((node) => !machines.has(node.machine)) ?? fresh[0];
+  if (elsewhere !== undefined) return elsewhere;
+  // Nodes that may come back within the time are worth waiting for.
+  const others = [...state.nodes.values()].some(
+    (node) => !killed.has(node.id) && !node.draining && (node.state === "connected" || node.state === "suspected"),
+  );
+  return others && state.now - item.since < times.crashElsewhereMs ? undefined : able[0];
+}
+
+/** Raises the mark below which leases may be given, before they need it (C3; DESIGN 9, takeover step 4). */
+function reserveAhead(state: ClusterState, job: Job, clusterSlots: number, effects: Effect[]): void {
+  const { normal } = job.queues;
+  const limit = job.reserving ?? job.reserved;
+  const last = Math.max(normal.last()?.end ?? 0, ...(job.reducing ? [job.known] : []), 0);
+  if (last <= limit) return;
+  const ahead =
+    job.itemMs === undefined ? blindReserve : Math.ceil((clusterSlots * limits.leaseAheadMs * 2) / job.itemMs);
+  const below = normal.within(0, limit).reduce((sum, range) => sum + range.end - range.start, 0);
+  if (below > ahead / 4 && below > 0) return;
+  const next = Math.min(last, limit + Math.max(ahead, 1_024));
+  job.reserving = next;
+  save(state, job, effects);
+}
+
+/** Slots idle while others hold a queue: ask the one with the most work for its tail (DESIGN 9, "Give back"). */
+function rebalance(state: ClusterState, nodes: readonly Node[], effects: Effect[]): void {
+  for (const idle of nodes) {
+    const hungry = idle.leases.size === 0 ? idle.slots : idle.starving;
+    if (hungry === 0 || state.now < idle.refusedUntil) continue;
+    for (const job of state.jobs.values()) {
+      if (queuedItems(job) > 0 || job.leases.size === 0 || !usableFor(idle, job)) continue;
+      const victim = richest(state, job, idle);
+      if (victim === undefined) continue;
+      victim.node.asked.set(job.id, state.now + giveBackAgainMs);
+      const wantMs = (victim.ms * hungry) / (hungry + victim.node.slots);
+      effects.push({ kind: "sendGiveBack", node: victim.node.id, job: job.id, wantMs });
+      break;
+    }
+  }
+}
+
+function richest(state: ClusterState, job: Job, idle: Node): { node: Node; ms: number } | undefined {
+  const work = new Map<NodeId, { items: number; ms: number }>();
+  for (const lease of job.leases.values()) {
+    if (lease.grant.node === idle.id) continue;
+    const sum = work.get(lease.grant.node) ?? { items: 0, ms: 0 };
+    sum.items += lease.open.size;
+    sum.ms += openMs(job, lease);
+    work.set(lease.grant.node, sum);
+  }
+  let best: { node: Node; ms: number } | undefined;
+  for (const [id, held] of work) {
+    const node = state.nodes.get(id);
+    if (node === undefined || node.state !== "connected" || state.now < (node.asked.get(job.id) ?? 0)) continue;
+    if (held.items < 2 || held.ms < giveBackFloorMs) continue;
+    if (best === undefined || held.ms > best.ms) best = { node, ms: held.ms };
+  }
+  return best;
+}

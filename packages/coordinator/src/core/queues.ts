@@ -1,0 +1,137 @@
+/**
+ * Where an item waits, and how it gets from one place to another. The only file that writes queues and the
+ * `open` sets of leases; everything else asks here, so that C1 (one place per item) is kept in one page.
+ */
+import type { LeaseId, Range } from "@everycore/protocol";
+import { IntervalSet } from "@everycore/protocol";
+import type { ClusterState, Job, Lease, Queues } from "./model.ts";
+import { leaseTransitions, move } from "./transitions.ts";
+
+export const emptyQueues = (): Queues => ({
+  normal: new IntervalSet(),
+  announced: new IntervalSet(),
+  alone: new IntervalSet(),
+  awaiting: new IntervalSet(),
+  crashed: new Map(),
+});
+
+export const queuedItems = (job: Job): number =>
+  job.queues.normal.size + job.queues.announced.size + job.queues.alone.size + job.queues.crashed.size;
+
+/**
+ * Puts the uncovered items of [start, end) that are nowhere else into the queue that their strikes ask for.
+ * Covered items are skipped: whoever returns a range need not know what was accepted meanwhile.
+ */
+export function enqueue(state: ClusterState, job: Job, range: Range): void {
+  for (const open of job.fold.covered.missingIn(range.start, range.end)) {
+    for (const free of job.sealing.missingIn(open.start, open.end)) enqueueFree(state, job, free);
+  }
+  job.known = Math.max(job.known, range.end);
+  state.dirty = true;
+}
+
+function enqueueFree(state: ClusterState, job: Job, range: Range): void {
+  for (let at = range.start; at < range.end; ) {
+    const run = job.fold.lostRun(at, range.end);
+    let stop = run.end;
+    // Crashed items are single; a run of the same `lost` level is cut around them.
+    const crashed = job.fold.nextCrashed(at, stop);
+    if (crashed === at) {
+      job.queues.crashed.set(at, state.now);
+      stop = at + 1;
+    } else {
+      if (crashed !== undefined) stop = crashed;
+      queueOfLevel(job, run.level).add(at, stop);
+    }
+    at = stop;
+  }
+}
+
+function queueOfLevel(job: Job, lost: number): IntervalSet {
+  if (lost === 0) return job.queues.normal;
+  return lost === 1 ? job.queues.announced : job.queues.alone;
+}
+
+/** Takes [start, end) out of all queues; returns how many items were in one. */
+export function unqueue(job: Job, range: Range): number {
+  const { normal, announced, alone, awaiting, crashed } = job.queues;
+  let taken = 0;
+  for (const set of [normal, announced, alone, awaiting]) taken += set.remove(range.start, range.end);
+  if (crashed.size > 0) {
+    for (const index of crashed.keys()) {
+      if (index < range.start || index >= range.end) continue;
+      crashed.delete(index);
+      taken += 1;
+    }
+  }
+  return taken;
+}
+
+/** Items of [start, end) that wait in some queue: nobody has them. */
+export function queuedWithin(job: Job, range: Range): Range[] {
+  const found = new IntervalSet();
+  const { normal, announced, alone, awaiting, crashed } = job.queues;
+  for (const set of [normal, announced, alone, awaiting]) found.addAll(set.within(range.start, range.end));
+  for (const index of crashed.keys()) {
+    if (index >= range.start && index < range.end) found.add(index, index + 1);
+  }
+  return found.toRanges();
+}
+
+/** [start, end) has ended: it leaves whatever queue or lease it was in. `lease` is where it most likely is. */
+export function leave(state: ClusterState, job: Job, range: Range, lease: LeaseId | undefined): void {
+  job.sealing.remove(range.start, range.end);
+  let left = range.end - range.start;
+  const likely = lease === undefined ? undefined : job.leases.get(lease);
+  if (likely !== undefined) left -= takeFromLease(state, job, likely, range);
+  if (left > 0) left -= unqueue(job, range);
+  if (left <= 0) return;
+  for (const other of job.leases.values()) takeFromLease(state, job, other, range);
+}
+
+/** Removes [start, end) from the lease's open items; a lease without any is finished. */
+export function takeFromLease(state: ClusterState, job: Job, lease: Lease, range: Range): number {
+  const taken = lease.open.remove(range.start, range.end);
+  if (lease.open.isEmpty) endLease(state, job, lease, "finish");
+  return taken;
+}
+
+/** Items of [start, end) that the lease still holds go back to the queue. */
+export function returnToQueue(state: ClusterState, job: Job, lease: Lease, range: Range): void {
+  const held = lease.open.within(range.start, range.end);
+  lease.open.removeAll(held);
+  for (const part of held) enqueue(state, job, part);
+  if (lease.open.isEmpty) endLease(state, job, lease, "finish");
+}
+
+/** The lease is over; what it still held goes back to the queue. */
+export function dropLease(state: ClusterState, job: Job, lease: Lease, event: "refuse" | "expire" | "lose"): void {
+  const held = lease.open.toRanges();
+  lease.open.clear();
+  endLease(state, job, lease, event);
+  for (const part of held) enqueue(state, job, part);
+}
+
+function endLease(state: ClusterState, job: Job, lease: Lease, event: string): void {
+  if (lease.state === "gone") return;
+  // A commit may overtake the acknowledgement of its own lease.
+  const from = event === "finish" && lease.state === "sending" ? "held" : lease.state;
+  lease.state = move(leaseTransitions, { machine: "lease", id: lease.grant.id, from, event });
+  job.leases.delete(lease.grant.id);
+  state.nodes.get(lease.grant.node)?.leases.delete(lease.grant.id);
+  state.dirty = true;
+}
+
+/** Forgets every lease and queue of the job, without returning anything: it is being cancelled. */
+export function abandonAll(state: ClusterState, job: Job): void {
+  for (const lease of [...job.leases.values()]) {
+    lease.open.clear();
+    endLease(state, job, lease, "lose");
+  }
+  const { normal, announced, alone, awaiting, crashed } = job.queues;
+  for (const set of [normal, announced, alone, awaiting]) set.clear();
+  crashed.clear();
+}
+
+/** Estimated work that the lease still holds, ms of one slot; unknown costs count as 1 ms. */
+export const openMs = (job: Job, lease: Lease): number => lease.open.size * (job.itemMs ?? 1);

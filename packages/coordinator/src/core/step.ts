@@ -1,0 +1,153 @@
+/**
+ * The leader's decisions: `step(state, event) -> effects`, the only writer of the state. Equal state and event
+ * give equal effects, so a seed reproduces a failure and a simulator runs thousands of nodes. Handlers stand in
+ * the files named after what they own; this one dispatches, then places work.
+ */
+import type { Effect, Event } from "./events.ts";
+import { applyRecord } from "./log.ts";
+import { cancel, noSuchJob, remove, retry, stored, submit, tickJob } from "./jobs.ts";
+import { answered, sliceStarting } from "./leases.ts";
+import type { ClusterState, Job, Keys } from "./model.ts";
+import { drain, drained, gaveBack, heartbeat, linkBroke, report, taskFailed, tickNode } from "./nodes.ts";
+import { place } from "./place.ts";
+import { elected, progress, recover } from "./takeover.ts";
+
+export function newCluster(): ClusterState {
+  return {
+    epoch: 0,
+    leading: false,
+    now: 0,
+    counter: 0,
+    jobs: new Map(),
+    nodes: new Map(),
+    storage: "ok",
+    awaited: new Set(),
+    someLost: false,
+    awaitUntil: 0,
+    dirty: false,
+  };
+}
+
+/** What `event` changes, and what it wants done, in order. */
+export function step(state: ClusterState, keys: Keys, event: Event): Effect[] {
+  const effects: Effect[] = [];
+  // Time never runs backwards inside the core, whatever the clock does.
+  state.now = Math.max(state.now, event.at);
+  handle(state, keys, event, effects);
+  if (!state.leading) return effects;
+  if (state.awaited.size > 0 || event.kind !== "nodeHeartbeat") progress(state, keys, effects);
+  place(state, keys, effects);
+  return effects;
+}
+
+function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]): void {
+  switch (event.kind) {
+    case "elected":
+      return elected(state, event);
+    case "leadershipLost":
+      return stepDown(state);
+    case "jobRecovered":
+      return recover(state, keys, event, effects);
+    case "recovered":
+      state.dirty = true;
+      return;
+    case "jobSubmitted":
+      return submit(state, keys, event, effects);
+    case "submitBroke":
+    case "submitResumed":
+      return attached(state, event);
+    case "jobStored":
+      return withJob(state, event, (job) => stored(state, job, effects));
+    case "jobStoreFailed":
+      effects.push({ kind: "stepDown", reason: `the record of job ${event.job} was not stored: ${event.message}` });
+      return;
+    case "logRecord":
+      return applyRecord(state, event, effects);
+    case "cancelAsked":
+    case "retryAsked":
+    case "deleteAsked":
+      return command(state, event, effects);
+    case "nodeReported":
+      return report(state, keys, event.report, effects);
+    case "nodeHeartbeat":
+      return heartbeat(state, event, effects);
+    case "linkBroke":
+      return linkBroke(state, event, effects);
+    case "gaveBack":
+      return gaveBack(state, event, effects);
+    case "taskFailed":
+      return taskFailed(state, event, effects);
+    case "starving":
+      return starving(state, event);
+    case "sliceStarting":
+      return sliceStarting(state, event, effects);
+    case "drainAsked":
+      return drain(state, event.node, event.ask, effects);
+    case "drained":
+      return drained(state, event.node, effects);
+    case "leaseAnswered":
+      return answered(state, event, effects);
+    case "storageLevel":
+      state.dirty ||= state.storage !== event.level;
+      state.storage = event.level;
+      return;
+    case "tick":
+      return tick(state, effects);
+  }
+}
+
+/** Another leads now: everything is forgotten, so that nothing can be decided from it. */
+function stepDown(state: ClusterState): void {
+  state.leading = false;
+  state.jobs.clear();
+  state.nodes.clear();
+  state.awaited.clear();
+}
+
+function withJob(state: ClusterState, event: { job: Job["id"] }, then: (job: Job) => void): void {
+  const job = state.jobs.get(event.job);
+  if (job !== undefined) then(job);
+}
+
+function attached(
+  state: ClusterState,
+  event: { kind: "submitBroke"; job: Job["id"]; detached: boolean } | { kind: "submitResumed"; job: Job["id"] },
+): void {
+  withJob(state, event, (job) => {
+    if (job.state !== "accepting") return;
+    job.orphan = event.kind === "submitBroke" ? { at: state.now, detached: event.detached } : undefined;
+  });
+}
+
+function command(
+  state: ClusterState,
+  event: Extract<Event, { kind: "cancelAsked" | "retryAsked" | "deleteAsked" }>,
+  effects: Effect[],
+): void {
+  const job = state.jobs.get(event.job);
+  if (job === undefined) {
+    effects.push({ kind: "answer", ask: event.ask, answer: noSuchJob(event.job) });
+    return;
+  }
+  switch (event.kind) {
+    case "cancelAsked":
+      return cancel(state, job, { message: event.message, ask: event.ask, status: "cancelled" }, effects);
+    case "retryAsked":
+      return retry(state, job, event.ask, effects);
+    case "deleteAsked":
+      return remove(state, job, event.ask, effects);
+  }
+}
+
+function starving(state: ClusterState, event: { node: Job["id"] | string; slots: number }): void {
+  const node = state.nodes.get(event.node as never);
+  if (node === undefined) return;
+  node.starving = event.slots;
+  state.dirty = true;
+}
+
+function tick(state: ClusterState, effects: Effect[]): void {
+  for (const node of state.nodes.values()) tickNode(state, node, effects);
+  for (const job of [...state.jobs.values()]) tickJob(state, job, effects);
+  state.dirty = true;
+}

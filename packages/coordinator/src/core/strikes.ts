@@ -1,0 +1,71 @@
+/**
+ * Item or host? What strikes lead to (P4, DESIGN 5): after one crash the item is tried alone on another node;
+ * two crashes, three losses or four strikes of any kind are a verdict, sealed with all that is known of the
+ * last death. Queues by strikes are chosen in queues.ts; this file only pronounces verdicts.
+ */
+import type { Range } from "@everycore/protocol";
+import { limits } from "@everycore/protocol";
+import type { Effect } from "./events.ts";
+import { seal } from "./jobs.ts";
+import type { ClusterState, Job } from "./model.ts";
+import { queuedWithin, unqueue } from "./queues.ts";
+
+/** Crashes after which an item is blamed. */
+const crashesMax = 2;
+
+/** Seals those items of a struck range whose strikes are enough. */
+export function judge(state: ClusterState, job: Job, struck: Range, effects: Effect[]): void {
+  for (const open of job.fold.covered.missingIn(struck.start, struck.end)) {
+    for (let at = open.start; at < open.end; ) {
+      const run = job.fold.lostRun(at, open.end);
+      const crashed = job.fold.nextCrashed(at, run.end);
+      const end = crashed === undefined ? run.end : crashed === at ? at + 1 : crashed;
+      const crashes = job.fold.crashes(at).length;
+      const verdict = verdictOf(crashed === at ? crashes : 0, run.level);
+      if (verdict !== undefined) pronounce(state, job, { start: at, end }, verdict, effects);
+      at = end;
+    }
+  }
+}
+
+export function verdictOf(crashes: number, lost: number): "crash" | "lost" | undefined {
+  if (crashes >= crashesMax) return "crash";
+  if (lost >= limits.lostStrikesMax) return "lost";
+  if (crashes + lost >= limits.strikesMax) return "lost";
+  return undefined;
+}
+
+function pronounce(
+  state: ClusterState,
+  job: Job,
+  range: Range,
+  status: "crash" | "lost",
+  effects: Effect[],
+): void {
+  const waiting = queuedWithin(job, range);
+  // Items leased a second time meanwhile stay where they are; the fold decides who comes first.
+  for (const part of waiting) unqueue(job, part);
+  const ranges = waiting.flatMap((part) => job.sealing.missingIn(part.start, part.end));
+  if (ranges.length === 0) return;
+  if (status === "lost") {
+    const message = "lost its agent or node three times while it ran";
+    seal(state, job, { ranges, status, message }, effects);
+    return;
+  }
+  const last = job.fold.crashes(range.start).at(-1);
+  const detail = last?.detail;
+  const how = detail?.reason ?? (detail?.signal === undefined ? "" : `killed by ${detail.signal}`);
+  const message = `the worker died twice while it ran this item${how === "" ? "" : `: ${how}`}`;
+  seal(
+    state,
+    job,
+    {
+      ranges,
+      status,
+      message,
+      ...(last === undefined ? {} : { node: last.node }),
+      ...(detail === undefined ? {} : { detail }),
+    },
+    effects,
+  );
+}

@@ -1,0 +1,137 @@
+/**
+ * A new leader takes over from records alone (DESIGN 9, "Takeover"). Phases of a job: `folding` (its log is
+ * read to where it stood), `reporting` (what lies beyond `reserved` runs at once; below it somebody may be
+ * running it, so it waits for the reports of all known nodes, 15 s at most), `open`.
+ */
+import type { JobRecord, NodeId } from "@everycore/protocol";
+import { IntervalSet, isEnded, times } from "@everycore/protocol";
+import type { Effect } from "./events.ts";
+import { act, endOf, maybeFinish, newJob, save } from "./jobs.ts";
+import type { ClusterState, Job, Keys } from "./model.ts";
+import { appendLost, settle } from "./nodes.ts";
+import { enqueue } from "./queues.ts";
+import { move, phaseTransitions } from "./transitions.ts";
+
+export function elected(
+  state: ClusterState,
+  event: { epoch: number; knownNodes: readonly NodeId[] },
+): void {
+  state.leading = true;
+  state.epoch = event.epoch;
+  state.counter = 0;
+  state.awaited.clear();
+  for (const node of event.knownNodes) state.awaited.add(node);
+  state.awaitUntil = state.now + times.takeoverReportMs;
+  state.someLost = false;
+}
+
+export function recover(
+  state: ClusterState,
+  keys: Keys,
+  event: { record: JobRecord; lastSeq: number },
+  effects: Effect[],
+): void {
+  const { record } = event;
+  const { id, user, spec, segment } = record;
+  const job = newJob(keys, { id, user, spec, segment }, record.createdAt);
+  job.state = record.state;
+  job.phase = "folding";
+  job.reserved = record.reserved;
+  job.round = record.round;
+  job.intent = record.intent;
+  job.startedAt = record.startedAt;
+  job.endedAt = record.endedAt;
+  job.reason = record.reason ?? "";
+  job.finalCounts = record.counts;
+  job.finalMissing = record.missing ?? 0;
+  job.finalTotal = record.total;
+  job.foldTo = event.lastSeq;
+  state.jobs.set(id, job);
+  if (isEnded(job.state)) job.stored = true;
+  else {
+    // A submit under way is gone with the old leader; its client re-attaches, or the orphan rule ends it.
+    if (job.state === "accepting") job.orphan = { at: state.now, detached: false };
+    job.fenceDue = true;
+    save(state, job, effects);
+  }
+}
+
+/** After every event: jobs whose log is read, reports that were waiting for that, the end of the waiting. */
+export function progress(state: ClusterState, keys: Keys, effects: Effect[]): void {
+  let folding = 0;
+  for (const job of state.jobs.values()) {
+    if (job.phase !== "folding") continue;
+    if (job.fold.seq >= job.foldTo && job.stored) folded(state, job, effects);
+    else folding += 1;
+  }
+  if (folding > 0) return;
+  for (const node of state.nodes.values()) settle(state, keys, node, effects);
+  if (state.awaited.size > 0 && state.now < state.awaitUntil) return;
+  if (state.awaited.size > 0) {
+    state.someLost = true;
+    state.awaited.clear();
+  }
+  for (const job of state.jobs.values()) if (job.phase === "reporting") reported(state, keys, job, effects);
+  state.someLost = false;
+}
+
+function folded(state: ClusterState, job: Job, effects: Effect[]): void {
+  const ended = isEnded(job.state);
+  const event = ended ? "ended" : "folded";
+  job.phase = move(phaseTransitions, { machine: "phase of job", id: job.id, from: job.phase, event });
+  if (job.fold.total !== undefined && job.state === "accepting") {
+    job.state = "running";
+    job.orphan = undefined;
+  }
+  if (ended) return;
+  const total = job.fold.total;
+  const end = endOf(job);
+  job.known = end;
+  job.reducing = job.spec.task.reduce !== undefined && total !== undefined && job.reserved > total;
+  const open = job.fold.covered.missingIn(0, job.reducing ? end + 1 : end);
+  for (const range of open) {
+    // Step 4: never leased, hence placed at once.
+    if (range.end > job.reserved) {
+      enqueue(state, job, { start: Math.max(range.start, job.reserved), end: range.end });
+    }
+    if (range.start < job.reserved) job.queues.awaiting.add(range.start, Math.min(range.end, job.reserved));
+  }
+  if (job.intent !== undefined && !job.intentActed) act(state, job, job.intent, effects);
+  maybeFinish(state, job, effects);
+  effects.push({ kind: "jobChanged", job: job.id });
+}
+
+/** Step 6: what nobody reported is queued; struck `lost` if a node that might have run it is gone. */
+function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]): void {
+  job.phase = move(phaseTransitions, {
+    machine: "phase of job",
+    id: job.id,
+    from: job.phase,
+    event: "reported",
+  });
+  const { awaiting } = job.queues;
+  const unclaimed = awaiting.toRanges();
+  awaiting.clear();
+  for (const range of unclaimed) {
+    enqueue(state, job, range);
+    if (!state.someLost) continue;
+    for (let at = range.start; at < range.end; ) {
+      const run = job.fold.roundRun(at, range.end);
+      state.counter += 1;
+      // No lease of the lost node is known: the strike stands under one of the leader's own making.
+      const fields = {
+        start: at,
+        end: run.end,
+        node: nobody,
+        round: run.round,
+        n: state.epoch * 2 ** 32 + state.counter,
+      };
+      const part = IntervalSet.of([{ start: at, end: run.end }]).toRanges();
+      appendLost(state, job, { id: keys.leaseId(job.id, fields), ...fields }, part, effects);
+      at = run.end;
+    }
+  }
+}
+
+/** Stands for a node whose name is not known. */
+const nobody = "0000000000000000" as NodeId;

@@ -1,0 +1,157 @@
+/** What people see of jobs and nodes: read-only summaries of the state, for RPCs and status pages. */
+import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol";
+import { isEnded, sizeOf } from "@everycore/protocol";
+import type { ClusterState, Job, Node } from "./model.ts";
+
+export interface UsageView {
+  readonly node: NodeId;
+  readonly host: string;
+  readonly leases: number;
+  readonly slots: {
+    readonly slot: number;
+    readonly items: number;
+    readonly slices: number;
+    readonly splits: number;
+    readonly busyMs: number;
+    readonly cpuMs: number;
+  }[];
+}
+
+export interface JobView {
+  readonly id: JobId;
+  readonly user: string;
+  readonly spec: JobSpec;
+  readonly state: JobState;
+  readonly reason: string;
+  /** undefined while the input is open. */
+  readonly total: number | undefined;
+  readonly appended: number;
+  readonly counts: OutcomeCounts;
+  readonly leased: number;
+  readonly queued: number;
+  readonly missing: number;
+  readonly createdAt: number;
+  readonly startedAt: number | undefined;
+  readonly endedAt: number | undefined;
+  readonly round: number;
+  readonly retries: number;
+  readonly strikes: number;
+  readonly duplicates: number;
+  readonly itemMs: number | undefined;
+  readonly usage: UsageView[];
+  readonly leasesSent: number;
+  readonly outcomeBytes: number;
+}
+
+export interface NodeView {
+  readonly id: NodeId;
+  readonly host: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly slots: number;
+  readonly busy: number;
+  readonly leased: number;
+  readonly lastSeenAt: number;
+}
+
+/** Items of the job's own: the reduction item is not counted. */
+function ownCounts(job: Job): OutcomeCounts {
+  if (isEnded(job.state) && job.finalCounts !== undefined && job.fold.seq === 0) return job.finalCounts;
+  const counts = job.fold.counts();
+  const total = job.fold.total;
+  if (job.spec.task.reduce === undefined || total === undefined || !job.fold.covered.has(total)) return counts;
+  counts[job.fold.statusOf(total) ?? "value"] -= 1;
+  return counts;
+}
+
+export function jobView(state: ClusterState, id: JobId): JobView | undefined {
+  const job = state.jobs.get(id);
+  if (job === undefined) return undefined;
+  let leased = 0;
+  for (const lease of job.leases.values()) leased += lease.open.size;
+  const { queues, fold } = job;
+  const queued = queues.normal.size + queues.announced.size + queues.alone.size + queues.crashed.size;
+  const usage = [...fold.usage].map(([node, used]) => ({
+    node,
+    host: state.nodes.get(node)?.host ?? "",
+    leases: job.leasesByNode.get(node) ?? 0,
+    slots: [...used.slots].sort((a, b) => a[0] - b[0]).map(([slot, sums]) => ({ slot, ...sums })),
+  }));
+  return {
+    id,
+    user: job.user,
+    spec: job.spec,
+    state: job.state,
+    reason: job.reason !== "" ? job.reason : waitsFor(state, job, queued, leased),
+    total: fold.total ?? job.finalTotal,
+    appended: fold.total ?? job.finalTotal ?? fold.appended,
+    counts: ownCounts(job),
+    leased,
+    queued,
+    missing: isEnded(job.state) && fold.seq === 0 ? job.finalMissing : fold.missing,
+    createdAt: job.createdAt,
+    startedAt: job.startedAt,
+    endedAt: job.endedAt,
+    round: job.round,
+    retries: fold.retries,
+    strikes: fold.strikeCount,
+    duplicates: fold.dropped.duplicate,
+    itemMs: job.itemMs,
+    usage,
+    leasesSent: job.leasesSent,
+    outcomeBytes: fold.outcomeBytes,
+  };
+}
+
+export const jobViews = (state: ClusterState): JobView[] =>
+  [...state.jobs.keys()].map((id) => jobView(state, id)!).sort((a, b) => b.createdAt - a.createdAt);
+
+/** Why a job with waiting items has nothing running: `blocked: storage | disk | no-node`, or "". */
+function waitsFor(state: ClusterState, job: Job, queued: number, leased: number): string {
+  if (isEnded(job.state) || queued === 0 || leased > 0) return "";
+  if (state.storage !== "ok") return "blocked: storage";
+  const connected = [...state.nodes.values()].filter((node) => node.state === "connected");
+  if (connected.length === 0) return "blocked: no-node (no agent is connected)";
+  const able = connected.filter((node) => node.runtimes.includes(job.spec.task.runtime));
+  if (able.length === 0) return `blocked: no-node (no agent has the runtime ${job.spec.task.runtime})`;
+  if (able.every((node) => node.diskFull)) return "blocked: disk";
+  if (able.every((node) => node.draining)) return "blocked: no-node (all agents are draining)";
+  if (job.phase !== "open") return "waiting for the agents' reports after a takeover";
+  return "";
+}
+
+export function nodeView(state: ClusterState, id: NodeId): NodeView | undefined {
+  const node = state.nodes.get(id);
+  return node === undefined ? undefined : viewOf(state, node);
+}
+
+export const nodeViews = (state: ClusterState): NodeView[] =>
+  [...state.nodes.values()].map((node) => viewOf(state, node));
+
+function viewOf(state: ClusterState, node: Node): NodeView {
+  let leased = 0;
+  for (const [lease, job] of node.leases) leased += state.jobs.get(job)?.leases.get(lease)?.open.size ?? 0;
+  return {
+    id: node.id,
+    host: node.host,
+    state: node.draining && node.state === "connected" ? "draining" : node.state,
+    reason: node.reason,
+    slots: node.slots,
+    busy: node.busy,
+    leased,
+    lastSeenAt: node.lastSeenAt,
+  };
+}
+
+/** What the cluster waits for, one sentence each. */
+export function waitingReasons(state: ClusterState): string[] {
+  const reasons: string[] = [];
+  if (state.storage !== "ok") reasons.push("storage is nearly full: new leases pause until jobs are deleted");
+  if (state.awaited.size > 0) reasons.push(`reports of ${state.awaited.size} known agents after a takeover`);
+  for (const view of jobViews(state)) {
+    if (view.reason !== "" && !isEnded(view.state)) reasons.push(`job ${view.id.slice(0, 8)}: ${view.reason}`);
+  }
+  return reasons;
+}
+
+export const openItems = (job: Job): number => sizeOf([...job.leases.values()].flatMap((l) => l.open.toRanges()));
