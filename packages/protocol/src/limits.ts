@@ -103,6 +103,8 @@ export const times = {
   suspectMs: 5_000,
   /** After suspicion for so long: lost, its leases are placed elsewhere. */
   lostMs: 15_000,
+  /** A lost node is forgotten after this: a new leader does not wait for it. */
+  forgetNodeMs: 600_000,
   /** EC_LEADER's ttl, and the renewal. A leader stops when its last renewal is older than ttl minus one second. */
   leaderTtlMs: 3_000,
   leaderRenewMs: 1_000,

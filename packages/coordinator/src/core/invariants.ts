@@ -8,6 +8,9 @@ export function checkInvariants(state: ClusterState): string[] {
   for (const job of state.jobs.values()) {
     if (job.phase !== "folding") checkJob(state, job, broken);
   }
+  for (const job of state.jobs.values()) {
+    if (isEnded(job.state) === state.active.has(job)) broken.push(`C5 job ${job.id}: active does not fit ${job.state}`);
+  }
   for (const node of state.nodes.values()) {
     for (const [lease, job] of node.leases) {
       if (!state.jobs.get(job)?.leases.has(lease)) broken.push(`C4 node ${node.id} lists unknown lease ${lease}`);

@@ -14,7 +14,7 @@ import type {
   SealRecord,
   SegmentId,
 } from "@everycore/protocol";
-import { foldVersion, IntervalSet, isEnded, JobFold, times } from "@everycore/protocol";
+import { foldVersion, IntervalSet, isEnded, JobFold, limits, times } from "@everycore/protocol";
 import type { Answer, Effect } from "./events.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { abandonAll, emptyQueues, enqueue } from "./queues.ts";
@@ -92,19 +92,36 @@ export function submit(
     else known.asks.push(event.ask);
     return;
   }
+  const refusal = refuseSubmit(state);
+  if (refusal !== undefined) {
+    effects.push({ kind: "answer", ask: event.ask, answer: refusal });
+    return;
+  }
   const { id, user, spec, segment } = event;
   const job = newJob(keys, { id, user, spec, segment }, state.now);
   job.tag = lowestTag(state);
   job.reserving = spec.rangeItems === undefined ? firstReserve : Math.min(spec.rangeItems, firstReserve);
   job.asks.push(event.ask);
   state.jobs.set(id, job);
+  state.active.add(job);
   save(state, job, effects);
+}
+
+/** P7: at a limit there is a clear refusal, never growth. */
+function refuseSubmit(state: ClusterState): Answer | undefined {
+  if (state.storage !== "ok") {
+    const hint = "delete ended jobs: everycore job delete ID";
+    return { ok: false, code: "storage-full", message: "the cluster's storage is nearly full", hint };
+  }
+  if (state.active.size < limits.activeJobsMax && state.jobs.size < limits.jobsMax) return undefined;
+  const message = `the cluster has ${state.active.size} active of ${state.jobs.size} jobs, which is its limit`;
+  return { ok: false, code: "over-limit", message, hint: "wait for jobs to end, or delete ended ones" };
 }
 
 /** A new job starts at the lowest tag of those that run, so that it neither starves nor is owed the past. */
 export function lowestTag(state: ClusterState): number {
   let lowest = Number.POSITIVE_INFINITY;
-  for (const job of state.jobs.values()) if (!isEnded(job.state)) lowest = Math.min(lowest, job.tag);
+  for (const job of state.active) lowest = Math.min(lowest, job.tag);
   return Number.isFinite(lowest) ? lowest : 0;
 }
 
@@ -350,6 +367,7 @@ export function retry(state: ClusterState, job: Job, ask: number, effects: Effec
   job.crashVerdicts = 0;
   job.failedOn.clear();
   job.tag = lowestTag(state);
+  state.active.add(job);
   job.asks.push(ask);
   announce(state, job, { kind: "reopen", ranges, round: job.round }, effects);
 }
@@ -406,6 +424,7 @@ function finish(state: ClusterState, job: Job, effects: Effect[]): void {
   job.finalMissing = job.fold.missing;
   job.finalTotal = job.fold.total;
   abandonAll(state, job);
+  state.active.delete(job);
   for (const node of state.nodes.values()) {
     if (node.state !== "lost") effects.push({ kind: "sendJobEnded", node: node.id, job: job.id });
   }

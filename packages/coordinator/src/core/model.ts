@@ -195,8 +195,14 @@ export interface ClusterState {
   /** Last lease counter of this epoch. */
   counter: number;
   readonly jobs: Map<JobId, Job>;
+  /** Those of `jobs` that have not ended: what every step may walk. */
+  readonly active: Set<Job>;
   readonly nodes: Map<NodeId, Node>;
   storage: StorageLevel;
+  /** From the election until every log is read and every report taken: progress() has something to do. */
+  takingOver: boolean;
+  /** All records of EC_JOBS are known; before that a report of an unknown job means nothing. */
+  recovered: boolean;
   /** Known nodes of a former leader that have not reported yet, and until when they are waited for. */
   readonly awaited: Set<NodeId>;
   /** A known node did not report in time, or came back without its files: what nobody holds was lost. */

@@ -45,7 +45,7 @@ const moveNode = (node: Node, event: string): void => {
 /** An agent said hello: again after a broken link, or for the first time. */
 export function report(state: ClusterState, keys: Keys, said: NodeReport, effects: Effect[]): void {
   let node = state.nodes.get(said.node);
-  const known = node !== undefined;
+  const known = node !== undefined && node.state !== "drained";
   if (node === undefined) state.nodes.set(said.node, (node = newNode(said.node)));
   else moveNode(node, "report");
   node.lastSeenAt = state.now;
@@ -67,6 +67,8 @@ export function report(state: ClusterState, keys: Keys, said: NodeReport, effect
   effects.push({ kind: "nodeChanged", node: node.id });
   node.deferred = said;
   settle(state, keys, node, effects);
+  // Still deferred: taken up again by takeover.ts as the logs are read.
+  if (node.deferred !== undefined) state.takingOver = true;
 }
 
 /**
@@ -80,9 +82,7 @@ export function settle(state: ClusterState, keys: Keys, node: Node, effects: Eff
     const job = state.jobs.get(id);
     if (job !== undefined && job.fold.seq < seq) return;
   }
-  for (const job of state.jobs.values()) {
-    if (job.phase === "folding") return;
-  }
+  if (!state.recovered || [...state.jobs.values()].some((job) => job.phase === "folding")) return;
   node.deferred = undefined;
   const restarted = node.incarnation !== said.incarnation;
   const listed = new Map<LeaseId, LeaseReport>(said.leases.map((lease) => [lease.grant.id, lease]));
@@ -274,6 +274,7 @@ export function tickNode(state: ClusterState, node: Node, effects: Effect[]): vo
   if (node.state === "connected" && state.now - node.lastSeenAt > times.suspectMs) {
     suspect(state, node, "silent", effects);
   }
+  if (node.state === "lost" && state.now - node.suspectedAt > times.forgetNodeMs) forget(state, node, effects);
   if (node.state !== "suspected" || state.now - node.suspectedAt <= times.lostMs) return;
   moveNode(node, "expire");
   node.reason = `lost: ${node.reason}`;
@@ -283,6 +284,14 @@ export function tickNode(state: ClusterState, node: Node, effects: Effect[]): vo
     const lease = job?.leases.get(id);
     if (job !== undefined && lease !== undefined) strikeLost(state, job, lease, effects);
   }
+  effects.push({ kind: "nodeChanged", node: node.id });
+}
+
+/** Lost for ten minutes: the next leader need not wait for it. Its leases ended with their strikes. */
+function forget(state: ClusterState, node: Node, effects: Effect[]): void {
+  if (node.leases.size > 0) return;
+  state.nodes.delete(node.id);
+  effects.push({ kind: "deleteNode", node: node.id });
   effects.push({ kind: "nodeChanged", node: node.id });
 }
 
@@ -334,8 +343,14 @@ export const usableFor = (node: Node, job: Job): boolean =>
   node.deferred === undefined &&
   !node.draining &&
   !node.diskFull &&
-  node.runtimes.includes(job.spec.task.runtime) &&
+  hasRuntime(node, job) &&
   !job.failedOn.has(node.id);
+
+/** Agents advertise `js`, `exec`, `python` and each interpreter as `python3.11`: an asked version must match. */
+export function hasRuntime(node: Node, job: Job): boolean {
+  const { runtime, python } = job.spec.task;
+  return node.runtimes.includes(python === undefined ? runtime : `${runtime}${python}`);
+}
 
 export function drain(state: ClusterState, id: NodeId, ask: number, effects: Effect[]): void {
   const node = state.nodes.get(id);

@@ -4,7 +4,7 @@
  * policy: it reads the state, makes leases, and never touches coverage.
  */
 import type { LeaseMode, NodeId, Range } from "@everycore/protocol";
-import { IntervalSet, isEnded, limits, times } from "@everycore/protocol";
+import { IntervalSet, limits, times } from "@everycore/protocol";
 import type { Effect } from "./events.ts";
 import { save } from "./jobs.ts";
 import { inputEnd, sendEffect } from "./leases.ts";
@@ -61,7 +61,7 @@ interface Round {
 /** Jobs with work to place, in the order in which they are served. */
 function runnable(state: ClusterState): Job[] {
   const jobs: Job[] = [];
-  for (const job of state.jobs.values()) {
+  for (const job of state.active) {
     const runs = (job.state === "accepting" || job.state === "running") && job.stored;
     if (runs && job.phase !== "folding" && (queuedItems(job) > 0 || job.leases.size > 0)) jobs.push(job);
   }
@@ -71,9 +71,7 @@ function runnable(state: ClusterState): Job[] {
 /** A user's share is divided by his active jobs. */
 function weightsOf(state: ClusterState): Map<string, number> {
   const active = new Map<string, number>();
-  for (const job of state.jobs.values()) {
-    if (!isEnded(job.state)) active.set(job.user, (active.get(job.user) ?? 0) + 1);
-  }
+  for (const job of state.active) active.set(job.user, (active.get(job.user) ?? 0) + 1);
   return active;
 }
 
@@ -243,7 +241,7 @@ function rebalance(state: ClusterState, nodes: readonly Node[], effects: Effect[
   for (const idle of nodes) {
     const hungry = idle.leases.size === 0 ? idle.slots : idle.starving;
     if (hungry === 0 || state.now < idle.refusedUntil) continue;
-    for (const job of state.jobs.values()) {
+    for (const job of state.active) {
       if (queuedItems(job) > 0 || job.leases.size === 0 || !usableFor(idle, job)) continue;
       const victim = richest(state, job, idle);
       if (victim === undefined) continue;
@@ -268,7 +266,7 @@ function richest(state: ClusterState, job: Job, idle: Node): { node: Node; ms: n
   for (const [id, held] of work) {
     const node = state.nodes.get(id);
     if (node === undefined || node.state !== "connected" || state.now < (node.asked.get(job.id) ?? 0)) continue;
-    if (held.items < 2 || held.ms < giveBackFloorMs) continue;
+    if (held.items < 2 || (job.itemMs !== undefined && held.ms < giveBackFloorMs)) continue;
     if (best === undefined || held.ms > best.ms) best = { node, ms: held.ms };
   }
   return best;

@@ -19,7 +19,10 @@ export function newCluster(): ClusterState {
     now: 0,
     counter: 0,
     jobs: new Map(),
+    active: new Set(),
     nodes: new Map(),
+    takingOver: false,
+    recovered: false,
     storage: "ok",
     awaited: new Set(),
     someLost: false,
@@ -35,7 +38,7 @@ export function step(state: ClusterState, keys: Keys, event: Event): Effect[] {
   state.now = Math.max(state.now, event.at);
   handle(state, keys, event, effects);
   if (!state.leading) return effects;
-  if (state.awaited.size > 0 || event.kind !== "nodeHeartbeat") progress(state, keys, effects);
+  if (state.takingOver) progress(state, keys, effects);
   place(state, keys, effects);
   return effects;
 }
@@ -49,6 +52,7 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
     case "jobRecovered":
       return recover(state, keys, event, effects);
     case "recovered":
+      state.recovered = true;
       state.dirty = true;
       return;
     case "jobSubmitted":
@@ -100,6 +104,8 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
 function stepDown(state: ClusterState): void {
   state.leading = false;
   state.jobs.clear();
+  state.active.clear();
+  state.recovered = false;
   state.nodes.clear();
   state.awaited.clear();
 }

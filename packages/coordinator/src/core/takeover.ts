@@ -19,6 +19,8 @@ export function elected(
   state.leading = true;
   state.epoch = event.epoch;
   state.counter = 0;
+  state.takingOver = true;
+  state.recovered = false;
   state.awaited.clear();
   for (const node of event.knownNodes) state.awaited.add(node);
   state.awaitUntil = state.now + times.takeoverReportMs;
@@ -49,6 +51,7 @@ export function recover(
   state.jobs.set(id, job);
   if (isEnded(job.state)) job.stored = true;
   else {
+    state.active.add(job);
     // A submit under way is gone with the old leader; its client re-attaches, or the orphan rule ends it.
     if (job.state === "accepting") job.orphan = { at: state.now, detached: false };
     job.fenceDue = true;
@@ -58,6 +61,7 @@ export function recover(
 
 /** After every event: jobs whose log is read, reports that were waiting for that, the end of the waiting. */
 export function progress(state: ClusterState, keys: Keys, effects: Effect[]): void {
+  if (!state.recovered) return;
   let folding = 0;
   for (const job of state.jobs.values()) {
     if (job.phase !== "folding") continue;
@@ -71,8 +75,9 @@ export function progress(state: ClusterState, keys: Keys, effects: Effect[]): vo
     state.someLost = true;
     state.awaited.clear();
   }
-  for (const job of state.jobs.values()) if (job.phase === "reporting") reported(state, keys, job, effects);
+  for (const job of state.active) if (job.phase === "reporting") reported(state, keys, job, effects);
   state.someLost = false;
+  state.takingOver = [...state.nodes.values()].some((node) => node.deferred !== undefined);
 }
 
 function folded(state: ClusterState, job: Job, effects: Effect[]): void {

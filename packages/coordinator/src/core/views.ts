@@ -2,6 +2,7 @@
 import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol";
 import { isEnded, sizeOf } from "@everycore/protocol";
 import type { ClusterState, Job, Node } from "./model.ts";
+import { hasRuntime } from "./nodes.ts";
 
 export interface UsageView {
   readonly node: NodeId;
@@ -112,7 +113,7 @@ function waitsFor(state: ClusterState, job: Job, queued: number, leased: number)
   if (state.storage !== "ok") return "blocked: storage";
   const connected = [...state.nodes.values()].filter((node) => node.state === "connected");
   if (connected.length === 0) return "blocked: no-node (no agent is connected)";
-  const able = connected.filter((node) => node.runtimes.includes(job.spec.task.runtime));
+  const able = connected.filter((node) => hasRuntime(node, job));
   if (able.length === 0) return `blocked: no-node (no agent has the runtime ${job.spec.task.runtime})`;
   if (able.every((node) => node.diskFull)) return "blocked: disk";
   if (able.every((node) => node.draining)) return "blocked: no-node (all agents are draining)";
