@@ -36,6 +36,8 @@ export interface ResolveOptions {
   readonly log?: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
   readonly environment?: NodeJS.ProcessEnv;
+  /** The routes that download or build, in their order. Default: release, debian, go. Tests pass their own. */
+  readonly fetchingRoutes?: readonly Route[];
 }
 
 /** No route gave a server; the message names each with its reason and says what to do. */
@@ -46,6 +48,7 @@ export class NatsServerNotFound extends Error {
 /** A server of at least NATS_SERVER_VERSION_MIN. The first call on a machine may download one. */
 export async function resolveNatsServer(options: ResolveOptions = {}): Promise<NatsServer> {
   const context = contextOf(options);
+  const { fetchingRoutes = FETCHING_ROUTES } = options;
   const reasons: string[] = [];
   const local = await askLocal(context, reasons);
   if (local) return local;
@@ -53,11 +56,11 @@ export async function resolveNatsServer(options: ResolveOptions = {}): Promise<N
   const onWait = (holder: string) => context.log(`nats-server: waiting for ${holder}, which is fetching it`);
   try {
     return await withProcessLock({ path, signal: options.signal, onWait }, () =>
-      fetchServer(context, reasons),
+      fetchServer(context, fetchingRoutes, reasons),
     );
   } catch (error) {
-    if (error instanceof NatsServerNotFound) throw error;
-    options.signal?.throwIfAborted();
+    // the file system's refusals (a cache that cannot be written) are the user's to mend; the rest is not of that kind
+    if (!(error instanceof Error && "syscall" in error)) throw error;
     throw new NatsServerNotFound(explain([...reasons, `cache: ${reasonOf(error)}`]), { cause: error });
   }
 }
@@ -93,10 +96,14 @@ async function askLocal(context: RouteContext, reasons: string[]): Promise<NatsS
 }
 
 /** The caller holds the lock (R4). */
-async function fetchServer(outer: RouteContext, reasons: string[]): Promise<NatsServer> {
+async function fetchServer(
+  outer: RouteContext,
+  routes: readonly Route[],
+  reasons: string[],
+): Promise<NatsServer> {
   const already = await cacheRoute.provide(outer); // whoever held the lock before may have fetched it
   if (already.kind === "found") return chosen(outer, cacheRoute, already);
-  for (const route of FETCHING_ROUTES) {
+  for (const route of routes) {
     const report = await route.inspect(outer);
     if (report.state === "unavailable") {
       reasons.push(`${route.title}: ${report.detail}`);

@@ -7,65 +7,84 @@ import { join } from "node:path";
 import { reasonOf, type Route, type RouteContext, type RouteOutcome, unavailable } from "./routes.ts";
 import { run } from "./run.ts";
 
-export const RELEASE_VERSION = "2.15.0";
+/** What is pinned. Tests serve one of their own. */
+export interface Release {
+  readonly version: string;
+  /** Folder of the tarballs, without a slash at the end. */
+  readonly url: string;
+  /** By target, such as linux-amd64. */
+  readonly sha256: Readonly<Record<string, string>>;
+  /** How long a server may take to begin its answer. */
+  readonly answerTimeoutMs: number;
+}
 
-/** As published with the release; several independent repositories record the same. */
-const SHA256: Readonly<Record<string, string>> = {
-  "linux-amd64": "5d2c51caca950333aba84911df7d377f826f3a59ec36061c6539105084f65c92",
-  "linux-arm64": "cdc208f5a3f42963a52b6ab06ef65626bb870315dc936e26ba571780c6351112",
-  "darwin-arm64": "e1c4e22d70bd44abfa0bcb3c16f7cf0c66f648c2e728c58924e8a1ce88913cc8",
+const OFFICIAL: Release = {
+  version: "2.15.0",
+  url: "https://github.com/nats-io/nats-server/releases/download/v2.15.0",
+  // as published with the release; several independent repositories record the same
+  sha256: {
+    "linux-amd64": "5d2c51caca950333aba84911df7d377f826f3a59ec36061c6539105084f65c92",
+    "linux-arm64": "cdc208f5a3f42963a52b6ab06ef65626bb870315dc936e26ba571780c6351112",
+    "darwin-arm64": "e1c4e22d70bd44abfa0bcb3c16f7cf0c66f648c2e728c58924e8a1ce88913cc8",
+  },
+  answerTimeoutMs: 8_000,
 };
 
-const ANSWER_TIMEOUT_MS = 8_000;
 const DOWNLOAD_TIMEOUT_MS = 120_000;
 const UNPACK_TIMEOUT_MS = 30_000;
 const TARBALL_BYTES_MAX = 64 * 1024 * 1024;
 
-export const releaseRoute: Route = {
-  source: "release",
-  title: `official release ${RELEASE_VERSION}`,
-  inspect: async () => {
-    const { source, title } = releaseRoute;
-    const target = targetOf(process.platform, process.arch);
-    if (SHA256[target] === undefined) {
-      return { source, title, state: "unavailable", detail: `no pinned release for ${target}` };
-    }
-    return { source, title, state: "possible", detail: urlOf(target), version: RELEASE_VERSION };
-  },
-  provide: provideRelease,
-};
+export const releaseRoute: Route = createReleaseRoute(OFFICIAL);
 
-async function provideRelease(context: RouteContext): Promise<RouteOutcome> {
+export function createReleaseRoute(release: Release): Route {
+  const { version } = release;
+  const source = "release";
+  const title = `official release ${version}`;
+  return {
+    source,
+    title,
+    inspect: async () => {
+      const target = targetOf(process.platform, process.arch);
+      if (release.sha256[target] === undefined) {
+        return { source, title, state: "unavailable", detail: `no pinned release for ${target}` };
+      }
+      return { source, title, state: "possible", detail: tarballUrl(release, target), version };
+    },
+    provide: (context) => provideRelease(release, context),
+  };
+}
+
+async function provideRelease(release: Release, context: RouteContext): Promise<RouteOutcome> {
+  const { scratch, signal } = context;
   const target = targetOf(process.platform, process.arch);
-  const expected = SHA256[target];
+  const expected = release.sha256[target];
   if (expected === undefined) return unavailable(`no pinned release for ${target}`);
+  const url = tarballUrl(release, target);
   let tarball: Uint8Array;
   try {
-    tarball = await download(urlOf(target), context.signal);
+    tarball = await download(url, release.answerTimeoutMs, signal);
   } catch (error) {
-    context.signal?.throwIfAborted();
-    return unavailable(`${urlOf(target)}: ${describeNetworkError(error)}`);
+    signal?.throwIfAborted();
+    return unavailable(`${url}: ${describeNetworkError(error)}`);
   }
   const actual = createHash("sha256").update(tarball).digest("hex");
   if (actual !== expected)
     return unavailable(`the tarball's sha256 is ${actual}, not the pinned ${expected}`);
 
-  const archive = join(context.scratch, "release.tar.gz");
+  const archive = join(scratch, "release.tar.gz");
   await writeFile(archive, tarball);
-  await run("tar", ["-xzf", archive, "-C", context.scratch], {
-    timeoutMs: UNPACK_TIMEOUT_MS,
-    signal: context.signal,
-  });
-  return {
-    kind: "made",
-    path: join(context.scratch, `nats-server-v${RELEASE_VERSION}-${target}`, "nats-server"),
-  };
+  await run("tar", ["-xzf", archive, "-C", scratch], { timeoutMs: UNPACK_TIMEOUT_MS, signal });
+  return { kind: "made", path: join(scratch, `nats-server-v${release.version}-${target}`, "nats-server") };
 }
 
 /** Two deadlines: a server that does not answer is given up soon, one that sends slowly is not. */
-async function download(url: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
+async function download(
+  url: string,
+  answerTimeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
   const answered = new AbortController();
-  const answerTimer = setTimeout(() => answered.abort(new Error("no answer in time")), ANSWER_TIMEOUT_MS);
+  const answerTimer = setTimeout(() => answered.abort(new Error("no answer in time")), answerTimeoutMs);
   const signals = [answered.signal, AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS), ...(signal ? [signal] : [])];
   try {
     const response = await fetch(url, { signal: AbortSignal.any(signals) });
@@ -81,14 +100,14 @@ async function download(url: string, signal: AbortSignal | undefined): Promise<U
 /** fetch hides the reason ("fetch failed") in its cause. */
 function describeNetworkError(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
-  return cause instanceof Error ? cause.message : reasonOf(error);
+  return cause instanceof Error ? cause.message || reasonOf(error) : reasonOf(error);
 }
 
-function targetOf(platform: string, architecture: string): string {
+/** As the project names its targets. */
+export function targetOf(platform: string, architecture: string): string {
   return `${platform}-${architecture === "x64" ? "amd64" : architecture}`;
 }
 
-function urlOf(target: string): string {
-  const file = `nats-server-v${RELEASE_VERSION}-${target}.tar.gz`;
-  return `https://github.com/nats-io/nats-server/releases/download/v${RELEASE_VERSION}/${file}`;
+function tarballUrl(release: Release, target: string): string {
+  return `${release.url}/nats-server-v${release.version}-${target}.tar.gz`;
 }
