@@ -1,0 +1,181 @@
+/**
+ * A cluster, as programs use it: submit, read, watch, cancel. One object per connection; closing it ends every
+ * call. Jobs may be named by a unique prefix of their id: the coordinator resolves it.
+ */
+import { EverycoreError, isEnded } from "@everycore/protocol";
+import type { Bundle } from "./bundle/archive.ts";
+import { Channel } from "./channel.ts";
+import type { CallOptions, ChannelOptions } from "./channel.ts";
+import { Results } from "./results.ts";
+import type { ResultsOptions } from "./results.ts";
+import { Submission } from "./submission.ts";
+import type { SubmitOptions } from "./submission.ts";
+import type { AuditInfo, ClusterStatus, JobInfo, NodeInfo, OutputChunk } from "./wire-types.ts";
+
+const uploadPieceBytes = 512 * 1024;
+
+export interface WaitOptions extends CallOptions {
+  /** Ends the wait with `timeout`, ms. Default: as long as it takes. */
+  readonly timeoutMs?: number;
+}
+
+export class Cluster implements AsyncDisposable {
+  readonly #channel: Channel;
+  readonly #closing = new AbortController();
+
+  constructor(options: ChannelOptions) {
+    this.#channel = new Channel(options);
+  }
+
+  get address(): string {
+    return this.#channel.address;
+  }
+
+  /** Uploads the bundle unless this user has it there already. */
+  async putBundle(bundle: Bundle, options: CallOptions = {}): Promise<void> {
+    const call = this.#call(options);
+    const { digest } = bundle;
+    const { present } = await this.#channel.ask<{ present: boolean }>(
+      "JobService",
+      "StatBundle",
+      { digest },
+      call,
+    );
+    if (present) return;
+    await this.#channel.patiently(
+      () => this.#channel.upload("JobService", "PutBundle", piecesOf(bundle), call),
+      call,
+    );
+  }
+
+  /** Begins a submit; it goes on by itself, `accepted` and `closed` tell how far it is. */
+  submit(options: SubmitOptions): Submission {
+    return new Submission(this.#channel, { ...options, ...this.#call(options) });
+  }
+
+  results(job: string, options: ResultsOptions = {}): Results {
+    return new Results(this.#channel, job, { ...options, ...this.#call(options) });
+  }
+
+  getJob(job: string, options: CallOptions = {}): Promise<JobInfo> {
+    return this.#channel.ask("JobService", "Get", { job }, this.#call(options));
+  }
+
+  async listJobs(
+    filter: { state?: string; limit?: number } = {},
+    options: CallOptions = {},
+  ): Promise<{ jobs: readonly JobInfo[]; total: number }> {
+    const request = { state: filter.state ?? "", limit: filter.limit ?? 0 };
+    return this.#channel.ask("JobService", "List", request, this.#call(options));
+  }
+
+  /** The job now, and whenever it changed, until it has ended. */
+  async *watchJob(job: string, options: CallOptions = {}): AsyncGenerator<JobInfo> {
+    const call = this.#call(options);
+    const patience = this.#channel.patience(call);
+    for (;;) {
+      try {
+        for await (const info of this.#channel.stream<JobInfo>("JobService", "Watch", { job }, call)) {
+          patience.reset();
+          yield info;
+          if (isEnded(info.state)) return;
+        }
+        throw new EverycoreError(
+          "unreachable",
+          `the coordinator at ${this.address} ended the watch of job ${job} early`,
+        );
+      } catch (error) {
+        await patience.after(error);
+      }
+    }
+  }
+
+  /** Resolves with the job once it has ended. */
+  async waitJob(job: string, options: WaitOptions = {}): Promise<JobInfo> {
+    const { timeoutMs } = options;
+    const limit = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
+    const signals = [options.signal, limit].filter((signal) => signal !== undefined);
+    try {
+      for await (const info of this.watchJob(job, { signal: AbortSignal.any(signals) })) {
+        if (isEnded(info.state)) return info;
+      }
+    } catch (error) {
+      if (limit?.aborted !== true || options.signal?.aborted === true) throw error;
+      throw new EverycoreError("timeout", `job ${job} has not ended within ${timeoutMs! / 1000} s`, {
+        cause: error,
+      });
+    }
+    throw new EverycoreError("internal", `the watch of job ${job} ended before the job`);
+  }
+
+  cancelJob(job: string, reason: string, options: CallOptions = {}): Promise<JobInfo> {
+    return this.#channel.ask("JobService", "Cancel", { job, reason }, this.#call(options));
+  }
+
+  /** Runs the failed items again: a new round. Asked once: twice would mean two rounds. */
+  retryJob(job: string, options: CallOptions = {}): Promise<JobInfo> {
+    return this.#channel.askOnce("JobService", "Retry", { job }, this.#call(options));
+  }
+
+  deleteJob(job: string, options: CallOptions = {}): Promise<{ job: string }> {
+    return this.#channel.askOnce("JobService", "Delete", { job }, this.#call(options));
+  }
+
+  /** Proves from the log that every item has exactly one outcome (P2). */
+  auditJob(job: string, options: CallOptions = {}): Promise<AuditInfo> {
+    return this.#channel.ask("JobService", "Audit", { job }, this.#call(options));
+  }
+
+  /** What the tasks of a job printed. */
+  outputOf(job: string, options: CallOptions = {}): AsyncGenerator<OutputChunk> {
+    return this.#channel.stream("JobService", "Output", { job }, this.#call(options));
+  }
+
+  async listNodes(options: CallOptions = {}): Promise<readonly NodeInfo[]> {
+    const { nodes } = await this.#channel.ask<{ nodes: NodeInfo[] }>(
+      "NodeService",
+      "List",
+      {},
+      this.#call(options),
+    );
+    return nodes;
+  }
+
+  getNode(node: string, options: CallOptions = {}): Promise<NodeInfo> {
+    return this.#channel.ask("NodeService", "Get", { node }, this.#call(options));
+  }
+
+  drainNode(node: string, options: CallOptions = {}): Promise<NodeInfo> {
+    return this.#channel.ask("NodeService", "Drain", { node }, this.#call(options));
+  }
+
+  status(options: CallOptions = {}): Promise<ClusterStatus> {
+    return this.#channel.ask("ClusterService", "Status", {}, this.#call(options));
+  }
+
+  close(): Promise<void> {
+    this.#closing.abort(new EverycoreError("cancelled", "the connection to the cluster was closed"));
+    this.#channel.close();
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** The caller's signal, or our own end. */
+  #call(options: CallOptions): { signal: AbortSignal } {
+    const closing = this.#closing.signal;
+    return { signal: options.signal ? AbortSignal.any([options.signal, closing]) : closing };
+  }
+}
+
+/** Opens a connection; nothing is sent before the first call. */
+export const connect = (options: ChannelOptions): Cluster => new Cluster(options);
+
+function* piecesOf({ digest, bytes }: Bundle): Generator<object> {
+  yield { head: { digest, bytes: bytes.length } };
+  for (let at = 0; at < bytes.length; at += uploadPieceBytes) {
+    yield { data: bytes.subarray(at, at + uploadPieceBytes) };
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Settings and where each comes from: a flag, an EVERYCORE_* variable, ./everycore.json, the user's config.json, or
+ * the default, in this order. An unknown key is an error that names the nearest known one: a misspelled setting that
+ * silently does nothing is the worst kind.
+ */
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { EverycoreError } from "@everycore/protocol";
+import { nearest } from "./nearest.ts";
+
+/** Each setting: its variable, and what it is for. */
+export const settings = {
+  address: { variable: "EVERYCORE_ADDRESS", about: "HOST:PORT of a coordinator" },
+  secret: { variable: "EVERYCORE_SECRET", about: "the cluster's secret itself" },
+  secretFile: { variable: "EVERYCORE_SECRET_FILE", about: "file that holds the cluster's secret" },
+  slots: { variable: "EVERYCORE_SLOTS", about: "workers at once on this machine" },
+  dataDir: { variable: "EVERYCORE_DATA", about: "where state is kept" },
+  logLevel: { variable: "EVERYCORE_LOG_LEVEL", about: "trace, debug, info, warn, error or silent" },
+  nats: { variable: "EVERYCORE_NATS", about: "URL of the NATS server to use" },
+} as const;
+
+export type SettingName = keyof typeof settings;
+export type Settings = Partial<Record<SettingName, string>>;
+export const settingNames = Object.keys(settings) as SettingName[];
+
+export interface Origin {
+  readonly value: string;
+  /** `flag`, the variable's name, or the file. */
+  readonly origin: string;
+}
+
+export type Config = Partial<Record<SettingName, Origin>>;
+
+export interface ConfigSources {
+  readonly flags?: Settings;
+  readonly environment?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+}
+
+/** The configuration files, the first one wins. */
+export function configFiles(sources: ConfigSources = {}): string[] {
+  const { environment = process.env, cwd = process.cwd() } = sources;
+  const home = environment["XDG_CONFIG_HOME"] || join(environment["HOME"] || homedir(), ".config");
+  return [join(cwd, "everycore.json"), join(home, "everycore", "config.json")];
+}
+
+export function loadConfig(sources: ConfigSources = {}): Config {
+  const { flags = {}, environment = process.env } = sources;
+  const config: Config = {};
+  for (const file of configFiles(sources).toReversed()) {
+    for (const [name, value] of Object.entries(readConfigFile(file))) {
+      config[name as SettingName] = { value: value!, origin: file };
+    }
+  }
+  for (const name of settingNames) {
+    const { variable } = settings[name];
+    const value = environment[variable];
+    if (value !== undefined && value !== "") config[name] = { value, origin: variable };
+    const flag = flags[name];
+    if (flag !== undefined) config[name] = { value: flag, origin: "flag" };
+  }
+  return config;
+}
+
+function readConfigFile(file: string): Settings {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT" || code === "ENOTDIR") return {};
+    throw new EverycoreError("bad-input", `the configuration ${file} cannot be read (${String(code)})`, {
+      cause: error,
+    });
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new EverycoreError(
+      "bad-input",
+      `the configuration ${file} is not JSON: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    throw new EverycoreError("bad-input", `the configuration ${file} is not a JSON object`);
+  }
+  const found: Settings = {};
+  for (const [key, value] of Object.entries(parsed)) {
+    if (!Object.hasOwn(settings, key)) throw unknownKey(file, key);
+    if (typeof value !== "string" && typeof value !== "number") {
+      throw new EverycoreError("bad-input", `the configuration ${file} has no text or number as "${key}"`);
+    }
+    found[key as SettingName] = String(value);
+  }
+  return found;
+}
+
+function unknownKey(file: string, key: string): EverycoreError {
+  const meant = nearest(key, settingNames);
+  const hint = meant === undefined ? `known are ${settingNames.join(", ")}` : `did you mean "${meant}"?`;
+  return new EverycoreError("bad-input", `the configuration ${file} has an unknown key "${key}"`, { hint });
+}

@@ -1,0 +1,121 @@
+/**
+ * Where a command finds its cluster: a flag, EVERYCORE_ADDRESS, the configuration, a running `up`, or none, which
+ * means a cluster of this command's own. `up` says where it is in up.json, 0600: who can read it can run code as
+ * its user (P8).
+ */
+import { readFileSync, statSync } from "node:fs";
+import { tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+import { EverycoreError } from "@everycore/protocol";
+import type { Config } from "./config.ts";
+
+export interface UpFile {
+  readonly pid: number;
+  readonly address: string;
+  readonly secret: string;
+  readonly http: string;
+  /** ms since epoch. */
+  readonly startedAt: number;
+}
+
+export type Found =
+  | {
+      readonly kind: "configured";
+      readonly address: string;
+      readonly secret: string;
+      readonly origin: string;
+    }
+  | { readonly kind: "up"; readonly address: string; readonly secret: string; readonly up: UpFile }
+  | { readonly kind: "none" };
+
+/** The folder of things that live as long as a login. */
+export function runtimeFolder(environment: NodeJS.ProcessEnv = process.env): string {
+  const runtime = environment["XDG_RUNTIME_DIR"];
+  return runtime
+    ? join(runtime, "everycore")
+    : join(environment["TMPDIR"] || tmpdir(), `everycore-${userInfo().uid}`);
+}
+
+export const upFilePath = (environment: NodeJS.ProcessEnv = process.env): string =>
+  join(runtimeFolder(environment), "up.json");
+
+/** The running `up`, or undefined; a file whose process is gone is stale. */
+export function readUpFile(environment: NodeJS.ProcessEnv = process.env): UpFile | undefined {
+  const file = upFilePath(environment);
+  try {
+    const { uid, mode } = statSync(file);
+    // In a shared temporary folder another user may have put it there: we would send our code to them.
+    if (uid !== userInfo().uid || (mode & 0o077) !== 0) return undefined;
+    const up = JSON.parse(readFileSync(file, "utf8")) as UpFile;
+    const isWhole =
+      typeof up.address === "string" && typeof up.secret === "string" && typeof up.pid === "number";
+    return isWhole && isAlive(up.pid) ? up : undefined;
+  } catch {
+    return undefined; // no file, or one that is being written: no `up` to use
+  }
+}
+
+/** `config` is what loadConfig gave, flags included. Whether a cluster answers is for the first call to tell. */
+export function discover(config: Config, environment: NodeJS.ProcessEnv = process.env): Found {
+  const { address } = config;
+  const up = readUpFile(environment);
+  if (address === undefined) {
+    return up === undefined ? { kind: "none" } : { kind: "up", address: up.address, secret: up.secret, up };
+  }
+  if (up?.address === address.value && config.secret === undefined && config.secretFile === undefined) {
+    return { kind: "up", address: up.address, secret: up.secret, up };
+  }
+  return {
+    kind: "configured",
+    address: checkedAddress(address.value),
+    secret: secretOf(config, address.value),
+    origin: address.origin,
+  };
+}
+
+/** The secret that the configuration names. A flag of a file goes before a variable with the secret itself. */
+export function secretOf(config: Config, address: string): string {
+  const { secret, secretFile } = config;
+  if (secret !== undefined && secretFile?.origin !== "flag") return secret.value;
+  if (secretFile !== undefined) return readSecretFile(secretFile.value);
+  throw new EverycoreError("refused", `there is no secret for the cluster at ${address}`, {
+    hint: "give --secret-file FILE, EVERYCORE_SECRET_FILE or EVERYCORE_SECRET",
+  });
+}
+
+/** Reads a secret that only its owner can read (P8). */
+export function readSecretFile(file: string): string {
+  let text: string;
+  try {
+    const { mode } = statSync(file);
+    if ((mode & 0o077) !== 0) {
+      throw new EverycoreError("refused", `the secret file ${file} can be read by others`, {
+        hint: `chmod 600 ${file}`,
+      });
+    }
+    text = readFileSync(file, "utf8").trim();
+  } catch (error) {
+    if (error instanceof EverycoreError) throw error;
+    throw new EverycoreError("bad-input", `the secret file ${file} cannot be read`, { cause: error });
+  }
+  if (text.length < 16)
+    throw new EverycoreError("bad-input", `the secret file ${file} holds no secret (16 characters or more)`);
+  return text;
+}
+
+function checkedAddress(address: string): string {
+  const port = Number(/^(?:\[[0-9a-fA-F:]+\]|[^\s:/]+):(\d{1,5})$/.exec(address)?.[1]);
+  if (port >= 1 && port <= 65_535) return address;
+  throw new EverycoreError("bad-input", `"${address}" is not an address`, {
+    hint: "write HOST:PORT, such as 127.0.0.1:7070",
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
