@@ -1,0 +1,170 @@
+/** What the leader asks of an agent: give back, confirm, drop, cancel, forget, drain; and what a new link means. */
+import type { JobId, LeaseId, Range } from "@everycore/protocol";
+import type { AgentEvent, Effect } from "./events.ts";
+import { ownEnd, queuedItems, sayHello, settle, slicesOf, workersOf } from "./jobs.ts";
+import type { AgentState, Job, Lease } from "./model.ts";
+import { announceAgain, busyWorker, cutSlice, giveAway } from "./slices.ts";
+import { drainTransitions, move } from "./transitions.ts";
+import { isAlive, kill } from "./workers.ts";
+
+type Of<Kind extends AgentEvent["kind"]> = Extract<AgentEvent, { kind: Kind }>;
+
+/** Acknowledged sequences of ended jobs that are still told. */
+const ackedSeqsMax = 2_000;
+
+/** DESIGN 9, "Give back": the tail of the queue first; if that is empty, the running slice with most left. */
+export function giveBack(state: AgentState, event: Of<"giveBackAsked">, effects: Effect[]): void {
+  const job = state.jobs.get(event.job);
+  if (job === undefined) return void effects.push({ kind: "gaveBack", job: event.job, grant: undefined, ranges: [] });
+  const idle = state.slots.filter((slot) => busyWorker(state, slot) === undefined).length;
+  const queued = queuedItems(job);
+  const want = job.itemMs === undefined ? Math.ceil(queued / 2) : Math.max(1, Math.floor(event.wantMs / job.itemMs));
+  let left = Math.min(want, queued - idle);
+  const leases = [...job.leases.values()].sort((a, b) => a.priority - b.priority || b.tag - a.tag || b.grant.n - a.grant.n);
+  let gave = false;
+  for (const lease of leases) {
+    const ranges = takeTail(lease, left);
+    if (ranges.length === 0) continue;
+    for (const range of ranges) left -= range.end - range.start;
+    giveAway(lease, ranges, effects);
+    gave = true;
+  }
+  if (!gave && !splitLongest(state, job, effects)) {
+    effects.push({ kind: "gaveBack", job: job.id, grant: undefined, ranges: [] });
+  }
+}
+
+function takeTail(lease: Lease, items: number): Range[] {
+  const ranges: Range[] = [];
+  for (let left = items; left > 0; ) {
+    const last = lease.queue.last();
+    if (last === undefined) break;
+    const start = Math.max(last.start, last.end - left);
+    lease.queue.remove(start, last.end);
+    ranges.unshift({ start, end: last.end });
+    left -= last.end - start;
+  }
+  return ranges;
+}
+
+/** Half of what is left of the slice with most left; false when every slice is down to its running item. */
+function splitLongest(state: AgentState, job: Job, effects: Effect[]): boolean {
+  const left = ({ slice }: { slice: ReturnType<typeof slicesOf>[number]["slice"] }): number =>
+    ownEnd(slice) - Math.max(slice.start, slice.cursor ?? slice.start);
+  const [most] = slicesOf(state, job.id)
+    .filter(({ slice, worker }) => (slice.life === "sent" || slice.life === "cut") && isAlive(worker) && left({ slice }) > 1)
+    .sort((a, b) => left(b) - left(a));
+  if (most === undefined) return false;
+  const { slice, worker } = most;
+  const end = ownEnd(slice);
+  const elapsed = state.now - Math.max(slice.sentAt, slice.cursorAt);
+  const ran = job.itemMs === undefined ? 0 : Math.floor(elapsed / job.itemMs);
+  const at = Math.min(end - 1, (slice.cursor ?? slice.start) + ran);
+  cutSlice(worker, slice, { limit: Math.max(at + 1, Math.ceil((at + 1 + end) / 2)), for: "leader" }, effects);
+  return true;
+}
+
+export function confirmed(state: AgentState, event: Of<"giveBackConfirmed">, effects: Effect[]): void {
+  const job = state.jobs.get(event.job);
+  const lease = job?.leases.get(event.lease);
+  if (job === undefined || lease === undefined) return;
+  lease.gaveBack.removeAll(event.ranges);
+  settle(state, job, lease, effects);
+}
+
+/** Covered or leased elsewhere: whatever of them runs is stopped, what they ended with is forgotten. */
+export function dropLeases(state: AgentState, ids: readonly LeaseId[], effects: Effect[]): void {
+  for (const id of ids) {
+    for (const job of state.jobs.values()) {
+      const lease = job.leases.get(id);
+      if (lease === undefined) continue;
+      for (const { worker, slice } of slicesOf(state, job.id)) {
+        if (slice.lease === id) kill(worker, { kind: "cancel" }, effects);
+      }
+      job.leases.delete(id);
+      effects.push({ kind: "forgetLease", job: job.id, lease: id });
+      dropWaiting(state, job, (run) => run.lease.id === id, effects);
+    }
+  }
+}
+
+function dropWaiting(state: AgentState, job: Job, isDropped: (run: Job["waiting"][number]) => boolean, effects: Effect[]): void {
+  const dropped = job.waiting.filter(isDropped);
+  if (dropped.length === 0) return;
+  const bytes = dropped.reduce((sum, run) => sum + run.to - run.from, 0);
+  job.waiting = job.waiting.filter((run) => !isDropped(run));
+  job.waitingBytes -= bytes;
+  state.spoolBytes -= bytes;
+  effects.push({ kind: "freeOutcomes", runs: dropped });
+}
+
+/** Cancelled or ended: workers die at once (P5: a cancelled core is free within a second), all is forgotten. */
+export function forgetJob(state: AgentState, id: JobId, effects: Effect[]): void {
+  const job = state.jobs.get(id);
+  for (const worker of workersOf(state, id)) kill(worker, { kind: worker.slices.length > 0 ? "cancel" : "stop" }, effects);
+  if (job !== undefined) {
+    for (const lease of job.leases.keys()) effects.push({ kind: "forgetLease", job: id, lease });
+    dropWaiting(state, job, () => true, effects);
+    state.jobs.delete(id);
+  }
+  for (const strike of [...state.strikes.values()]) if (strike.job === id) state.strikes.delete(strike.id);
+  state.ackedSeqs.delete(id);
+  effects.push({ kind: "dropJob", job: id });
+}
+
+export function linkUp(state: AgentState, effects: Effect[]): void {
+  state.connected = true;
+  state.starvingTold = 0;
+  effects.push(sayHello(state));
+}
+
+export function welcomed(state: AgentState, event: Of<"welcomed">, effects: Effect[]): void {
+  if (event.epoch < state.epoch) {
+    state.connected = false;
+    const reason = `its epoch ${event.epoch} is over; this agent has seen ${state.epoch}`;
+    return void effects.push({ kind: "closeLink", reason });
+  }
+  state.epoch = event.epoch;
+  state.nodes = Math.max(1, event.nodes);
+  dropLeases(state, event.drop, effects);
+  announceAgain(state, effects);
+  while (state.ackedSeqs.size > ackedSeqsMax) {
+    const oldest = state.ackedSeqs.keys().next().value;
+    if (oldest === undefined) break;
+    state.ackedSeqs.delete(oldest);
+  }
+}
+
+export function drain(state: AgentState, event: Of<"drainAsked">, effects: Effect[]): void {
+  state.drain = move(drainTransitions, { machine: "agent", id: 0, from: state.drain, event: "drain" });
+  state.drainBy = Math.min(state.drainBy, state.now + event.deadlineMs);
+  giveAllBack(state, effects);
+}
+
+function giveAllBack(state: AgentState, effects: Effect[]): void {
+  for (const job of state.jobs.values()) {
+    for (const lease of job.leases.values()) {
+      const ranges = lease.queue.toRanges();
+      if (ranges.length === 0) continue;
+      lease.queue.clear();
+      giveAway(lease, ranges, effects);
+    }
+  }
+}
+
+/** Running slices come to their end, or to the deadline; then all is committed and confirmed, and we go. */
+export function drainOn(state: AgentState, effects: Effect[]): void {
+  if (state.drain !== "draining") return;
+  giveAllBack(state, effects);
+  const busy = [...state.workers.values()].filter((worker) => worker.slices.length > 0);
+  const late = state.now >= state.drainBy;
+  if (late) for (const worker of busy) kill(worker, { kind: "stop" }, effects);
+  const open = state.commits.size > 0 || state.strikes.size > 0 || [...state.jobs.values()].some(isOpen);
+  // Two seconds beyond the deadline even what is not confirmed goes: the files keep the outcomes.
+  if ((busy.length > 0 || open) && state.now < state.drainBy + 2_000) return;
+  state.drain = move(drainTransitions, { machine: "agent", id: 0, from: state.drain, event: "done" });
+  effects.push({ kind: "drained" });
+}
+
+const isOpen = (job: Job): boolean =>
+  job.waiting.length > 0 || [...job.leases.values()].some((lease) => !lease.gaveBack.isEmpty);

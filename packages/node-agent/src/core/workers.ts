@@ -1,0 +1,248 @@
+/**
+ * Workers: which processes there are, which job each serves, and what their deaths mean (P4: one crash costs one
+ * item). Nothing is concluded from a death before the cursor was read again.
+ */
+import type { DeathDetail, JobId } from "@everycore/protocol";
+import type { AgentEvent, Effect, SliceSight } from "./events.ts";
+import { ownEnd, requeue, settle } from "./jobs.ts";
+import type { AgentState, Job, KillReason, Slice, Slot, Worker } from "./model.ts";
+import { move, workerTransitions } from "./transitions.ts";
+
+/** Processes kept per slot: two jobs that take turns must not restart workers at each turn. */
+export const workersPerSlotMax = 4;
+/** A runtime that was not used for so long keeps no spare. */
+const spareMs = 600_000;
+/** A slot that runs a job for so long gets its next spare while it runs; earlier it would disturb short jobs. */
+const spareDelayMs = 200;
+/** Starts that fail in a row before the job hears of it. */
+const startFailuresMax = 3;
+
+type Of<Kind extends AgentEvent["kind"]> = Extract<AgentEvent, { kind: Kind }>;
+
+export const advance = (worker: Worker, event: string): void => {
+  worker.life = move(workerTransitions, { machine: "worker", id: worker.id, from: worker.life, event });
+};
+
+export const onSlot = (state: AgentState, slot: number): Worker[] =>
+  [...state.workers.values()].filter((worker) => worker.slot === slot);
+
+export const isAlive = (worker: Worker): boolean => worker.life !== "dying";
+
+export function startWorker(state: AgentState, slot: Slot, runtime: string, job: JobId | undefined, effects: Effect[]): Worker {
+  const id = (state.nextWorker += 1);
+  const worker: Worker = {
+    id,
+    slot: slot.id,
+    runtime,
+    life: "starting",
+    job,
+    slices: [],
+    kill: undefined,
+    usedAt: state.now,
+    takenAt: state.now,
+  };
+  state.workers.set(id, worker);
+  effects.push({ kind: "startWorker", worker: id, slot: slot.id, runtime, job });
+  return worker;
+}
+
+export function kill(worker: Worker, reason: KillReason, effects: Effect[]): void {
+  // The first cause is the recorded one.
+  worker.kill ??= reason;
+  if (worker.life === "dying") return;
+  advance(worker, "kill");
+  effects.push({ kind: "killGroup", worker: worker.id, reason });
+}
+
+/** A worker for the job in this slot: its own, a spare, or a new one for which room is made; undefined: later. */
+export function workerFor(state: AgentState, slot: Slot, job: Job, effects: Effect[]): Worker | undefined {
+  const here = onSlot(state, slot.id);
+  const own = here.find((worker) => worker.job === job.id && isAlive(worker));
+  if (own !== undefined) return own;
+  const { runtime } = job.task;
+  const spare = here
+    .filter((worker) => worker.runtime === runtime && worker.job === undefined && isAlive(worker))
+    .sort((a, b) => Number(b.life === "spare") - Number(a.life === "spare"))[0];
+  if (spare !== undefined) {
+    take(state, spare, job, effects);
+    return spare;
+  }
+  if (state.now < slot.startAfter) return undefined;
+  if (here.length >= workersPerSlotMax) {
+    const idle = here
+      .filter((worker) => worker.slices.length === 0 && isAlive(worker))
+      .sort((a, b) => a.usedAt - b.usedAt)[0];
+    if (idle === undefined) return undefined;
+    kill(idle, { kind: "stop" }, effects);
+  }
+  return startWorker(state, slot, runtime, job.id, effects);
+}
+
+function take(state: AgentState, worker: Worker, job: Job, effects: Effect[]): void {
+  worker.job = job.id;
+  worker.takenAt = state.now;
+  if (worker.life !== "spare") return;
+  advance(worker, "task");
+  effects.push({ kind: "sendTask", worker: worker.id, job: job.id });
+}
+
+export function workerReady(state: AgentState, event: Of<"workerReady">, effects: Effect[]): void {
+  const worker = state.workers.get(event.worker);
+  if (worker === undefined || worker.life !== "starting") return;
+  const slot = state.slots[worker.slot];
+  if (slot !== undefined) slot.startFailures = 0;
+  advance(worker, "ready");
+  const job = worker.job === undefined ? undefined : state.jobs.get(worker.job);
+  if (job !== undefined) take(state, worker, job, effects);
+  else worker.job = undefined;
+}
+
+export function workerLoaded(state: AgentState, event: Of<"workerLoaded">): void {
+  const worker = state.workers.get(event.worker);
+  if (worker?.life === "loading") advance(worker, "loaded");
+}
+
+/** The task cannot be loaded: the job hears of it once; nothing was run and nobody is blamed. */
+export function initFailed(state: AgentState, event: Of<"initFailed">, effects: Effect[]): void {
+  const worker = state.workers.get(event.worker);
+  if (worker === undefined) return;
+  const job = worker.job === undefined ? undefined : state.jobs.get(worker.job);
+  returnSlices(state, worker);
+  kill(worker, { kind: "stop" }, effects);
+  if (job !== undefined) failTask(state, job, { error: event.error, died: false }, effects);
+}
+
+export function failTask(
+  state: AgentState,
+  job: Job,
+  failure: { error: Uint8Array | string; died: boolean },
+  effects: Effect[],
+): void {
+  if (job.failed) return;
+  job.failed = true;
+  effects.push({ kind: "taskFailed", job: job.id, ...failure });
+  // The leader takes the leases away from this node with that message: a report must not list them any more.
+  for (const lease of [...job.leases.values()]) {
+    lease.queue.clear();
+    settle(state, job, lease, effects);
+  }
+}
+
+function returnSlices(state: AgentState, worker: Worker): void {
+  for (const slice of worker.slices) requeue(state, slice, { start: slice.start, end: ownEnd(slice) });
+  worker.slices = [];
+}
+
+export function workerDied(state: AgentState, event: Of<"workerDied">, effects: Effect[]): void {
+  const worker = state.workers.get(event.worker);
+  if (worker === undefined) return;
+  state.workers.delete(worker.id);
+  const job = worker.job === undefined ? undefined : state.jobs.get(worker.job);
+  const diedAlone = worker.kill === undefined;
+  if (diedAlone && worker.life === "starting") startFailed(state, worker, job, event.detail, effects);
+  if (diedAlone && job !== undefined && (event.phase === "load" || event.phase === "init")) {
+    failTask(state, job, { error: loadDeath(event.detail), died: true }, effects);
+  }
+  const running = event.phase === "item";
+  for (const [at, slice] of worker.slices.entries()) {
+    const sight = event.sights.find((seen) => seen.slice === slice.id);
+    endSlice(state, worker, { slice, sight, blame: running && at === 0, detail: event.detail }, effects);
+  }
+  const leases = worker.slices.map((slice) => slice.lease);
+  worker.slices = [];
+  if (job !== undefined) for (const id of leases) settle(state, job, job.leases.get(id), effects);
+}
+
+const loadDeath = (detail: DeathDetail): string =>
+  `the worker died while it loaded the task (${detail.signal ?? `exit ${detail.exitCode ?? "?"}`})` +
+  (detail.stderrTail ? `: ${detail.stderrTail.trim().slice(-500)}` : "");
+
+/** A process that does not even come up: tried again after a pause, then the job is told. */
+function startFailed(state: AgentState, worker: Worker, job: Job | undefined, detail: DeathDetail, effects: Effect[]): void {
+  const slot = state.slots[worker.slot];
+  if (slot === undefined) return;
+  slot.startFailures += 1;
+  slot.startAfter = state.now + Math.min(5_000, 100 * 2 ** slot.startFailures);
+  if (slot.startFailures < startFailuresMax || job === undefined) return;
+  slot.startFailures = 0;
+  failTask(state, job, { error: `no ${worker.runtime} worker starts on this node: ${detail.stderrTail ?? detail.reason ?? ""}`, died: true }, effects);
+}
+
+/** What a death means for a slice: one item ends or is struck, all others return to the queue. */
+function endSlice(
+  state: AgentState,
+  worker: Worker,
+  death: { slice: Slice; sight: SliceSight | undefined; blame: boolean; detail: DeathDetail },
+  effects: Effect[],
+): void {
+  const { slice, sight } = death;
+  const end = ownEnd(slice);
+  const job = state.jobs.get(slice.job);
+  const lease = job?.leases.get(slice.lease);
+  if (job === undefined || lease === undefined) return;
+  const rest = (from: number): void => requeue(state, slice, { start: from, end });
+  const cursor = sight?.cursor;
+  if (cursor === undefined) return rest(slice.start);
+  // Reduced: items before the cursor are lost with the partial that the worker kept in memory.
+  const kept = job.task.reduced && !lease.partials ? lease.done.missingIn(slice.start, Math.min(cursor, end)) : [];
+  for (const range of kept) requeue(state, slice, range);
+  if (cursor >= end || !death.blame) return rest(cursor);
+  const { kill: reason } = worker;
+  const mine = reason === undefined || (reason.kind === "timeout" && reason.item === cursor) || reason.kind === "memory";
+  if (!mine) return rest(cursor);
+  rest(cursor + 1);
+  lease.done.add(cursor, cursor + 1);
+  if (reason?.kind === "timeout") {
+    effects.push({
+      kind: "appendTimeout",
+      worker: worker.id,
+      slice: slice.id,
+      job: job.id,
+      lease: lease.grant.id,
+      item: cursor,
+      timeoutMs: job.task.itemTimeoutMs ?? 0,
+    });
+    return;
+  }
+  strike(state, job, { slice, item: cursor, detail: death.detail }, effects);
+}
+
+function strike(state: AgentState, job: Job, at: { slice: Slice; item: number; detail: DeathDetail }, effects: Effect[]): void {
+  const lease = job.leases.get(at.slice.lease);
+  if (lease === undefined) return;
+  const id = (state.nextCommit += 1);
+  state.strikes.set(id, { id, job: job.id, lease: lease.grant.id, item: at.item });
+  effects.push({
+    kind: "publishStrike",
+    strike: id,
+    segment: job.segment,
+    record: {
+      kind: "strike",
+      job: job.id,
+      epoch: job.epoch,
+      cause: "crash",
+      lease: lease.grant,
+      ranges: [{ start: at.item, end: at.item + 1 }],
+      byLeader: false,
+      detail: at.detail,
+    },
+  });
+}
+
+/** Started, unspecialised workers for each runtime used lately (DESIGN 10). */
+export function keepSpares(state: AgentState, effects: Effect[]): void {
+  if (state.drain !== "working") return;
+  for (const slot of state.slots) {
+    if (state.now < slot.startAfter) continue;
+    const here = onSlot(state, slot.id);
+    if (here.length >= workersPerSlotMax) continue;
+    const busy = here.filter((worker) => worker.slices.length > 0);
+    if (busy.some((worker) => state.now - worker.takenAt < spareDelayMs)) continue;
+    for (const [runtime, usedAt] of state.runtimesUsed) {
+      if (state.now - usedAt > spareMs && runtime !== "js") continue;
+      if (here.some((worker) => worker.runtime === runtime && worker.job === undefined && isAlive(worker))) continue;
+      startWorker(state, slot, runtime, undefined, effects);
+      break;
+    }
+  }
+}
