@@ -1,0 +1,310 @@
+/** `everycore job`: look at jobs, wait for them, read them, end them. */
+import type { AuditInfo, Cluster, JobInfo } from "@everycore/client";
+import { endedItems, failedItems } from "@everycore/client";
+import { EverycoreError, isEnded, jobStates, limits, shortId } from "@everycore/protocol";
+import { Command, Option } from "commander";
+import { exitCodeOf, exitCodes } from "../failure.ts";
+import { Interrupts } from "../interrupts.ts";
+import { parseCount, parseDuration } from "../input/values.ts";
+import type { ClusterFlags } from "../session.ts";
+import { openSession, withClusterFlags } from "../session.ts";
+import { agoText, bytesText, durationText, fields, table } from "../terminal/table.ts";
+import { openSink } from "../terminal/sink.ts";
+import { endText, sayFailures } from "../terminal/summary.ts";
+import { printerOf } from "./map.ts";
+
+interface FormatFlags extends ClusterFlags {
+  readonly output: "table" | "json";
+}
+
+export const formatOption = (): Option =>
+  new Option("-o, --output <format>", "table or json").choices(["table", "json"]).default("table");
+
+export const printJson = (value: unknown): void =>
+  void process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+
+const example = (text: string): string => `\nExample:\n  ${text}`;
+
+/** A verb on one job that shows something. */
+function jobVerb(name: string, about: string): Command {
+  return withClusterFlags(new Command(name))
+    .description(about)
+    .argument("<job>", "id of the job, or its first digits")
+    .addHelpText("after", example(`everycore job ${name} 1a2b3c4d`));
+}
+
+/** Runs `action` with a connection; Ctrl-C leaves. */
+async function withCluster(
+  flags: ClusterFlags,
+  action: (cluster: Cluster, signal: AbortSignal) => Promise<number | undefined>,
+): Promise<void> {
+  using interrupts = new Interrupts("leave");
+  await using session = openSession(flags);
+  const code = await action(session.cluster, interrupts.signal);
+  if (code !== undefined) process.exitCode = code;
+}
+
+export function jobCommand(): Command {
+  const command = new Command("job").description("look at jobs, wait for them, read their results, end them");
+  for (const verb of [list(), get(), wait(), results(), output(), cancel(), retry(), remove(), audit()])
+    command.addCommand(verb);
+  return command;
+}
+
+function list(): Command {
+  return withClusterFlags(new Command("list"))
+    .description("jobs, the newest first")
+    .addOption(new Option("--state <state>", "only jobs in this state").choices(jobStates))
+    .option("--limit <count>", "at most so many", parseCount("--limit", { min: 1, max: limits.jobsMax }), 100)
+    .addOption(formatOption())
+    .addHelpText("after", example("everycore job list --state running"))
+    .action((flags: FormatFlags & { state?: string; limit: number }) =>
+      withCluster(flags, async (cluster, signal) => {
+        const filter =
+          flags.state === undefined ? { limit: flags.limit } : { state: flags.state, limit: flags.limit };
+        const { jobs, total } = await cluster.listJobs(filter, { signal });
+        if (flags.output === "json") printJson(jobs);
+        else process.stdout.write(jobTable(jobs, Date.now()));
+        if (total > jobs.length && flags.quiet !== true)
+          process.stderr.write(`${jobs.length} of ${total} jobs; --limit shows more\n`);
+        return undefined;
+      }),
+    );
+}
+
+function jobTable(jobs: readonly JobInfo[], now: number): string {
+  const rows = jobs.map((job) => [
+    shortId(job.id),
+    job.state,
+    String(endedItems(job)),
+    job.total === 0 && !isEnded(job.state) ? "?" : String(job.total),
+    String(failedItems(job)),
+    agoText(job.createdAt, now),
+    job.name.slice(0, 40),
+    job.reason.slice(0, 60),
+  ]);
+  return table(["JOB", "STATE", "ENDED", "ITEMS", "FAILED", "CREATED", "NAME", "REASON"], rows);
+}
+
+function get(): Command {
+  return jobVerb("get", "everything known about a job")
+    .addOption(formatOption())
+    .action((job: string, flags: FormatFlags) =>
+      withCluster(flags, async (cluster, signal) => {
+        const info = await cluster.getJob(job, { signal });
+        if (flags.output === "json") printJson(info);
+        else process.stdout.write(jobText(info, Date.now()));
+        return undefined;
+      }),
+    );
+}
+
+function jobText(info: JobInfo, now: number): string {
+  const counts = Object.entries(info.counts ?? {})
+    .filter(([, count]) => count > 0)
+    .map(([kind, count]) => `${count} ${kind}`)
+    .join(", ");
+  const until = info.endedAt === 0 ? now : info.endedAt;
+  const text = fields([
+    ["id", info.id],
+    ["name", info.name],
+    ["state", info.state],
+    ["reason", info.reason],
+    ["task", `${info.runtime} ${info.task}`],
+    ["items", info.total === 0 && !isEnded(info.state) ? `${info.appended} so far` : String(info.total)],
+    ["outcomes", counts || "none yet"],
+    ["leased", isEnded(info.state) ? "" : String(info.leased)],
+    ["missing", info.reduced ? String(info.missing) : ""],
+    ["created", agoText(info.createdAt, now)],
+    ["ran for", info.startedAt === 0 ? "" : durationText(until - info.startedAt)],
+    ["cost", info.itemMs === 0 ? "" : `${info.itemMs.toPrecision(3)} ms an item`],
+    [
+      "retries",
+      `${info.retries}, strikes ${info.strikes}, duplicates dropped ${info.duplicates}, round ${info.round}`,
+    ],
+    ["leases", String(info.leasesSent)],
+    ["output", info.outputBytes === 0 ? "" : bytesText(info.outputBytes)],
+    ["codec", info.codec],
+    ["seed", info.seed],
+    ["bundle", info.bundle.slice(0, 16)],
+  ]);
+  return info.usage.length === 0 ? text : `${text}\n${usageTable(info)}`;
+}
+
+function usageTable(info: JobInfo): string {
+  const rows = info.usage.flatMap((node) =>
+    node.slots.map((slot) => [
+      node.host || shortId(node.node),
+      String(slot.slot),
+      String(slot.items),
+      String(slot.slices),
+      String(slot.splits),
+      durationText(slot.busyMs),
+      durationText(slot.cpuMs),
+    ]),
+  );
+  return table(["NODE", "SLOT", "ITEMS", "SLICES", "SPLITS", "BUSY", "CPU"], rows);
+}
+
+function wait(): Command {
+  return jobVerb("wait", "wait until a job has ended; its exit code tells how")
+    .option("--timeout <duration>", "give up after so long (exit 124)", parseDuration)
+    .action((job: string, flags: ClusterFlags & { timeout?: number }) =>
+      withCluster(flags, async (cluster, signal) => {
+        const info = await cluster.waitJob(job, {
+          signal,
+          ...(flags.timeout === undefined ? {} : { timeoutMs: flags.timeout }),
+        });
+        if (flags.quiet !== true) process.stdout.write(`${endText(info)}\n`);
+        return exitCodeOf(info);
+      }),
+    );
+}
+
+interface ResultsFlags extends ClusterFlags {
+  readonly from: number;
+  readonly follow: boolean;
+  readonly values?: boolean;
+  readonly unordered?: boolean;
+  readonly out?: string;
+}
+
+function results(): Command {
+  return jobVerb("results", "results of a job as JSON lines, following it until it has ended")
+    .option(
+      "--from <index>",
+      "first item wanted",
+      parseCount("--from", { min: 0, max: limits.jobItemsMax }),
+      0,
+    )
+    .option("--no-follow", "only what there is now")
+    .option("--values", "print bare values and skip failures")
+    .option("--unordered", "as they come instead of in item order")
+    .option("--out <file>", "write to a file instead of stdout")
+    .action((job: string, flags: ResultsFlags) =>
+      withCluster(flags, async (cluster, signal) => {
+        await using sink = openSink(flags.out);
+        const info = await cluster.getJob(job, { signal });
+        const { follow, unordered = false } = flags;
+        // A reduction has one result, an item of its own behind all others (docs/decisions/0012).
+        const ended = info.reduced && follow ? await cluster.waitJob(info.id, { signal }) : info;
+        const from = info.reduced ? Math.max(flags.from, ended.total) : flags.from;
+        const reading = cluster.results(info.id, {
+          from,
+          follow,
+          unordered,
+          signal: AbortSignal.any([signal, sink.gone]),
+        });
+        const print = printerOf(sink, flags.values === true);
+        try {
+          for await (const list of reading.lists()) await print(list);
+        } catch (error) {
+          if (sink.gone.aborted && !signal.aborted) return exitCodes.good; // the reader has seen enough
+          throw error;
+        }
+        const { end } = reading;
+        if (!isEnded(end.state)) return exitCodes.good;
+        sayFailures(end, { quiet: flags.quiet ?? false });
+        return exitCodeOf(end);
+      }),
+    );
+}
+
+function output(): Command {
+  return jobVerb("output", "what the tasks of a job printed").action((job: string, flags: ClusterFlags) =>
+    withCluster(flags, async (cluster, signal) => {
+      await using sink = openSink(undefined);
+      let dropped = 0;
+      for await (const chunk of cluster.outputOf(job, { signal })) {
+        dropped += chunk.dropped;
+        if (chunk.stream === "stderr") process.stderr.write(chunk.data);
+        else await sink.write(chunk.data);
+        if (sink.gone.aborted) break;
+      }
+      if (dropped > 0)
+        process.stderr.write(
+          `${bytesText(dropped)} more were printed; the limit is ${bytesText(limits.outputBytesPerJob)} a node\n`,
+        );
+      return undefined;
+    }),
+  );
+}
+
+function cancel(): Command {
+  return jobVerb("cancel", "end a job now; what has an outcome keeps it").action(
+    (job: string, flags: ClusterFlags) =>
+      withCluster(flags, async (cluster, signal) => {
+        const before = await cluster.getJob(job, { signal });
+        if (isEnded(before.state)) {
+          throw new EverycoreError(
+            "conflict",
+            `job ${shortId(before.id)} has ended already (${before.state})`,
+          );
+        }
+        await cluster.cancelJob(before.id, "cancelled by its user", { signal });
+        const info = await cluster.waitJob(before.id, { signal });
+        if (flags.quiet !== true) process.stdout.write(`${endText(info)}\n`);
+        return undefined;
+      }),
+  );
+}
+
+function retry(): Command {
+  return jobVerb("retry", "run the failed items of an ended job again").action(
+    (job: string, flags: ClusterFlags) =>
+      withCluster(flags, async (cluster, signal) => {
+        const info = await cluster.retryJob(job, { signal });
+        if (flags.quiet !== true)
+          process.stdout.write(`job ${shortId(info.id)} ${info.state}, round ${info.round}\n`);
+        return undefined;
+      }),
+  );
+}
+
+function remove(): Command {
+  return jobVerb("delete", "delete an ended job with its results").action(
+    (job: string, flags: ClusterFlags) =>
+      withCluster(flags, async (cluster, signal) => {
+        const { job: id } = await cluster.deleteJob(job, { signal });
+        if (flags.quiet !== true) process.stdout.write(`job ${shortId(id)} deleted\n`);
+        return undefined;
+      }),
+  );
+}
+
+function audit(): Command {
+  return jobVerb("audit", "prove from the log that every item has exactly one outcome")
+    .addOption(formatOption())
+    .action((job: string, flags: FormatFlags) =>
+      withCluster(flags, async (cluster, signal) => {
+        const found = await cluster.auditJob(job, { signal });
+        if (flags.output === "json") printJson(found);
+        else process.stdout.write(auditText(found));
+        return found.closed ? exitCodes.good : exitCodes.itemsFailed;
+      }),
+    );
+}
+
+function auditText(found: AuditInfo): string {
+  return fields([
+    ["job", found.job],
+    [
+      "verdict",
+      found.closed
+        ? "every item has exactly one outcome"
+        : `${found.total - found.covered} items have no outcome`,
+    ],
+    ["items", `${found.covered} of ${found.total} have an outcome`],
+    [
+      "outcomes",
+      Object.entries(found.counts ?? {})
+        .filter(([, count]) => count > 0)
+        .map(([kind, count]) => `${count} ${kind}`)
+        .join(", "),
+    ],
+    ["dropped", `${found.duplicate} duplicate, ${found.stale} stale, ${found.invalid} invalid`],
+    ["retries", `${found.retries}, strikes ${found.strikes}, round ${found.round}`],
+    ["records", `${found.records}, commits ${found.commits}`],
+    ["missing", found.missing === 0 ? "" : String(found.missing)],
+  ]);
+}

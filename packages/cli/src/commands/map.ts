@@ -1,0 +1,133 @@
+/** `everycore map`: a function over items. */
+import { loadTask } from "@everycore/client";
+import type { JobInfo, OutcomeList } from "@everycore/client";
+import { EverycoreError } from "@everycore/protocol";
+import { Command } from "commander";
+import { exitCodeOf, exitCodes } from "../failure.ts";
+import { followJob, submitDetached } from "../follow-job.ts";
+import { Interrupts } from "../interrupts.ts";
+import type { Session } from "../session.ts";
+import { openOrEmbed } from "../session.ts";
+import { errorText, resultLine, valueLine, valueText } from "../terminal/result-line.ts";
+import type { Sink } from "../terminal/sink.ts";
+import { openSink } from "../terminal/sink.ts";
+import { sayFailures } from "../terminal/summary.ts";
+import { inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
+import type { SubmitFlags } from "./submit-flags.ts";
+
+interface MapFlags extends SubmitFlags {
+  readonly values?: boolean;
+  readonly reduce?: string;
+  readonly strict?: boolean;
+}
+
+export const mapCommand = (): Command =>
+  withSubmitFlags(new Command("map"))
+    .description("run a function of a .ts, .js or .py file over items, on all cores")
+    .argument("<file[:export]>", "the task; without :export the default export, or the only function")
+    .option("--items <file>", "items are JSON values, one a line; - reads stdin")
+    .option("--values", "print bare values and skip failures")
+    .option("--reduce <export>", "combine all values with this function of two values")
+    .option("--strict", "with --reduce: fail the job if an item has no value")
+    .addHelpText(
+      "after",
+      `
+Results are JSON lines in item order: {"index":7,"value":...} or {"index":7,"error":{...}}.
+
+Examples:
+  everycore map square.ts --range 0-999
+  everycore map words.py:count --each-line README.md --values
+  tail -f events.jsonl | everycore map score.ts --items -
+  everycore map sum.ts:square --range 1-1000 --reduce add`,
+    )
+    .action(async (task: string, flags: MapFlags) => {
+      process.exitCode = await map(task, flags);
+    });
+
+async function map(task: string, flags: MapFlags): Promise<number> {
+  if (flags.strict === true && flags.reduce === undefined) {
+    throw new EverycoreError("bad-input", "--strict means something only with --reduce");
+  }
+  const input = inputOf(flags);
+  using interrupts = new Interrupts(
+    "cancel",
+    flags.detach === true ? "" : "cancelling; once more to leave at once",
+  );
+  const { signal } = interrupts;
+  const opening = openOrEmbed(flags, signal);
+  opening.catch(() => {}); // awaited below, after the task has been read
+  const code = await loadTask({ task, reduce: flags.reduce }).catch(async (error: unknown) => {
+    await (await opening.catch(() => undefined))?.[Symbol.asyncDispose]();
+    throw error;
+  });
+  await using session = await opening;
+  await session.cluster.putBundle(code.bundle, { signal });
+  const spec = specOf({
+    flags,
+    input,
+    name: task,
+    strict: flags.strict ?? false,
+    task: {
+      runtime: code.runtime,
+      bundle: code.bundle.digest,
+      entry: code.bundle.entry,
+      export: code.export,
+      ...(code.reduce === undefined ? {} : { reduce: code.reduce }),
+    },
+  });
+  const { cluster } = session;
+  if (flags.detach === true) {
+    process.stdout.write(`${await submitDetached({ cluster, spec, input, signal })}\n`);
+    return exitCodes.good;
+  }
+  await using sink = openSink(flags.out);
+  const printing = flags.reduce === undefined ? { print: printerOf(sink, flags.values === true) } : {};
+  const quiet = flags.quiet ?? false;
+  const follow = {
+    cluster,
+    spec,
+    input,
+    quiet,
+    unordered: flags.unordered ?? false,
+    signal,
+    outputGone: sink.gone,
+  };
+  const info = await followJob({ ...follow, ...printing });
+  if (flags.reduce !== undefined && !signal.aborted) return printReduction(session, sink, info, flags);
+  await sink.flush();
+  sayFailures(info, { quiet });
+  return exitCodeOf(info);
+}
+
+/** Lines of outcomes, flushed in big chunks while they come fast and at once while they trickle. */
+export function printerOf(sink: Sink, valuesOnly: boolean): (outcomes: OutcomeList) => Promise<void> {
+  return async (outcomes) => {
+    for (const outcome of outcomes) {
+      if (valuesOnly && !outcome.isValue) continue;
+      if (sink.add(valuesOnly ? valueLine(outcome) : resultLine(outcome))) await sink.flush();
+    }
+    await sink.flush();
+  };
+}
+
+/** The reduction is an item of its own, with index = total (docs/decisions/0012). */
+async function printReduction(session: Session, sink: Sink, info: JobInfo, flags: MapFlags): Promise<number> {
+  const { missing, total } = info;
+  let failed = info.state !== "done";
+  if (total === 0) {
+    sink.add('{"value":null,"missing":0}\n');
+  } else if (info.state === "done") {
+    for await (const outcome of session.cluster.results(info.id, { from: total, follow: false })) {
+      if (outcome.index !== total) continue;
+      failed ||= !outcome.isValue;
+      const part = outcome.isValue ? `"value":${valueText(outcome)}` : `"error":${errorText(outcome)}`;
+      sink.add(
+        flags.values === true && outcome.isValue ? valueLine(outcome) : `{${part},"missing":${missing}}\n`,
+      );
+    }
+  }
+  await sink.flush();
+  sayFailures(info, { quiet: flags.quiet ?? false });
+  if (info.state === "cancelled") return exitCodes.cancelled;
+  return failed || missing > 0 ? exitCodes.itemsFailed : exitCodes.good;
+}

@@ -1,0 +1,96 @@
+/** `everycore node`: the machines of a cluster. */
+import type { NodeInfo } from "@everycore/client";
+import { shortId } from "@everycore/protocol";
+import { Command } from "commander";
+import type { ClusterFlags } from "../session.ts";
+import { openSession, withClusterFlags } from "../session.ts";
+import { agoText, bytesText, fields, table } from "../terminal/table.ts";
+import { formatOption, printJson } from "./job.ts";
+
+type FormatFlags = ClusterFlags & { readonly output: "table" | "json" };
+
+export function nodeCommand(): Command {
+  const command = new Command("node").description("look at nodes, and drain them");
+  for (const verb of [list(), get(), drain()]) command.addCommand(verb);
+  return command;
+}
+
+function list(): Command {
+  return withClusterFlags(new Command("list"))
+    .description("nodes of the cluster")
+    .addOption(formatOption())
+    .addHelpText("after", "\nExample:\n  everycore node list -o json")
+    .action(async (flags: FormatFlags) => {
+      await using session = openSession(flags);
+      const nodes = await session.cluster.listNodes();
+      if (flags.output === "json") printJson(nodes);
+      else process.stdout.write(nodeTable(nodes, Date.now()));
+    });
+}
+
+export function nodeTable(nodes: readonly NodeInfo[], now: number): string {
+  const rows = nodes.map((node) => [
+    shortId(node.id),
+    node.host,
+    node.state,
+    `${node.busy}/${node.slots}`,
+    String(node.leased),
+    agoText(node.lastSeenAt, now),
+    runtimesText(node),
+    node.isolation,
+    node.reason,
+  ]);
+  return table(["NODE", "HOST", "STATE", "BUSY", "LEASED", "SEEN", "RUNTIMES", "ISOLATION", "REASON"], rows);
+}
+
+const runtimesText = (node: NodeInfo): string =>
+  node.runtimes.map(({ name, version }) => `${name} ${version}`.trim()).join(", ");
+
+function get(): Command {
+  return withClusterFlags(new Command("get"))
+    .description("everything known about a node")
+    .argument("<node>", "id of the node, or its first digits")
+    .addOption(formatOption())
+    .addHelpText("after", "\nExample:\n  everycore node get 5f3c9a01")
+    .action(async (id: string, flags: FormatFlags) => {
+      await using session = openSession(flags);
+      const node = await session.cluster.getNode(id);
+      if (flags.output === "json") printJson(node);
+      else process.stdout.write(nodeText(node, Date.now()));
+    });
+}
+
+function nodeText(node: NodeInfo, now: number): string {
+  return fields([
+    ["id", node.id],
+    ["host", node.host],
+    ["state", node.state],
+    ["reason", node.reason],
+    ["slots", `${node.slots} (${node.slotsReason || "as told"}), ${node.busy} busy`],
+    ["leased", `${node.leased} items`],
+    ["seen", agoText(node.lastSeenAt, now)],
+    ["version", node.version],
+    ["system", node.os],
+    ["memory", node.memoryBytes === 0 ? "" : bytesText(node.memoryBytes)],
+    ["isolation", node.isolation],
+    ["process", node.pid === 0 ? "" : String(node.pid)],
+    ["spool", bytesText(node.spoolBytes)],
+    [
+      "runtimes",
+      node.runtimes.map(({ name, version, path }) => `${name} ${version} ${path}`.trim()).join("; "),
+    ],
+  ]);
+}
+
+function drain(): Command {
+  return withClusterFlags(new Command("drain"))
+    .description("give a node no more work; its agent finishes or gives back what it has, and ends")
+    .argument("<node>", "id of the node, or its first digits")
+    .addHelpText("after", "\nExample:\n  everycore node drain 5f3c9a01")
+    .action(async (id: string, flags: ClusterFlags) => {
+      await using session = openSession(flags);
+      const node = await session.cluster.drainNode(id);
+      if (flags.quiet !== true)
+        process.stdout.write(`node ${shortId(node.id)} (${node.host}) is ${node.state}\n`);
+    });
+}

@@ -1,0 +1,160 @@
+/** `everycore coordinator` and `everycore agent`: the roles of a cluster, each in the foreground. */
+import { join, resolve } from "node:path";
+import { loadConfig, readSecretFile } from "@everycore/client";
+import type { Config } from "@everycore/client";
+import { EverycoreError } from "@everycore/protocol";
+import { Command } from "commander";
+import { exitCodes } from "../failure.ts";
+import { parseCount, parseListen } from "../input/values.ts";
+import { Interrupts } from "../interrupts.ts";
+import type { Child } from "../local/child.ts";
+import { startAgent, startCoordinator, startNats } from "../local/parts.ts";
+import { keepSecret, makeStateFolder, stateHome, takeFolder } from "../local/state-folder.ts";
+import { resolveNatsServer } from "../nats-server/index.ts";
+import { checkNetwork, withNetworkFlags } from "./network-flags.ts";
+import type { NetworkFlags } from "./network-flags.ts";
+
+interface RoleFlags extends NetworkFlags {
+  readonly secretFile?: string;
+  readonly data?: string;
+}
+
+const defaults = {
+  listen: "127.0.0.1:7070",
+  httpListen: "127.0.0.1:7071",
+  agentHttpListen: "127.0.0.1:7072",
+  natsPort: 4222,
+};
+
+function withRoleFlags(command: Command): Command {
+  return withNetworkFlags(command)
+    .option("--secret-file <file>", "file with the cluster's secret, readable by you alone")
+    .option("--data <dir>", "state folder");
+}
+
+export const coordinatorCommand = (): Command =>
+  withRoleFlags(new Command("coordinator"))
+    .description("run a coordinator, with a nats-server of its own unless --nats names one")
+    .option("--nats <url>", "NATS server to use; its users follow from the secret")
+    .addHelpText(
+      "after",
+      "\nExample:\n  everycore coordinator --listen 127.0.0.1:7070 --secret-file ./secret --data ./coordinator",
+    )
+    .action(coordinator);
+
+export const agentCommand = (): Command =>
+  withRoleFlags(new Command("agent"))
+    .description("run a node agent: one worker for each core of this machine")
+    .option(
+      "--join <host:port>",
+      "coordinators to join (default: the configured address, or 127.0.0.1:7070)",
+      (text: string, list: string[] | undefined) => [...(list ?? []), parseListen(text)],
+    )
+    .option(
+      "--slots <count>",
+      "workers at once (default: the cores of this machine)",
+      parseCount("--slots", { min: 1, max: 4096 }),
+    )
+    .addHelpText(
+      "after",
+      "\nExample:\n  everycore agent --join 127.0.0.1:7070 --secret-file ./secret --data ./agent --slots 2",
+    )
+    .action(agent);
+
+/** The secret that is configured, or the one kept in the folder where one may be made. */
+async function secretFor(flags: RoleFlags, config: Config, makeIn?: string): Promise<string> {
+  if (flags.secretFile !== undefined) return readSecretFile(flags.secretFile);
+  if (config.secret !== undefined) return config.secret.value;
+  if (config.secretFile !== undefined) return readSecretFile(config.secretFile.value);
+  if (makeIn !== undefined) return keepSecret(makeIn);
+  throw new EverycoreError("refused", "there is no secret to join the cluster with", {
+    hint: "give --secret-file FILE: the coordinator keeps its own in its state folder, as `secret`",
+  });
+}
+
+async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> {
+  checkNetwork(flags);
+  const config = loadConfig();
+  const dir = resolve(flags.data ?? config.dataDir?.value ?? join(stateHome(), "coordinator"));
+  await makeStateFolder(dir);
+  await using _owner = await takeFolder(dir);
+  const secret = await secretFor(flags, config, join(dir, "secret"));
+  using interrupts = new Interrupts("leave");
+  const { signal } = interrupts;
+  const given = flags.nats ?? config.nats?.value;
+  const nats = given === undefined ? await ownNats({ dir, secret, signal }) : undefined;
+  try {
+    const { child, ready } = await startCoordinator({
+      name: "coordinator",
+      secret,
+      dataDir: dir,
+      logFile: join(dir, "coordinator.log"),
+      logLevel: config.logLevel?.value ?? "info",
+      isForeground: true,
+      insecureNetwork: flags.insecureNetwork ?? false,
+      listen: flags.listen ?? defaults.listen,
+      httpListen: flags.httpListen ?? defaults.httpListen,
+      advertise: flags.advertise,
+      natsUrl: given ?? nats!.url,
+      signal,
+    });
+    process.stdout.write(`coordinator at ${ready.address}, page http://${ready.http}, state in ${dir}\n`);
+    await untilEnded(child, signal);
+  } finally {
+    await nats?.child.stop();
+  }
+}
+
+async function ownNats(options: {
+  dir: string;
+  secret: string;
+  signal: AbortSignal;
+}): Promise<{ url: string; child: Child }> {
+  const { path } = await resolveNatsServer({ signal: options.signal }).catch((error: unknown) => {
+    throw new EverycoreError("unreachable", (error as Error).message, { cause: error });
+  });
+  const { child, ready } = await startNats({
+    ...options,
+    path,
+    dir: join(options.dir, "nats"),
+    port: defaults.natsPort,
+  });
+  return { url: ready.url, child };
+}
+
+async function agent(flags: RoleFlags & { join?: string[]; slots?: number }): Promise<void> {
+  checkNetwork(flags);
+  const config = loadConfig();
+  const dir = resolve(flags.data ?? config.dataDir?.value ?? join(stateHome(), "agent"));
+  await makeStateFolder(dir);
+  const configured =
+    config.slots === undefined ? undefined : parseCount("slots", { min: 1, max: 4096 })(config.slots.value);
+  using interrupts = new Interrupts("leave");
+  const { child, ready } = await startAgent({
+    name: "agent",
+    secret: await secretFor(flags, config),
+    dataDir: dir,
+    logFile: join(dir, "agent.log"),
+    logLevel: config.logLevel?.value ?? "info",
+    isForeground: true,
+    insecureNetwork: flags.insecureNetwork ?? false,
+    join: flags.join ?? [config.address?.value ?? defaults.listen],
+    slots: flags.slots ?? configured,
+    httpListen: flags.httpListen ?? defaults.agentHttpListen,
+    signal: interrupts.signal,
+  });
+  process.stdout.write(`agent ${ready.node} with ${ready.slots} slots, state in ${dir}\n`);
+  await untilEnded(child, interrupts.signal);
+}
+
+/** Ends with the role, or ends the role in good order when we are asked to. */
+async function untilEnded(child: Child, signal: AbortSignal): Promise<void> {
+  const asked = new Promise<"asked">((resolveAsked) =>
+    signal.addEventListener("abort", () => resolveAsked("asked"), { once: true }),
+  );
+  const how = await Promise.race([child.ended, asked]);
+  await child.stop();
+  if (signal.aborted || how === "exit code 0") return;
+  process.stderr.write(`everycore: ${child.name} ended (${how})\n`);
+  process.exitCode = child.process.exitCode ?? exitCodes.internal;
+}

@@ -1,0 +1,117 @@
+/** `everycore run`: any program over items, what GNU parallel's users expect. */
+import type { Outcome, OutcomeList } from "@everycore/client";
+import { EverycoreError, limits } from "@everycore/protocol";
+import { Command } from "commander";
+import { exitCodeOf, exitCodes } from "../failure.ts";
+import { followJob, submitDetached } from "../follow-job.ts";
+import { Interrupts } from "../interrupts.ts";
+import { openOrEmbed } from "../session.ts";
+import type { Sink } from "../terminal/sink.ts";
+import { openSink } from "../terminal/sink.ts";
+import { sayFailures } from "../terminal/summary.ts";
+import { inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
+import type { SubmitFlags } from "./submit-flags.ts";
+
+interface RunFlags extends SubmitFlags {
+  readonly scratch?: boolean;
+}
+
+export const runCommand = (): Command =>
+  withSubmitFlags(new Command("run"))
+    .description("run a program once for each item, on all cores")
+    .argument(
+      "<program...>",
+      "program and arguments: {} item, {/} its base name, {.} without extension, {#} index",
+    )
+    .option("--scratch", "run in an empty folder and a bare environment instead of where you are")
+    .passThroughOptions()
+    .addHelpText(
+      "after",
+      `
+Prints what the programs print, unmixed and in item order. An item that no argument names is put last.
+
+Examples:
+  everycore run --range 1-100 -- ./simulate --seed {}
+  ls *.log | everycore run --each-line - -- gzip {}
+  everycore run --each-line urls.txt --item-timeout 30s --retries 2 -- curl -sfO {}`,
+    )
+    .action(async (argv: string[], flags: RunFlags) => {
+      process.exitCode = await run(argv, flags);
+    });
+
+async function run(program: string[], flags: RunFlags): Promise<number> {
+  const input = inputOf(flags);
+  const argv = program.some((part) => /\{[/.#]?\}/.test(part)) ? program : [...program, "{}"];
+  using interrupts = new Interrupts(
+    "cancel",
+    flags.detach === true ? "" : "cancelling; once more to leave at once",
+  );
+  const { signal } = interrupts;
+  await using session = await openOrEmbed(flags, signal);
+  const place =
+    session.isHere && flags.scratch !== true ? { cwd: process.cwd(), env: environmentHere() } : {};
+  const spec = specOf({
+    flags,
+    input,
+    name: program.join(" "),
+    strict: false,
+    task: { runtime: "exec", argv, ...place },
+  });
+  const { cluster } = session;
+  if (flags.detach === true) {
+    process.stdout.write(`${await submitDetached({ cluster, spec, input, signal })}\n`);
+    return exitCodes.good;
+  }
+  await using sink = openSink(flags.out);
+  const quiet = flags.quiet ?? false;
+  const follow = {
+    cluster,
+    spec,
+    input,
+    quiet,
+    unordered: flags.unordered ?? false,
+    signal,
+    outputGone: sink.gone,
+  };
+  const info = await followJob({ ...follow, print: (outcomes) => printOutputs(sink, outcomes, flags) });
+  sayFailures(info, { quiet });
+  return exitCodeOf(info);
+}
+
+/** The programs see what they would see started by hand, but not the cluster's secret. */
+function environmentHere(): Record<string, string> {
+  const environment: Record<string, string> = {};
+  let bytes = 0;
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value === undefined || name === "EVERYCORE_SECRET") continue;
+    environment[name] = value;
+    bytes += name.length + value.length;
+  }
+  if (bytes > limits.specBytesMax / 2) {
+    throw new EverycoreError(
+      "over-limit",
+      `your environment has ${bytes} bytes; a job may carry ${limits.specBytesMax / 2}`,
+      {
+        hint: "use --scratch, or start the command with env -i",
+      },
+    );
+  }
+  return environment;
+}
+
+async function printOutputs(sink: Sink, outcomes: OutcomeList, flags: RunFlags): Promise<void> {
+  for (const outcome of outcomes) {
+    if (outcome.isValue) {
+      await sink.write(outcome.payload);
+      continue;
+    }
+    const { kind, message, stdout, stderrTail } = outcome.error();
+    if (stdout !== undefined && stdout.length > 0) await sink.write(stdout);
+    const tail = stderrTail === undefined || stderrTail.trim() === "" ? "" : `\n${stderrTail.trimEnd()}`;
+    process.stderr.write(`${itemName(outcome, flags)}: ${message || kind}${tail}\n`);
+  }
+}
+
+/** The item itself where it is known, else its index. */
+const itemName = ({ index }: Outcome, { range }: RunFlags): string =>
+  range === undefined ? `item ${index}` : `item ${index} (${range.start + index})`;

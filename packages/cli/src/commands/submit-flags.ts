@@ -1,0 +1,109 @@
+/** Flags that `map` and `run` share, and the job they describe. */
+import { randomBytes } from "node:crypto";
+import type { ItemSource } from "@everycore/client";
+import { EverycoreError, limits, times } from "@everycore/protocol";
+import type { Codec, JobSpec, TaskSpec } from "@everycore/protocol";
+import type { Command } from "commander";
+import { checkReadable, isPipe, readLines } from "../input/lines.ts";
+import { parseCount, parseDuration, parseRange, parseSeed } from "../input/values.ts";
+import type { ItemRange } from "../input/values.ts";
+import type { ClusterFlags } from "../session.ts";
+import { withClusterFlags } from "../session.ts";
+
+export interface SubmitFlags extends ClusterFlags {
+  readonly range?: ItemRange;
+  readonly items?: string;
+  readonly eachLine?: string;
+  readonly detach?: boolean;
+  readonly retries: number;
+  readonly itemTimeout?: number;
+  readonly seed?: string;
+  readonly name?: string;
+  readonly priority: number;
+  readonly ttl?: number;
+  readonly keep?: boolean;
+  readonly unordered?: boolean;
+  readonly out?: string;
+}
+
+export function withSubmitFlags(command: Command): Command {
+  return withClusterFlags(command)
+    .option("--range <first-last>", "items are the integers from FIRST to LAST, both included", parseRange)
+    .option("--each-line <file>", "items are the lines of a file; - reads stdin")
+    .option("--detach", "print the job's id and leave; needs a cluster that stays")
+    .option(
+      "--retries <count>",
+      "tries after the first for items that fail",
+      parseCount("--retries", { min: 0, max: limits.retriesMax }),
+      0,
+    )
+    .option("--item-timeout <duration>", "an item that runs longer is killed: 500ms, 30s, 5m", parseDuration)
+    .option("--seed <seed>", "seed of the items' random numbers: an integer or 16 hex digits", parseSeed)
+    .option("--name <name>", "name of the job, for people")
+    .option(
+      "--priority <number>",
+      "higher goes first",
+      parseCount("--priority", { min: -1000, max: 1000 }),
+      0,
+    )
+    .option("--ttl <duration>", "delete the job so long after its end (default 24h)", parseDuration)
+    .option("--keep", "never delete the job by itself")
+    .option("--unordered", "print results as they come instead of in item order")
+    .option("--out <file>", "write results to a file instead of stdout");
+}
+
+export interface JobInput {
+  readonly codec: Codec;
+  readonly range: ItemRange | undefined;
+  readonly pipe: boolean;
+  source(signal: AbortSignal): ItemSource | undefined;
+}
+
+/** Exactly one of the input flags. */
+export function inputOf(flags: SubmitFlags): JobInput {
+  const given = [flags.range, flags.items, flags.eachLine].filter((flag) => flag !== undefined);
+  const example = "--range 0-99, --items FILE.jsonl or --each-line FILE";
+  if (given.length === 0)
+    throw new EverycoreError("bad-input", "there are no items", { hint: `give ${example}` });
+  if (given.length > 1)
+    throw new EverycoreError("bad-input", "items are given more than once", {
+      hint: `give one of ${example}`,
+    });
+  if (flags.range !== undefined)
+    return { codec: "range", range: flags.range, pipe: false, source: () => undefined };
+  const file = flags.items ?? flags.eachLine!;
+  const codec = flags.items === undefined ? "utf8" : "json";
+  checkReadable(file);
+  return {
+    codec,
+    range: undefined,
+    pipe: isPipe(file),
+    source: (signal) => readLines({ file, codec, signal }),
+  };
+}
+
+export function specOf(options: {
+  flags: SubmitFlags;
+  input: JobInput;
+  name: string;
+  strict: boolean;
+  task: Omit<TaskSpec, "seed" | "rangeStart" | "retries">;
+}): JobSpec {
+  const { flags, input } = options;
+  if (flags.itemTimeout === 0) throw new EverycoreError("bad-input", "--item-timeout must be more than 0");
+  return {
+    name: (flags.name ?? options.name).slice(0, 200),
+    task: {
+      ...options.task,
+      seed: flags.seed ?? randomBytes(8).toString("hex"),
+      rangeStart: input.range?.start ?? 0,
+      retries: flags.retries,
+      ...(flags.itemTimeout === undefined ? {} : { itemTimeoutMs: flags.itemTimeout }),
+    },
+    codec: input.codec,
+    ...(input.range === undefined ? {} : { rangeItems: input.range.items }),
+    priority: flags.priority,
+    strict: options.strict,
+    ttlMs: flags.keep === true ? 0 : (flags.ttl ?? times.jobTtlMs),
+  };
+}

@@ -1,0 +1,82 @@
+/** Values of flags: ranges, durations, counts. Each refusal says what was given and what would do. */
+import { EverycoreError, limits } from "@everycore/protocol";
+
+const unitMs: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** 500ms, 30s, 5m, 2h, 1d; a bare number is seconds. */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?$/.exec(text.trim());
+  const ms = match === null ? Number.NaN : Number(match[1]) * unitMs[match[2] ?? "s"]!;
+  if (Number.isFinite(ms) && ms >= 0 && ms <= 3_650 * 86_400_000) return Math.round(ms);
+  throw new EverycoreError("bad-input", `"${text}" is not a duration`, {
+    hint: "write a number with a unit: 500ms, 30s, 5m, 2h, 1d",
+  });
+}
+
+export interface ItemRange {
+  readonly start: number;
+  readonly items: number;
+}
+
+/** A-B, both ends included; negative numbers may be written. */
+export function parseRange(text: string): ItemRange {
+  const match = /^(-?\d+)-(-?\d+)$/.exec(text.trim());
+  const [start, last] = match === null ? [Number.NaN, Number.NaN] : [Number(match[1]), Number(match[2])];
+  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(last)) {
+    throw new EverycoreError("bad-input", `"${text}" is not a range of integers`, {
+      hint: "write FIRST-LAST, both included: 0-999",
+    });
+  }
+  if (last < start) {
+    throw new EverycoreError("bad-input", `the range ${text} runs backwards`, {
+      hint: `did you mean ${last}-${start}?`,
+    });
+  }
+  const items = last - start + 1;
+  if (items > limits.jobItemsMax)
+    throw new EverycoreError(
+      "over-limit",
+      `the range ${text} has ${items} items; a job may have ${limits.jobItemsMax}`,
+    );
+  return { start, items };
+}
+
+/** A whole number of [min, max]. */
+export function parseCount(flag: string, options: { min: number; max: number }): (text: string) => number {
+  return (text) => {
+    const value = /^-?\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
+    if (value >= options.min && value <= options.max) return value;
+    throw new EverycoreError(
+      "bad-input",
+      `${flag} is "${text}", not a whole number from ${options.min} to ${options.max}`,
+    );
+  };
+}
+
+/** A seed: any integer, or 16 hex digits; as 16 hex digits. */
+export function parseSeed(text: string): string {
+  if (/^[0-9a-fA-F]{16}$/.test(text)) return text.toLowerCase();
+  if (/^\d{1,20}$/.test(text) && BigInt(text) < 2n ** 64n) return BigInt(text).toString(16).padStart(16, "0");
+  throw new EverycoreError("bad-input", `"${text}" is not a seed`, {
+    hint: "write an integer from 0 to 2^64-1, or 16 hex digits",
+  });
+}
+
+/** [HOST:]PORT to listen on; port 0 lets the machine choose. */
+export function parseListen(text: string): string {
+  const match = /^(?:(\[[0-9a-fA-F:]+\]|[^\s:/]+):)?(\d{1,5})$/.exec(text.trim());
+  if (match !== null && Number(match[2]) <= 65_535) return `${match[1] ?? "127.0.0.1"}:${match[2]}`;
+  throw new EverycoreError("bad-input", `"${text}" is not an address to listen on`, {
+    hint: "write HOST:PORT, such as 127.0.0.1:7070",
+  });
+}
+
+export const isLoopback = (address: string): boolean =>
+  /^(localhost|127(\.\d+){3}|\[::1\]):\d+$/.test(address);

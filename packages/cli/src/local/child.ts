@@ -1,0 +1,202 @@
+/**
+ * A process of a local cluster: started in a group of its own (Ctrl-C on the terminal is ours alone to answer), its
+ * log kept in a bounded file, its end awaited. Coordinator and agent hold our pipe as their lifeline; nats-server is
+ * ended by the kernel with us where setpriv exists. So nothing is left behind, however we die.
+ */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import {
+  accessSync,
+  appendFileSync,
+  constants,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { delimiter, join } from "node:path";
+import { EverycoreError, isErrorCode } from "@everycore/protocol";
+import type { ErrorCode } from "@everycore/protocol";
+
+const logBytesMax = 10 * 1024 * 1024;
+const readyWithinMs = 30_000;
+const stopWithinMs = 10_000;
+
+/** The file of a command on PATH, or undefined. */
+export function onPath(command: string): string | undefined {
+  for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
+    const path = join(folder, command);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // not in this folder
+    }
+  }
+  return undefined;
+}
+
+/** Appends to a file; at its limit the file becomes `.1` and a new one begins (P7). */
+class BoundedLog {
+  readonly #path: string;
+  #bytes: number;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (this.#bytes === 0) writeFileSync(path, "", { mode: 0o600 });
+  }
+
+  append(data: Buffer): void {
+    try {
+      if (this.#bytes + data.length > logBytesMax) {
+        renameSync(this.#path, `${this.#path}.1`);
+        this.#bytes = 0;
+      }
+      appendFileSync(this.#path, data, { mode: 0o600 });
+      this.#bytes += data.length;
+    } catch {
+      // a full disk or a removed folder must not end the cluster: the log is a convenience
+    }
+  }
+}
+
+export interface ChildOptions {
+  /** For people: "coordinator", "agent-1", "nats-server". */
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly logFile: string;
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Also passes stderr on to ours: roles in the foreground. */
+  readonly isForeground?: boolean;
+  /** Ended by the kernel when we die. */
+  readonly diesWithUs?: boolean;
+}
+
+export class Child {
+  readonly name: string;
+  readonly process: ChildProcess;
+  readonly logFile: string;
+  /** Resolves when it has ended: how, in words. */
+  readonly ended: Promise<string>;
+  #isEnded = false;
+
+  constructor(options: ChildOptions) {
+    this.name = options.name;
+    this.logFile = options.logFile;
+    const setpriv = options.diesWithUs === true ? onPath("setpriv") : undefined;
+    const [command, args] =
+      setpriv === undefined
+        ? [options.command, options.args]
+        : [setpriv, ["--pdeathsig", "KILL", options.command, ...options.args]];
+    this.process = spawn(command, args, {
+      stdio: ["pipe", "pipe", "pipe"],
+      detached: true,
+      env: options.environment ?? process.env,
+    });
+    const log = new BoundedLog(options.logFile);
+    this.process.stderr!.on("data", (data: Buffer) => {
+      log.append(data);
+      if (options.isForeground === true) process.stderr.write(data);
+    });
+    this.process.stdin!.on("error", () => {}); // it has ended; `ended` tells
+    const ended = Promise.withResolvers<string>();
+    this.process.once("error", (error) => ended.resolve(`could not be started: ${error.message}`));
+    this.process.once("exit", (code, signal) =>
+      ended.resolve(signal === null ? `exit code ${code}` : `signal ${signal}`),
+    );
+    this.ended = ended.promise.then((how) => {
+      this.#isEnded = true;
+      return how;
+    });
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
+  }
+
+  /** The JSON line with which a role says that it is ready, or why it is not. */
+  async ready(signal: AbortSignal): Promise<Record<string, unknown>> {
+    const line = Promise.withResolvers<string>();
+    let text = "";
+    this.process.stdout!.setEncoding("utf8").on("data", (data: string) => {
+      text = text.length < 65_536 ? text + data : text;
+      if (text.includes("\n")) line.resolve(text.slice(0, text.indexOf("\n")));
+    });
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(readyWithinMs)]);
+    const aborted = Promise.withResolvers<never>();
+    aborted.promise.catch(() => {});
+    const abort = (): void =>
+      aborted.reject(
+        signal.aborted ? signal.reason : this.#failure(`was not ready within ${readyWithinMs / 1000} s`),
+      );
+    limit.addEventListener("abort", abort, { once: true });
+    if (limit.aborted) abort();
+    try {
+      const first = await Promise.race([
+        line.promise,
+        this.ended.then((how) => this.#lastLine(text, how)),
+        aborted.promise,
+      ]);
+      return this.#checkReady(first);
+    } finally {
+      limit.removeEventListener("abort", abort);
+    }
+  }
+
+  /** Asks, waits a bounded time, kills the group. May be called twice. */
+  async stop(): Promise<void> {
+    if (this.#isEnded || this.process.pid === undefined) return;
+    this.process.kill("SIGTERM");
+    const timer = setTimeout(() => this.#killGroup(), stopWithinMs);
+    await this.ended;
+    clearTimeout(timer);
+    if (this.process.stdout?.readableEnded === false) await once(this.process, "close").catch(() => {});
+  }
+
+  #killGroup(): void {
+    try {
+      process.kill(-this.process.pid!, "SIGKILL");
+    } catch {
+      // gone already
+    }
+  }
+
+  /** It ended before a whole line came: the sentence is in what there is, or in its log. */
+  #lastLine(text: string, how: string): string {
+    if (text.trim() !== "") return text.trim();
+    throw this.#failure(`ended while it started (${how})`);
+  }
+
+  #checkReady(line: string): Record<string, unknown> {
+    let parsed: Record<string, unknown>;
+    try {
+      parsed = JSON.parse(line) as Record<string, unknown>;
+    } catch {
+      throw this.#failure(`said "${line.slice(0, 200)}" instead of being ready`);
+    }
+    if (parsed["ready"] === true) return parsed;
+    const { code, message, hint } = parsed;
+    const known: ErrorCode = isErrorCode(code) ? code : "internal";
+    throw new EverycoreError(known, typeof message === "string" ? message : `${this.name} did not start`, {
+      hint: typeof hint === "string" ? hint : "",
+    });
+  }
+
+  #failure(what: string): EverycoreError {
+    const tail = this.#logTail();
+    return new EverycoreError("internal", `${this.name} ${what}${tail === "" ? "" : `:\n${tail}`}`, {
+      hint: `its log: ${this.logFile}`,
+    });
+  }
+
+  #logTail(): string {
+    try {
+      return readFileSync(this.logFile, "utf8").trimEnd().split("\n").slice(-5).join("\n");
+    } catch {
+      return "";
+    }
+  }
+}

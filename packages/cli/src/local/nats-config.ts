@@ -1,0 +1,64 @@
+/**
+ * The configuration of the nats-server that everycore starts: loopback only, a store of its own, and two users whose
+ * passwords follow from the cluster's secret (docs/decisions/0016). Agents may publish outcomes and fetches and hear
+ * their leases; they cannot read JetStream, so no agent reads what is not its own.
+ */
+import { createHmac } from "node:crypto";
+import { statfsSync } from "node:fs";
+import { join } from "node:path";
+
+const GB = 1024 ** 3;
+
+export interface NatsUser {
+  readonly user: "coordinator" | "agent";
+  readonly password: string;
+}
+
+/** The NATS password of a role; whoever knows the secret knows both, and nobody else. */
+export function natsUser(secret: string, user: NatsUser["user"]): NatsUser {
+  return { user, password: createHmac("sha256", secret).update(`nats:${user}`).digest("hex") };
+}
+
+/** 10 GB or a tenth of the disk, at least 1 GB: the log must not be what fills a disk (P7). */
+export function storeBytes(folder: string): number {
+  const { blocks, bsize } = statfsSync(folder);
+  return Math.max(GB, Math.min(10 * GB, Math.floor((blocks * bsize) / 10)));
+}
+
+export interface NatsConfigOptions {
+  readonly dir: string;
+  readonly secret: string;
+  /** HOST:PORT; port -1 lets the server choose. */
+  readonly listen: string;
+  readonly storeBytes: number;
+}
+
+export function natsConfig(options: NatsConfigOptions): string {
+  const { dir, secret, listen } = options;
+  const text = (value: string): string => JSON.stringify(value);
+  const { password: coordinator } = natsUser(secret, "coordinator");
+  const { password: agent } = natsUser(secret, "agent");
+  return `listen: ${text(listen)}
+ports_file_dir: ${text(dir)}
+pid_file: ${text(join(dir, "nats-server.pid"))}
+log_file: ${text(join(dir, "nats-server.log"))}
+logfile_size_limit: 10MB
+logfile_max_num: 2
+max_payload: 1MB
+jetstream {
+  store_dir: ${text(join(dir, "store"))}
+  max_file_store: ${options.storeBytes}
+  max_memory_store: ${64 * 1024 * 1024}
+}
+authorization {
+  users: [
+    { user: coordinator, password: ${text(coordinator)} }
+    { user: agent, password: ${text(agent)}, permissions: {
+        publish: ["ec.v1.log.>", "ec.v1.fetch"]
+        subscribe: ["ec.v1.lease.*", "_INBOX.agent.>"]
+        allow_responses: true
+    } }
+  ]
+}
+`;
+}

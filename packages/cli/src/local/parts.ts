@@ -1,0 +1,188 @@
+/**
+ * The parts of a cluster on this machine, each as one started process: nats-server, coordinator, agent. What each is
+ * told is decided here; when they are started and started again, in local-cluster.ts.
+ */
+import { existsSync } from "node:fs";
+import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { EverycoreError } from "@everycore/protocol";
+import { Child } from "./child.ts";
+import { natsConfig, natsUser, storeBytes } from "./nats-config.ts";
+
+const natsReadyMs = 20_000;
+
+export interface Started<Ready> {
+  readonly child: Child;
+  readonly ready: Ready;
+}
+
+/** A port of this machine that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  const listening = Promise.withResolvers<void>();
+  server.once("error", listening.reject).listen(0, "127.0.0.1", listening.resolve);
+  await listening.promise;
+  const address = server.address();
+  const closed = Promise.withResolvers<void>();
+  server.close(() => closed.resolve());
+  await closed.promise;
+  if (address === null || typeof address === "string") throw new EverycoreError("internal", "no port");
+  return address.port;
+}
+
+export interface NatsOptions {
+  readonly path: string;
+  readonly dir: string;
+  readonly secret: string;
+  /** 0: any. */
+  readonly port: number;
+  readonly signal: AbortSignal;
+}
+
+export async function startNats(options: NatsOptions): Promise<Started<{ url: string; port: number }>> {
+  const { dir, secret, port, signal } = options;
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  for (const file of await readdir(dir)) if (file.endsWith(".ports")) await rm(join(dir, file));
+  const configFile = join(dir, "nats-server.conf");
+  const listen = `127.0.0.1:${port === 0 ? -1 : port}`;
+  await writeFile(configFile, natsConfig({ dir, secret, listen, storeBytes: storeBytes(dir) }), {
+    mode: 0o600,
+  });
+  const child = new Child({
+    name: "nats-server",
+    command: options.path,
+    args: ["--config", configFile],
+    logFile: join(dir, "start.log"),
+    environment: { ...process.env, GOMEMLIMIT: "1GiB" },
+    diesWithUs: true,
+  });
+  try {
+    const chosen = await readPort({ child, dir, signal });
+    return { child, ready: { url: `nats://127.0.0.1:${chosen}`, port: chosen } };
+  } catch (error) {
+    await child.stop();
+    throw error;
+  }
+}
+
+/** nats-server writes its ports file once it accepts connections; there is no other sign to wait for. */
+async function readPort(options: { child: Child; dir: string; signal: AbortSignal }): Promise<number> {
+  const { child, dir, signal } = options;
+  const deadline = performance.now() + natsReadyMs;
+  while (performance.now() < deadline) {
+    signal.throwIfAborted();
+    if (child.isEnded) throw await natsFailure(dir, await child.ended);
+    const file = (await readdir(dir)).find((name) => name.endsWith(".ports"));
+    const port =
+      file === undefined
+        ? undefined
+        : /nats:\/\/[^"]*?:(\d+)/.exec(await readFile(join(dir, file), "utf8"))?.[1];
+    if (port !== undefined) return Number(port);
+    await delay(5);
+  }
+  throw await natsFailure(dir, `not ready within ${natsReadyMs / 1000} s`);
+}
+
+async function natsFailure(dir: string, how: string): Promise<EverycoreError> {
+  const logs = await Promise.all(
+    ["start.log", "nats-server.log"].map((name) => readFile(join(dir, name), "utf8").catch(() => "")),
+  );
+  const last = logs
+    .join("\n")
+    .split("\n")
+    .findLast((line) => /\[(FTL|ERR)\]|nats-server:/.test(line));
+  const said = last?.replace(/^.*\[(FTL|ERR)\]\s*/, "") ?? how;
+  return new EverycoreError("internal", `nats-server did not start: ${said}`, {
+    hint: `its log: ${join(dir, "nats-server.log")}`,
+  });
+}
+
+interface RoleOptions {
+  readonly name: string;
+  readonly secret: string;
+  readonly dataDir: string;
+  readonly logFile: string;
+  readonly logLevel: string;
+  readonly isForeground?: boolean;
+  readonly insecureNetwork?: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface CoordinatorOptions extends RoleOptions {
+  readonly listen: string;
+  readonly advertise?: string | undefined;
+  readonly httpListen: string;
+  readonly natsUrl: string;
+}
+
+export function startCoordinator(
+  options: CoordinatorOptions,
+): Promise<Started<{ address: string; http: string }>> {
+  const { secret, natsUrl } = options;
+  const urls = [natsUrl];
+  return startRole("coordinator", options, {
+    listen: options.listen,
+    ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
+    httpListen: options.httpListen,
+    nats: { urls, ...natsUser(secret, "coordinator") },
+    agentNats: { urls, ...natsUser(secret, "agent") },
+  });
+}
+
+export interface AgentOptions extends RoleOptions {
+  readonly join: readonly string[];
+  readonly slots: number | undefined;
+  readonly httpListen: string;
+}
+
+export function startAgent(
+  options: AgentOptions,
+): Promise<Started<{ node: string; slots: number; http: string }>> {
+  return startRole("node-agent", options, {
+    join: options.join,
+    ...(options.slots === undefined ? {} : { slots: options.slots }),
+    httpListen: options.httpListen,
+  });
+}
+
+async function startRole<Ready>(
+  role: "coordinator" | "node-agent",
+  options: RoleOptions,
+  own: object,
+): Promise<Started<Ready>> {
+  await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
+  const config = {
+    ...own,
+    secret: options.secret,
+    dataDir: options.dataDir,
+    logLevel: options.logLevel,
+    lifeline: true,
+    insecureNetwork: options.insecureNetwork ?? false,
+  };
+  const child = new Child({
+    name: options.name,
+    command: process.execPath,
+    args: [mainOf(role), JSON.stringify(config)],
+    logFile: options.logFile,
+    ...(options.isForeground === undefined ? {} : { isForeground: options.isForeground }),
+  });
+  try {
+    // The role's ready line is its contract with us (its own package checks the other direction).
+    return { child, ready: (await child.ready(options.signal)) as Ready };
+  } catch (error) {
+    await child.stop();
+    throw error;
+  }
+}
+
+/** The role's program: beside its package's index, TypeScript in a checkout and JavaScript when installed. */
+function mainOf(role: "coordinator" | "node-agent"): string {
+  const folder = dirname(fileURLToPath(import.meta.resolve(`@everycore/${role}`)));
+  const found = [join(folder, "main.ts"), join(folder, "main.js")].find((path) => existsSync(path));
+  if (found === undefined)
+    throw new EverycoreError("internal", `the ${role} is missing from this installation`);
+  return found;
+}

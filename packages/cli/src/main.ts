@@ -1,0 +1,13 @@
+/** The command: parses its arguments, runs the verb, and ends with the exit code of DESIGN 12. */
+import { describeFailure } from "./failure.ts";
+import { program } from "./program.ts";
+
+try {
+  await program().parseAsync(process.argv);
+} catch (error) {
+  const { text, exitCode } = describeFailure(error);
+  if (text !== "") process.stderr.write(text);
+  process.exitCode = exitCode;
+}
+// A stdin that is still open (a live pipe, a terminal) would keep the process alive; stdout is waited for.
+process.stdin.destroy();
