@@ -1,0 +1,238 @@
+/**
+ * What leases need on this machine before they run: bundles (kept by digest, least recently used go first), input
+ * blocks and partials (kept as long as their lease). Fetched from any coordinator by the lease's id, at most two at
+ * once, so that a thousand agents do not fetch at once what one client has just submitted.
+ */
+import type { NatsConnection } from "@nats-io/nats-core";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, renameSync, rmSync, statSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve, sep } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { BundleDigest, FetchRequest, LeaseId, LeaseMessage } from "@everycore/protocol";
+import { decode, decodeFetchReply, encodeFetch, EverycoreError, fieldsOf, limits, PackedEntries, subjects } from "@everycore/protocol";
+
+const fetchesMax = 2;
+const answerWithinMs = 5_000;
+const pauseMs = { first: 20, max: 1_000 };
+/** Bytes of bundles kept for jobs to come. */
+const bundleCacheBytes = 2 * 1024 ** 3;
+
+export interface BlockFile {
+  readonly path: string;
+  readonly first: number;
+  readonly count: number;
+}
+
+/** Inputs of one lease, on this machine. */
+export interface LeaseInputs {
+  readonly inline?: PackedEntries;
+  readonly files?: readonly BlockFile[];
+  readonly partials?: string;
+}
+
+export class Inputs {
+  readonly #dir: string;
+  readonly #connection: () => NatsConnection | undefined;
+  readonly #leases = new Map<LeaseId, LeaseInputs>();
+  readonly #blocks = new Map<string, { leases: Set<LeaseId>; fetched: Promise<void> }>();
+  readonly #bundles = new Map<BundleDigest, Promise<void>>();
+  #running = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(options: { dir: string; connection: () => NatsConnection | undefined }) {
+    this.#dir = options.dir;
+    this.#connection = options.connection;
+    // Blocks belong to leases of this process's life.
+    rmSync(join(this.#dir, "blocks"), { recursive: true, force: true });
+    mkdirSync(join(this.#dir, "blocks"), { recursive: true, mode: 0o700 });
+    mkdirSync(join(this.#dir, "bundles"), { recursive: true, mode: 0o700 });
+  }
+
+  bundleDir(digest: BundleDigest): string {
+    return join(this.#dir, "bundles", digest);
+  }
+
+  inputsOf(lease: LeaseId): LeaseInputs | undefined {
+    return this.#leases.get(lease);
+  }
+
+  /** True when the lease can run at once: its bundle is here and its items came with it. */
+  takeReady(message: LeaseMessage): boolean {
+    const { task, items, grant } = message;
+    if (items.inline !== undefined) {
+      const block = new PackedEntries(items.inline);
+      if (block.count !== grant.end - grant.start) {
+        throw new EverycoreError("bad-input", `lease ${grant.id}: ${block.count} inline items for [${grant.start}, ${grant.end})`);
+      }
+      this.#leases.set(grant.id, { inline: block });
+    }
+    const fetches = items.partials === true || (items.blocks?.length ?? 0) > 0;
+    return !fetches && (task.bundle === undefined || existsSync(this.bundleDir(task.bundle)));
+  }
+
+  /** Throws with `bundle` on the error's cause side told apart by the class: see BundleFailure. */
+  async fetch(message: LeaseMessage, signal: AbortSignal): Promise<void> {
+    const { task, items, grant } = message;
+    if (task.bundle !== undefined) {
+      try {
+        await this.#bundle(message, task.bundle, signal);
+      } catch (error) {
+        throw new BundleFailure(error);
+      }
+    }
+    if (items.partials === true) {
+      const path = join(this.#dir, "blocks", `${grant.id}.partials`);
+      writeFileSync(path, await this.#whole({ job: message.job, grant, what: "partials" }, signal), { mode: 0o600 });
+      this.#leases.set(grant.id, { partials: path });
+    } else if (items.blocks !== undefined) {
+      const files: BlockFile[] = [];
+      for (const block of items.blocks) {
+        const path = join(this.#dir, "blocks", `${message.job}.${block.seqs[0] ?? 0}`);
+        await this.#block(message, { path, seqs: block.seqs }, signal);
+        files.push({ path, first: block.first, count: block.count });
+      }
+      this.#leases.set(grant.id, { files });
+    }
+  }
+
+  async #block(message: LeaseMessage, block: { path: string; seqs: readonly number[] }, signal: AbortSignal): Promise<void> {
+    let known = this.#blocks.get(block.path);
+    if (known === undefined) {
+      const fetched = this.#pieces(message, block, signal);
+      known = { leases: new Set(), fetched };
+      this.#blocks.set(block.path, known);
+      fetched.catch(() => this.#blocks.delete(block.path));
+    }
+    known.leases.add(message.grant.id);
+    await known.fetched;
+  }
+
+  async #pieces(message: LeaseMessage, block: { path: string; seqs: readonly number[] }, signal: AbortSignal): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    for (const seq of block.seqs) {
+      pieces.push(await this.#whole({ job: message.job, grant: message.grant, what: "block", seq }, signal));
+    }
+    writeFileSync(block.path, Buffer.concat(pieces), { mode: 0o600 });
+  }
+
+  async #bundle(message: LeaseMessage, digest: BundleDigest, signal: AbortSignal): Promise<void> {
+    const dir = this.bundleDir(digest);
+    if (existsSync(dir)) return utimesSync(dir, new Date(), new Date());
+    let fetched = this.#bundles.get(digest);
+    if (fetched === undefined) {
+      fetched = this.#fetchBundle(message, digest, signal).finally(() => this.#bundles.delete(digest));
+      this.#bundles.set(digest, fetched);
+    }
+    await fetched;
+  }
+
+  async #fetchBundle(message: LeaseMessage, digest: BundleDigest, signal: AbortSignal): Promise<void> {
+    const bytes = await this.#whole({ job: message.job, grant: message.grant, what: "bundle" }, signal);
+    const got = createHash("sha256").update(bytes).digest("hex");
+    if (got !== digest) throw new EverycoreError("bad-task", `bundle ${digest.slice(0, 12)} arrived with digest ${got.slice(0, 12)}`);
+    this.#makeRoom(bytes.length);
+    unpackBundle(bytes, this.bundleDir(digest));
+  }
+
+  /** Least recently used bundles go; those of running jobs were just touched. */
+  #makeRoom(bytes: number): void {
+    const root = join(this.#dir, "bundles");
+    const known = readdirSync(root).map((name) => ({ path: join(root, name), usedAt: statSync(join(root, name)).mtimeMs, bytes: sizeOfDir(join(root, name)) }));
+    let total = known.reduce((sum, bundle) => sum + bundle.bytes, bytes);
+    for (const bundle of known.sort((a, b) => a.usedAt - b.usedAt)) {
+      if (total <= bundleCacheBytes) return;
+      rmSync(bundle.path, { recursive: true, force: true });
+      total -= bundle.bytes;
+    }
+  }
+
+  /** All bytes of one thing, frame after frame. */
+  async #whole(request: FetchRequest, signal: AbortSignal): Promise<Buffer> {
+    if (this.#running >= fetchesMax) await new Promise<void>((go) => this.#waiting.push(go));
+    this.#running += 1;
+    try {
+      const parts: Uint8Array[] = [];
+      let have = 0;
+      for (;;) {
+        const reply = await this.#ask({ ...request, offset: have }, signal);
+        if (reply.total > limits.bundleBytesMax * 4) throw new EverycoreError("over-limit", `job ${request.job}: a ${request.what} of ${reply.total} bytes`);
+        parts.push(reply.bytes);
+        have += reply.bytes.length;
+        if (have >= reply.total) return Buffer.concat(parts);
+        if (reply.bytes.length === 0) throw new EverycoreError("internal", `job ${request.job}: a ${request.what} ended after ${have} of ${reply.total} bytes`);
+      }
+    } finally {
+      this.#running -= 1;
+      this.#waiting.shift()?.();
+    }
+  }
+
+  async #ask(request: FetchRequest, signal: AbortSignal): Promise<{ total: number; bytes: Uint8Array }> {
+    for (let pause = pauseMs.first; ; pause = Math.min(pauseMs.max, pause * 2)) {
+      signal.throwIfAborted();
+      try {
+        const connection = this.#connection();
+        if (connection !== undefined) {
+          const answer = await connection.request(subjects.fetch, encodeFetch(request), { timeout: answerWithinMs });
+          const reply = decodeFetchReply(answer.data);
+          if (reply.ok) return reply;
+          if (reply.reason !== "later") throw new EverycoreError(reply.reason === "gone" ? "not-found" : "refused", reply.message);
+        }
+      } catch (error) {
+        // Refusals end it; silence and a broken connection are waited out (P3).
+        if (error instanceof EverycoreError) throw error;
+      }
+      await delay(pause, undefined, { signal });
+    }
+  }
+
+  forget(lease: LeaseId): void {
+    const inputs = this.#leases.get(lease);
+    this.#leases.delete(lease);
+    if (inputs?.partials !== undefined) rmSync(inputs.partials, { force: true });
+    for (const [path, block] of this.#blocks) {
+      if (!block.leases.delete(lease) || block.leases.size > 0) continue;
+      this.#blocks.delete(path);
+      rmSync(path, { force: true });
+    }
+  }
+}
+
+/** The task's code cannot be had: a failure of the job on this node, not of one lease. */
+export class BundleFailure extends Error {
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+function sizeOfDir(dir: string): number {
+  let bytes = 0;
+  for (const entry of readdirSync(dir, { withFileTypes: true, recursive: true })) {
+    if (entry.isFile()) bytes += statSync(join(entry.parentPath, entry.name)).size;
+  }
+  return bytes;
+}
+
+/** Unpacks beside and renames, so that a half-written bundle is never found. Paths may not leave the folder. */
+export function unpackBundle(bytes: Uint8Array, dir: string): void {
+  const fields = fieldsOf(decode(bytes), "bundle");
+  if (fields["v"] !== 1) throw new EverycoreError("bad-task", "bundle of an unknown version");
+  const files = fieldsOf(fields["files"], "bundle files");
+  const fresh = `${dir}.new-${process.pid}`;
+  rmSync(fresh, { recursive: true, force: true });
+  mkdirSync(fresh, { recursive: true, mode: 0o700 });
+  for (const [name, content] of Object.entries(files)) {
+    const path = resolve(fresh, name);
+    if (!path.startsWith(fresh + sep) || !(content instanceof Uint8Array)) {
+      throw new EverycoreError("bad-task", `bundle: bad file ${JSON.stringify(name.slice(0, 200))}`);
+    }
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content, { mode: 0o600 });
+  }
+  try {
+    renameSync(fresh, dir);
+  } catch (error) {
+    rmSync(fresh, { recursive: true, force: true });
+    if (!existsSync(dir)) throw error;
+  }
+}

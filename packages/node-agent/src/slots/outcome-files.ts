@@ -1,0 +1,160 @@
+/**
+ * The outcome files of one worker directory: read as they grow, rotated at slice ends, deleted when every outcome
+ * in them is acknowledged. While NATS is away they are the spool (P3), so nothing is deleted early (P1).
+ */
+import { closeSync, existsSync, fstatSync, openSync, readSync, readdirSync, rmSync, writeSync, ftruncateSync } from "node:fs";
+import { join } from "node:path";
+import { limits, recordHeadBytes, writeU64 } from "@everycore/protocol";
+import type { OutcomeRun } from "../core/index.ts";
+import type { ScannedSlice, ScanState } from "./outcome-scan.ts";
+import { scanRecords } from "./outcome-scan.ts";
+
+interface OutcomeFile {
+  readonly id: number;
+  readonly path: string;
+  readonly scan: ScanState;
+  fd: number | undefined;
+  /** Bytes of outcomes found and not freed. */
+  held: number;
+  /** Slices sent to this file and not ended. */
+  slices: number;
+  closed: boolean;
+}
+
+/** Numbers of files, unique in the process, so that a run names its file without its worker. */
+let lastFile = 0;
+
+export class OutcomeFiles {
+  readonly #dir: string;
+  readonly #files = new Map<number, OutcomeFile>();
+  #current: OutcomeFile | undefined;
+
+  constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  /** All files of a directory that another process left. */
+  static leftIn(dir: string): OutcomeFiles {
+    const files = new OutcomeFiles(dir);
+    const numberOf = (name: string): number => Number(name.slice("out-".length));
+    const names = readdirSync(dir).filter((name) => /^out-\d+$/.test(name));
+    for (const name of names.sort((a, b) => numberOf(a) - numberOf(b))) files.#add(join(dir, name));
+    return files;
+  }
+
+  #add(path: string): OutcomeFile {
+    const id = (lastFile += 1);
+    const file: OutcomeFile = { id, path, scan: { at: 0, slice: undefined }, fd: undefined, held: 0, slices: 0, closed: false };
+    this.#files.set(id, file);
+    return file;
+  }
+
+  /** Path for a slice about to be sent; a file that has reached its size is left for a new one. */
+  pathForSlice(): string {
+    const current = this.#current;
+    if (current === undefined || current.scan.at >= limits.outcomeFileBytes) {
+      if (current !== undefined) {
+        current.closed = true;
+        this.#deleteIfDone(current);
+      }
+      this.#current = this.#add(join(this.#dir, `out-${lastFile + 1}`));
+    }
+    this.#current!.slices += 1;
+    return this.#current!.path;
+  }
+
+  /** The slice that was sent first has ended. */
+  sliceEnded(): void {
+    for (const file of this.#files.values()) {
+      if (file.slices === 0) continue;
+      file.slices -= 1;
+      return this.#deleteIfDone(file);
+    }
+  }
+
+  /** What was appended since the last look, oldest first. */
+  read(): ScannedSlice[] {
+    const grown: ScannedSlice[] = [];
+    for (const file of this.#files.values()) {
+      const fd = this.#fdOf(file);
+      if (fd === undefined) continue;
+      const size = fstatSync(fd).size;
+      if (size <= file.scan.at) {
+        if (file.scan.slice !== undefined && file === this.#current) grown.push(file.scan.slice);
+        continue;
+      }
+      const bytes = Buffer.allocUnsafe(size - file.scan.at);
+      const got = readSync(fd, bytes, 0, bytes.length, file.scan.at);
+      const slices = scanRecords(file.scan, file.id, bytes.subarray(0, got));
+      for (const slice of slices) for (const run of slice.runs) file.held += run.to - run.from;
+      grown.push(...slices);
+    }
+    return grown;
+  }
+
+  #fdOf(file: OutcomeFile): number | undefined {
+    if (file.fd === undefined && existsSync(file.path)) file.fd = openSync(file.path, "r+");
+    return file.fd;
+  }
+
+  has(file: number): boolean {
+    return this.#files.has(file);
+  }
+
+  /** Bytes of whole records. */
+  bytesOf(run: OutcomeRun): Buffer {
+    const file = this.#files.get(run.file);
+    const fd = file === undefined ? undefined : this.#fdOf(file);
+    if (fd === undefined) throw new Error(`outcome file ${run.file} is gone while its outcomes wait`);
+    const bytes = Buffer.allocUnsafe(run.to - run.from);
+    if (readSync(fd, bytes, 0, bytes.length, run.from) !== bytes.length) {
+      throw new Error(`outcome file ${file!.path} is shorter than its outcomes`);
+    }
+    return bytes;
+  }
+
+  /** Appends what a dead worker could not; its torn last record is cut off first. */
+  append(record: { index: number; status: number; codec: number; micros: number; payload: Uint8Array }): void {
+    const file = [...this.#files.values()].findLast((known) => known.scan.slice !== undefined);
+    const fd = file === undefined ? undefined : this.#fdOf(file);
+    if (file === undefined || fd === undefined) throw new Error(`no outcome file in ${this.#dir} to append to`);
+    const bytes = Buffer.alloc(recordHeadBytes + record.payload.length);
+    bytes.writeUInt32LE(bytes.length - 4, 0);
+    writeU64(bytes, record.index, 4);
+    bytes[12] = record.status;
+    bytes[13] = record.codec;
+    bytes.writeUInt32LE(Math.min(record.micros, 0xffff_ffff) >>> 0, 14);
+    bytes.set(record.payload, recordHeadBytes);
+    ftruncateSync(fd, file.scan.at);
+    writeSync(fd, bytes, 0, bytes.length, file.scan.at);
+  }
+
+  free(run: OutcomeRun): void {
+    const file = this.#files.get(run.file);
+    if (file === undefined) return;
+    file.held -= run.to - run.from;
+    this.#deleteIfDone(file);
+  }
+
+  #deleteIfDone(file: OutcomeFile): void {
+    if (!file.closed || file.held > 0 || file.slices > 0) return;
+    if (file.fd !== undefined) closeSync(file.fd);
+    rmSync(file.path, { force: true });
+    this.#files.delete(file.id);
+    if (this.#current === file) this.#current = undefined;
+  }
+
+  /** The worker is dead: nothing more is appended. True when the directory may go. */
+  close(): boolean {
+    for (const file of [...this.#files.values()]) {
+      file.closed = true;
+      file.slices = 0;
+      this.#deleteIfDone(file);
+    }
+    return this.#files.size === 0;
+  }
+
+  get isEmpty(): boolean {
+    return this.#files.size === 0;
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * What tasks print, per job, slot and stream, in files; bounded per job, drops counted (P7). Never in the log:
+ * output is for people, outcomes are for programs.
+ */
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { JobId } from "@everycore/protocol";
+import { limits } from "@everycore/protocol";
+
+export type OutputStream = "stdout" | "stderr";
+
+export interface OutputPiece {
+  readonly slot: number;
+  readonly stream: OutputStream;
+  readonly data: Buffer;
+}
+
+export class OutputStore {
+  readonly #dir: string;
+  readonly #jobs = new Map<JobId, { bytes: number; dropped: number }>();
+
+  constructor(dir: string) {
+    this.#dir = dir;
+    rmSync(dir, { recursive: true, force: true });
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  }
+
+  append(from: { job: JobId; slot: number; stream: OutputStream }, data: Buffer): void {
+    const dir = join(this.#dir, from.job);
+    let held = this.#jobs.get(from.job);
+    if (held === undefined) {
+      mkdirSync(dir, { recursive: true, mode: 0o700 });
+      this.#jobs.set(from.job, (held = { bytes: 0, dropped: 0 }));
+    }
+    const room = Math.max(0, limits.outputBytesPerJob - held.bytes);
+    const kept = data.subarray(0, room);
+    held.dropped += data.length - kept.length;
+    if (kept.length === 0) return;
+    try {
+      appendFileSync(join(dir, `${from.slot}.${from.stream}`), kept);
+      held.bytes += kept.length;
+    } catch {
+      held.dropped += kept.length; // a full disk costs prints, never outcomes
+    }
+  }
+
+  read(job: JobId): { pieces: OutputPiece[]; dropped: number } {
+    const dir = join(this.#dir, job);
+    const pieces: OutputPiece[] = [];
+    if (existsSync(dir)) {
+      for (const name of readdirSync(dir).sort()) {
+        const [slot, stream] = name.split(".");
+        pieces.push({ slot: Number(slot), stream: stream as OutputStream, data: readFileSync(join(dir, name)) });
+      }
+    }
+    return { pieces, dropped: this.#jobs.get(job)?.dropped ?? 0 };
+  }
+
+  drop(job: JobId): void {
+    if (this.#jobs.delete(job)) rmSync(join(this.#dir, job), { recursive: true, force: true });
+  }
+}
