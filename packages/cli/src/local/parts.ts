@@ -165,7 +165,8 @@ async function startRole<Ready>(
   const child = new Child({
     name: options.name,
     command: process.execPath,
-    args: [mainOf(role), JSON.stringify(config)],
+    args: [roleProgram(), mainOf(role)],
+    environment: { ...process.env, EVERYCORE_ROLE_CONFIG: JSON.stringify(config) }, // not argv: see role.ts
     logFile: options.logFile,
     ...(options.isForeground === undefined ? {} : { isForeground: options.isForeground }),
   });
@@ -177,6 +178,10 @@ async function startRole<Ready>(
     throw error;
   }
 }
+
+/** role.ts beside us, or role.js when installed. */
+const roleProgram = (): string =>
+  join(import.meta.dirname, import.meta.filename.endsWith(".ts") ? "role.ts" : "role.js");
 
 /** The role's program: beside its package's index, TypeScript in a checkout and JavaScript when installed. */
 function mainOf(role: "coordinator" | "node-agent"): string {
