@@ -1,0 +1,44 @@
+/** Thrown things, to ErrorInfo: whatever a task raises becomes one described error, cut to its limits. */
+import type { ErrorInfo } from "@everycore/protocol";
+import { codecs, encodeErrorInfo, limits } from "@everycore/protocol";
+import { Unencodable } from "./values.ts";
+
+export const errorCodec = codecs.error;
+
+export function describe(thrown: unknown): ErrorInfo {
+  if (thrown instanceof Unencodable) {
+    return { kind: "encode", name: "Unencodable", message: cutTo(thrown.message, limits.errorMessageBytesMax) };
+  }
+  if (!(thrown instanceof Error)) {
+    return { kind: "error", name: typeof thrown, message: cutTo(textOf(thrown), limits.errorMessageBytesMax) };
+  }
+  const cause = thrown.cause === undefined ? undefined : textOf(thrown.cause);
+  return {
+    kind: "error",
+    name: thrown.name,
+    message: cutTo(thrown.message, limits.errorMessageBytesMax),
+    trace: cutTo(thrown.stack ?? "", limits.errorTraceBytesMax),
+    ...(cause === undefined ? {} : { cause: cutTo(cause, limits.errorMessageBytesMax) }),
+  };
+}
+
+export const describeBytes = (thrown: unknown): Buffer => encodeErrorInfo(describe(thrown));
+
+export const tooLarge = (bytes: number, limit: number, name: string): Buffer =>
+  encodeErrorInfo({
+    kind: "output-too-large",
+    name: "OutputTooLarge",
+    message: `the value has ${bytes} bytes, more than ${name} = ${limit}; write it to a file and return its name`,
+  });
+
+function textOf(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
+function cutTo(text: string, bytesMax: number): string {
+  return text.length <= bytesMax ? text : `${text.slice(0, bytesMax - 1)}…`;
+}

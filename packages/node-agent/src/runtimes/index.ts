@@ -1,0 +1,45 @@
+/**
+ * The runtimes of this node. A new runtime is one file here (how its host is started, whether this machine has
+ * it) and one host: host/*.ts for those written in TypeScript, python/ for Python.
+ */
+import type { Runtime } from "@everycore/protocol";
+import { execRuntime } from "./exec.ts";
+import { jsRuntime } from "./js.ts";
+import { pythonRuntime } from "./python.ts";
+
+/** How to start a worker host. */
+export interface StartCommand {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A runtime that this machine has. */
+export interface FoundRuntime {
+  /** js, python, exec. */
+  readonly name: Runtime;
+  readonly version: string;
+  /** The interpreter. */
+  readonly path: string;
+}
+
+export interface RuntimeSupport {
+  discover(): Promise<FoundRuntime[]>;
+  start(slotDir: string, found: FoundRuntime): StartCommand;
+}
+
+const supports: Readonly<Record<Runtime, RuntimeSupport>> = {
+  js: jsRuntime,
+  python: pythonRuntime,
+  exec: execRuntime,
+};
+
+/** What this machine can run; the first of a name is the one that is used. */
+export async function discover(): Promise<FoundRuntime[]> {
+  const found = await Promise.all(Object.values(supports).map((support) => support.discover()));
+  return found.flat();
+}
+
+export function startCommand(found: FoundRuntime, slotDir: string): StartCommand {
+  return supports[found.name].start(slotDir, found);
+}

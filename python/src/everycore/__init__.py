@@ -1,0 +1,1 @@
+"""everycore for Python: the worker host (worker_host.py); the client comes later."""

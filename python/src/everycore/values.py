@@ -1,0 +1,86 @@
+"""Items to objects, objects to values. Pickle is read here only, inside a worker (P8)."""
+
+import json
+import pickle
+
+from ._msgpack import packb, unpackb
+from .packing import PackedEntries
+
+RANGE, UTF8, JSON, MSGPACK, PY, RAW, CHUNKED, ERROR = range(8)
+
+PLAIN = (type(None), bool, int, float, str)
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+
+
+def decode(codec, data):
+    if codec == UTF8:
+        return data.decode("utf-8")
+    if codec == JSON:
+        return json.loads(data)
+    if codec == MSGPACK:
+        return unpackb(data)
+    if codec == PY:
+        return pickle.loads(data)
+    return data
+
+
+def item_reader(frame, range_start):
+    """A function from an index to the decoded item."""
+    codec = frame["codec"]
+    if codec == RANGE:
+        return lambda index: range_start + index
+    if frame.get("block") is not None:
+        block, start = PackedEntries(frame["block"]), int(frame["start"])
+        return lambda index: decode(codec, block.entry(index - start))
+    files = list(frame.get("files") or ())
+    opened = {}
+
+    def read(index):
+        for file in files:
+            if file["first"] <= index < file["first"] + file["count"]:
+                if opened.get("path") != file["path"]:
+                    with open(file["path"], "rb") as handle:
+                        opened.update(path=file["path"], block=PackedEntries(handle.read()))
+                return decode(codec, opened["block"].entry(index - file["first"]))
+        raise LookupError(f"item {index} is in no block of its slice")
+
+    return read
+
+
+def encode(value):
+    """Codec and bytes: msgpack for what other languages can read, bytes as they are, pickle for the rest."""
+    if type(value) in (bytes, bytearray, memoryview):
+        return RAW, bytes(value)
+    if is_plain(value):
+        return MSGPACK, packb(value)
+    try:
+        return PY, pickle.dumps(value, protocol=5)
+    except Exception as error:
+        raise Unencodable(f"a {type(value).__name__} cannot be sent: {error}") from error
+
+
+class Unencodable(Exception):
+    """The value has no bytes."""
+
+
+def is_plain(value):
+    kind = type(value)
+    if kind is int:
+        return INT_MIN <= value <= INT_MAX
+    if kind is str:
+        return value.isprintable() or not has_surrogates(value)
+    if kind in PLAIN or kind is bytes:
+        return True
+    if kind is list:
+        return all(map(is_plain, value))
+    if kind is dict:
+        return all(type(key) is str and is_plain(item) for key, item in value.items())
+    return False
+
+
+def has_surrogates(text):
+    try:
+        text.encode("utf-8")
+        return False
+    except UnicodeEncodeError:
+        return True
