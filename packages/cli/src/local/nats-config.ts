@@ -35,9 +35,6 @@ export interface NatsConfigOptions {
 
 export function natsConfig(options: NatsConfigOptions): string {
   const { dir, secret, listen } = options;
-  const text = (value: string): string => JSON.stringify(value);
-  const { password: coordinator } = natsUser(secret, "coordinator");
-  const { password: agent } = natsUser(secret, "agent");
   return `listen: ${text(listen)}
 ports_file_dir: ${text(dir)}
 pid_file: ${text(join(dir, "nats-server.pid"))}
@@ -50,7 +47,14 @@ jetstream {
   max_file_store: ${options.storeBytes}
   max_memory_store: ${64 * 1024 * 1024}
 }
-authorization {
+${natsUsers(secret)}`;
+}
+
+/** The two users and what each may do; the same for every nats-server that serves a cluster of this secret. */
+export function natsUsers(secret: string): string {
+  const { password: coordinator } = natsUser(secret, "coordinator");
+  const { password: agent } = natsUser(secret, "agent");
+  return `authorization {
   users: [
     { user: coordinator, password: ${text(coordinator)} }
     { user: agent, password: ${text(agent)}, permissions: {
@@ -62,3 +66,5 @@ authorization {
 }
 `;
 }
+
+const text = (value: string): string => JSON.stringify(value);
