@@ -6,8 +6,8 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect, discover, loadConfig } from "@everycore/client";
-import type { Cluster, Config, Settings } from "@everycore/client";
+import { connect, findCluster, loadConfig } from "@everycore/client";
+import type { Cluster, Config, Found, Settings } from "@everycore/client";
 import { EverycoreError } from "@everycore/protocol";
 import type { Command } from "commander";
 import { coresHere } from "./local/cores.ts";
@@ -48,13 +48,15 @@ export function configOf(flags: ClusterFlags): Config {
 }
 
 /** A cluster that is there already. */
-export function openSession(flags: ClusterFlags): Session {
-  const found = discover(configOf(flags));
-  if (found.kind === "none") {
-    throw new EverycoreError("unreachable", "no cluster is configured and none runs here", {
-      hint: "start one with: everycore up   (or name one by --address and --secret-file)",
-    });
-  }
+export async function openSession(flags: ClusterFlags): Promise<Session> {
+  const found = await findCluster(configOf(flags));
+  if (found.kind !== "none") return sessionOf(found);
+  throw new EverycoreError("unreachable", "no cluster is configured and none runs here", {
+    hint: "start one with: everycore up   (or name one by --address and --secret-file)",
+  });
+}
+
+function sessionOf(found: Exclude<Found, { kind: "none" }>): Session {
   const cluster = connect({ address: found.address, secret: found.secret });
   return {
     cluster,
@@ -70,14 +72,13 @@ export async function openOrEmbed(
   signal: AbortSignal,
 ): Promise<Session> {
   const config = configOf(flags);
-  if (discover(config).kind !== "none") return openSession(flags);
+  const found = await findCluster(config, signal);
+  if (found.kind !== "none") return sessionOf(found);
   if (flags.detach === true) {
     throw new EverycoreError(
       "unreachable",
       "--detach needs a cluster that stays; none is configured and none runs here",
-      {
-        hint: "start one with: everycore up",
-      },
+      { hint: "start one with: everycore up" },
     );
   }
   if (process.env["EVERYCORE_WORKER"] !== undefined) {

@@ -4,10 +4,15 @@
  * its user (P8).
  */
 import { readFileSync, statSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { EverycoreError } from "@everycore/protocol";
 import type { Config } from "./config.ts";
+
+/** A coordinator of `up` that died listens again within this time. */
+const upRestartMs = 3_000;
 
 export interface UpFile {
   readonly pid: number;
@@ -71,6 +76,31 @@ export function discover(config: Config, environment: NodeJS.ProcessEnv = proces
     secret: secretOf(config, address.value),
     origin: address.origin,
   };
+}
+
+/** `discover`, and an `up` that does not answer for a while (its pid may be another program's by now) is none. */
+export async function findCluster(config: Config, signal?: AbortSignal): Promise<Found> {
+  const found = discover(config);
+  if (found.kind !== "up") return found;
+  const deadline = performance.now() + upRestartMs;
+  for (;;) {
+    if (await isListening(found.address)) return found;
+    signal?.throwIfAborted();
+    if (performance.now() > deadline || readUpFile() === undefined) return { kind: "none" };
+    await delay(100); // it may be starting its coordinator again
+  }
+}
+
+async function isListening(address: string): Promise<boolean> {
+  const at = address.lastIndexOf(":");
+  const socket = connect({ host: address.slice(0, at), port: Number(address.slice(at + 1)), timeout: 1_000 });
+  const answer = Promise.withResolvers<boolean>();
+  socket.once("connect", () => answer.resolve(true));
+  socket.once("error", () => answer.resolve(false));
+  socket.once("timeout", () => answer.resolve(false));
+  const isThere = await answer.promise;
+  socket.destroy();
+  return isThere;
 }
 
 /** The secret that the configuration names. A flag of a file goes before a variable with the secret itself. */

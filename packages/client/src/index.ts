@@ -9,7 +9,7 @@ export type { CallOptions, ChannelOptions } from "./channel.ts";
 export { Cluster, connect } from "./cluster.ts";
 export { loadConfig, settingNames, settings } from "./config.ts";
 export type { Config, Origin, SettingName, Settings } from "./config.ts";
-export { discover, readSecretFile, readUpFile, runtimeFolder, upFilePath } from "./discovery.ts";
+export { discover, findCluster, readSecretFile, readUpFile, runtimeFolder, upFilePath } from "./discovery.ts";
 export type { Found, UpFile } from "./discovery.ts";
 export { nearest } from "./nearest.ts";
 export { ItemError, Outcome, decodeValue } from "./outcomes.ts";

@@ -31,6 +31,14 @@ const folder = join(import.meta.dirname, "../../../proto");
 /** What an item becomes: text of a JSON value, or an error's message. */
 export type FakeTask = (item: string, index: number) => { json: string } | { error: string };
 
+const batchItemsMax = 5_000;
+
+interface ResultsCall {
+  readonly job: string;
+  readonly from: number;
+  readonly unordered: boolean;
+}
+
 interface FakeJob {
   readonly id: string;
   readonly spec: JobSpec;
@@ -86,10 +94,10 @@ export class FakeCoordinator implements AsyncDisposable {
       StatBundle: this.#unary<{ digest: string }>(({ digest }) => ({ present: this.bundles.has(digest) })),
       PutBundle: this.#putBundle.bind(this),
       Submit: this.#submit.bind(this),
-      Results: this.#results.bind(this),
+      Results: (call: ServerWritableStream<ResultsCall, object>) => void this.#results(call),
       Get: this.#unary<{ job: string }>(({ job }) => this.#info(this.#find(job))),
       Cancel: this.#unary<{ job: string }>(({ job }) => this.#cancel(this.#find(job))),
-      Watch: this.#watch.bind(this),
+      Watch: (call: ServerWritableStream<{ job: string }, object>) => void this.#watch(call),
     };
     this.#server.addService(service, handlers);
     const bound = Promise.withResolvers<number>();
@@ -204,9 +212,7 @@ export class FakeCoordinator implements AsyncDisposable {
     return this.#info(job);
   }
 
-  async #results(
-    call: ServerWritableStream<{ job: string; from: number; unordered: boolean }, object>,
-  ): Promise<void> {
+  async #results(call: ServerWritableStream<ResultsCall, object>): Promise<void> {
     this.resultsCalls += 1;
     const isFirst = this.resultsCalls === 1;
     let left = isFirst ? (this.#options.breakResultsAfter ?? Infinity) : Infinity;
@@ -216,45 +222,35 @@ export class FakeCoordinator implements AsyncDisposable {
         await new Promise<void>((resolve) => this.#waiting.push(resolve));
       if (index >= (job.total ?? Infinity)) break;
       if (left === 0) return void call.emit("error", failure(status.UNAVAILABLE, "", "going down"));
-      left -= 1;
-      for (const message of this.#outcome(job, index)) call.write(message);
+      const count = Math.min(batchItemsMax, left, (job.total ?? job.items.length) - index);
+      left -= count;
+      let hasRoom = true;
+      for (const message of this.#outcomes(job, index, count)) hasRoom = call.write(message);
+      index += count - 1;
+      if (!hasRoom) await new Promise((resolve) => call.once("drain", resolve));
     }
     call.write({ end: this.#info(job) });
     call.end();
   }
 
-  *#outcome(job: FakeJob, index: number): Generator<object> {
+  *#outcomes(job: FakeJob, start: number, count: number): Generator<object> {
+    const entries: Buffer[] = [];
+    for (let index = start; index < start + count; index += 1) {
+      const { code, codec, payload } = this.#outcome(job, index);
+      if (this.#options.pieceBytes === undefined) entries.push(packOutcome(code, codec, 5, payload));
+      else yield* piecesOf({ index, status: code, codec, payload, size: this.#options.pieceBytes });
+    }
+    if (entries.length === 0) return;
+    yield { batch: { runs: [{ start, count }], data: packEntries(entries), node: "0123456789abcdef" } };
+  }
+
+  #outcome(job: FakeJob, index: number): { code: number; codec: number; payload: Buffer } {
     const item = job.items[index] ?? String(job.spec.task.rangeStart + index);
     const outcome = (this.#options.task ?? ((text) => ({ json: text })))(item, index);
-    const isError = "error" in outcome;
-    const payload = isError
-      ? encodeErrorInfo({ kind: "error", name: "Error", message: outcome.error })
-      : Buffer.from(outcome.json);
-    const code = isError ? outcomeStatus.error : outcomeStatus.value;
-    const codec = isError ? codecs.error : codecs.json;
-    const size = this.#options.pieceBytes ?? Infinity;
-    if (payload.length <= size) {
-      yield {
-        batch: {
-          runs: [{ start: index, count: 1 }],
-          data: packEntries([packOutcome(code, codec, 5, payload)]),
-          node: "0123456789abcdef",
-        },
-      };
-      return;
-    }
-    for (let offset = 0; offset < payload.length; offset += size) {
-      yield {
-        piece: {
-          index,
-          status: code,
-          codec,
-          total: payload.length,
-          offset,
-          data: payload.subarray(offset, offset + size),
-        },
-      };
-    }
+    if ("json" in outcome)
+      return { code: outcomeStatus.value, codec: codecs.json, payload: Buffer.from(outcome.json) };
+    const payload = encodeErrorInfo({ kind: "error", name: "Error", message: outcome.error });
+    return { code: outcomeStatus.error, codec: codecs.error, payload };
   }
 
   async #watch(call: ServerWritableStream<{ job: string }, object>): Promise<void> {
@@ -286,6 +282,21 @@ export class FakeCoordinator implements AsyncDisposable {
       total: job.total ?? 0,
       appended: count,
       counts: { value: count - error, error },
+    };
+  }
+}
+
+function* piecesOf(outcome: {
+  index: number;
+  status: number;
+  codec: number;
+  payload: Buffer;
+  size: number;
+}): Generator<object> {
+  const { payload, size, ...head } = outcome;
+  for (let offset = 0; offset < payload.length; offset += size) {
+    yield {
+      piece: { ...head, total: payload.length, offset, data: payload.subarray(offset, offset + size) },
     };
   }
 }

@@ -39,7 +39,7 @@ async function withCluster(
   action: (cluster: Cluster, signal: AbortSignal) => Promise<number | undefined>,
 ): Promise<void> {
   using interrupts = new Interrupts("leave");
-  await using session = openSession(flags);
+  await using session = await openSession(flags);
   const code = await action(session.cluster, interrupts.signal);
   if (code !== undefined) process.exitCode = code;
 }

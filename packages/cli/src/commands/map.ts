@@ -54,9 +54,11 @@ async function map(task: string, flags: MapFlags): Promise<number> {
     flags.detach === true ? "" : "cancelling; once more to leave at once",
   );
   const { signal } = interrupts;
-  const opening = openOrEmbed(flags, signal);
+  const unwanted = new AbortController();
+  const opening = openOrEmbed(flags, AbortSignal.any([signal, unwanted.signal]));
   opening.catch(() => {}); // awaited below, after the task has been read
   const code = await loadTask({ task, reduce: flags.reduce }).catch(async (error: unknown) => {
+    unwanted.abort(error);
     await (await opening.catch(() => undefined))?.[Symbol.asyncDispose]();
     throw error;
   });

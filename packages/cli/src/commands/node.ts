@@ -21,7 +21,7 @@ function list(): Command {
     .addOption(formatOption())
     .addHelpText("after", "\nExample:\n  everycore node list -o json")
     .action(async (flags: FormatFlags) => {
-      await using session = openSession(flags);
+      await using session = await openSession(flags);
       const nodes = await session.cluster.listNodes();
       if (flags.output === "json") printJson(nodes);
       else process.stdout.write(nodeTable(nodes, Date.now()));
@@ -53,7 +53,7 @@ function get(): Command {
     .addOption(formatOption())
     .addHelpText("after", "\nExample:\n  everycore node get 5f3c9a01")
     .action(async (id: string, flags: FormatFlags) => {
-      await using session = openSession(flags);
+      await using session = await openSession(flags);
       const node = await session.cluster.getNode(id);
       if (flags.output === "json") printJson(node);
       else process.stdout.write(nodeText(node, Date.now()));
@@ -88,7 +88,7 @@ function drain(): Command {
     .argument("<node>", "id of the node, or its first digits")
     .addHelpText("after", "\nExample:\n  everycore node drain 5f3c9a01")
     .action(async (id: string, flags: ClusterFlags) => {
-      await using session = openSession(flags);
+      await using session = await openSession(flags);
       const node = await session.cluster.drainNode(id);
       if (flags.quiet !== true)
         process.stdout.write(`node ${shortId(node.id)} (${node.host}) is ${node.state}\n`);

@@ -99,17 +99,21 @@ function environmentHere(): Record<string, string> {
   return environment;
 }
 
+/** What arrived together is written together; a batch is bounded by gRPC's message limit. */
 async function printOutputs(sink: Sink, outcomes: OutcomeList, flags: RunFlags): Promise<void> {
+  const outputs: Uint8Array[] = [];
   for (const outcome of outcomes) {
     if (outcome.isValue) {
-      await sink.write(outcome.payload);
+      outputs.push(outcome.payload);
       continue;
     }
     const { kind, message, stdout, stderrTail } = outcome.error();
-    if (stdout !== undefined && stdout.length > 0) await sink.write(stdout);
+    if (stdout !== undefined) outputs.push(stdout);
     const tail = stderrTail === undefined || stderrTail.trim() === "" ? "" : `\n${stderrTail.trimEnd()}`;
     process.stderr.write(`${itemName(outcome, flags)}: ${message || kind}${tail}\n`);
   }
+  const bytes = Buffer.concat(outputs);
+  if (bytes.length > 0) await sink.write(bytes);
 }
 
 /** The item itself where it is known, else its index. */

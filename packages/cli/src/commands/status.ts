@@ -15,7 +15,7 @@ export const statusCommand = (): Command =>
     .addOption(formatOption())
     .addHelpText("after", "\nExample:\n  everycore status")
     .action(async (flags: ClusterFlags & { output: "table" | "json" }) => {
-      await using session = openSession(flags);
+      await using session = await openSession(flags);
       const status = await session.cluster.status();
       if (flags.output === "json") printJson(status);
       else process.stdout.write(statusText(status, session.cluster.address, Date.now()));

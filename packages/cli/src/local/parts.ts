@@ -185,7 +185,11 @@ const roleProgram = (): string =>
 
 /** The role's program: beside its package's index, TypeScript in a checkout and JavaScript when installed. */
 function mainOf(role: "coordinator" | "node-agent"): string {
-  const folder = dirname(fileURLToPath(import.meta.resolve(`@everycore/${role}`)));
+  const index =
+    role === "coordinator"
+      ? import.meta.resolve("@everycore/coordinator")
+      : import.meta.resolve("@everycore/node-agent");
+  const folder = dirname(fileURLToPath(index));
   const found = [join(folder, "main.ts"), join(folder, "main.js")].find((path) => existsSync(path));
   if (found === undefined)
     throw new EverycoreError("internal", `the ${role} is missing from this installation`);

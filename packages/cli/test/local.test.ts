@@ -1,0 +1,126 @@
+/** Processes of a local cluster, with real ones: nats-server itself, and small programs in the place of roles. */
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
+import { expect, test } from "vitest";
+import { Child } from "../src/local/child.ts";
+import { natsUser } from "../src/local/nats-config.ts";
+import { freePort, startNats } from "../src/local/parts.ts";
+import { keepSecret, makeStateFolder, takeFolder } from "../src/local/state-folder.ts";
+import { resolveNatsServer } from "../src/nats-server/index.ts";
+
+const secret = "5".repeat(64);
+const { signal } = new AbortController();
+
+async function folder(): Promise<{ dir: string } & AsyncDisposable> {
+  const dir = await mkdtemp(join(tmpdir(), "everycore-test-local-"));
+  return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true, maxRetries: 3 }) };
+}
+
+test("nats-server lets the coordinator use JetStream, the agent not, and a stranger not in", async () => {
+  await using at = await folder();
+  const { path } = await resolveNatsServer();
+  const { child, ready } = await startNats({ path, dir: at.dir, secret, port: 0, signal });
+  try {
+    const { user, password: pass } = natsUser(secret, "coordinator");
+    const coordinator = await connect({ servers: ready.url, user, pass });
+    await (
+      await jetstreamManager(coordinator)
+    ).streams.add({ name: "EC_LOG_x", subjects: ["ec.v1.log.x.>"] });
+    const agent = await connect({
+      servers: ready.url,
+      user: "agent",
+      pass: natsUser(secret, "agent").password,
+      inboxPrefix: "_INBOX.agent",
+    });
+    agent.subscribe("ec.v1.lease.n1", { callback: (_, message) => void message.respond("taken") });
+    await agent.flush();
+    expect((await coordinator.request("ec.v1.lease.n1", "x")).string()).toBe("taken");
+    expect((await agent.request("ec.v1.log.x.n1.j1", "outcome")).json()).toMatchObject({
+      stream: "EC_LOG_x",
+    });
+    await expect(agent.request("$JS.API.STREAM.INFO.EC_LOG_x", "", { timeout: 500 })).rejects.toThrow();
+    await expect(connect({ servers: ready.url, user: "agent", pass: "guess" })).rejects.toThrow();
+    await Promise.all([agent.close(), coordinator.close()]);
+  } finally {
+    await child.stop();
+  }
+  expect(child.isEnded).toBe(true);
+  expect((await stat(join(at.dir, "nats-server.conf"))).mode & 0o077).toBe(0);
+});
+
+test("nats-server on a port that is taken is one sentence", async () => {
+  await using at = await folder();
+  const { path } = await resolveNatsServer();
+  const first = await startNats({ path, dir: join(at.dir, "one"), secret, port: await freePort(), signal });
+  try {
+    const second = startNats({ path, dir: join(at.dir, "two"), secret, port: first.ready.port, signal });
+    await expect(second).rejects.toThrow(/nats-server did not start: .*address already in use/);
+  } finally {
+    await first.child.stop();
+  }
+});
+
+async function role(at: { dir: string }, program: string): Promise<Child> {
+  const file = join(at.dir, "role.mjs");
+  await writeFile(file, program);
+  return new Child({
+    name: "role",
+    command: process.execPath,
+    args: [file],
+    logFile: join(at.dir, "role.log"),
+  });
+}
+
+test("a role is ready when it says so, and its lifeline ends it", async () => {
+  await using at = await folder();
+  const child = await role(
+    at,
+    'process.stdin.resume().on("end", () => process.exit(0)); console.log(JSON.stringify({ ready: true, address: "a:1" }));',
+  );
+  expect(await child.ready(signal)).toMatchObject({ address: "a:1" });
+  child.process.stdin!.end(); // what the kernel does when we die
+  expect(await child.ended).toBe("exit code 0");
+});
+
+test("a role that cannot start gives its own sentence; one that just dies gives the end of its log", async () => {
+  await using at = await folder();
+  const refusing = await role(
+    at,
+    'console.log(JSON.stringify({ ready: false, code: "conflict", message: "port 1 is taken", hint: "use 2" })); process.exit(2);',
+  );
+  await expect(refusing.ready(signal)).rejects.toMatchObject({
+    code: "conflict",
+    message: "port 1 is taken",
+    hint: "use 2",
+  });
+  const dying = await role(at, 'process.stderr.write("out of luck\\n", () => process.exit(9));');
+  await expect(dying.ready(signal)).rejects.toThrow(/exit code 9[^]*out of luck/);
+});
+
+test("a role that ignores SIGTERM does not keep us: an abort ends the wait for it", async () => {
+  await using at = await folder();
+  const child = await role(at, "setInterval(() => {}, 1000);");
+  const stop = new AbortController();
+  const waiting = child.ready(stop.signal);
+  stop.abort(new Error("enough"));
+  await expect(waiting).rejects.toThrow("enough");
+  await child.stop();
+  expect(child.isEnded).toBe(true);
+});
+
+test("a state folder has one owner at a time, and one secret for ever", async () => {
+  await using at = await folder();
+  const dir = join(at.dir, "state");
+  await makeStateFolder(dir);
+  const first = await keepSecret(join(dir, "secret"));
+  expect(first).toMatch(/^[0-9a-f]{64}$/);
+  expect(await keepSecret(join(dir, "secret"))).toBe(first);
+  await writeFile(join(dir, "owner.pid"), "4194305"); // of a process that is gone
+  const owner = await takeFolder(dir);
+  await writeFile(join(dir, "owner.pid"), String(process.ppid)); // a Node process that is not us
+  await expect(takeFolder(dir)).rejects.toMatchObject({ code: "conflict" });
+  await owner[Symbol.asyncDispose]();
+});
