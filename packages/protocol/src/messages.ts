@@ -7,6 +7,8 @@ import { bad, bytes, count, fieldsOf, flag, list, number, oneOf, optional, text 
 import type { ErrorInfo } from "./errors.ts";
 import { EverycoreError } from "./errors.ts";
 import type { BundleDigest, JobId } from "./ids.ts";
+import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply } from "./lease.ts";
+import { leaseModes, leaseRefusals } from "./lease.ts";
 import { isBundleDigest, isJobId, isSegmentId } from "./ids.ts";
 import type { JobIntent, JobRecord, JobSpec, TaskSpec } from "./job.ts";
 import { jobStates, runtimes } from "./job.ts";
@@ -18,55 +20,6 @@ import { leaseFromWire, leaseToWire, rangesFromWire, rangesToWire } from "./reco
 import type { LeaseGrant } from "./records.ts";
 import { protocolVersion } from "./subjects.ts";
 import { decode, encode } from "./wire.ts";
-
-/** A block of input in the log. */
-export interface BlockRef {
-  readonly first: number;
-  readonly count: number;
-  readonly bytes: number;
-  /** Sequences of its pieces in the segment's stream, in order. */
-  readonly seqs: readonly number[];
-}
-
-/** How a lease is to be run: see DESIGN 5, "Strikes". */
-export const leaseModes = ["normal", "announced", "alone"] as const;
-/** normal; each slice start reported and acknowledged; single items, alone on the node. */
-export type LeaseMode = (typeof leaseModes)[number];
-
-export interface LeaseItems {
-  readonly codec: Codec;
-  /** A packed block of exactly [start, end), when small. */
-  readonly inline?: Uint8Array;
-  /** Blocks that together contain [start, end), to be fetched. */
-  readonly blocks?: readonly BlockRef[];
-  /** The one item is the combination of all partials of the job, to be fetched (reductions). */
-  readonly partials?: boolean;
-}
-
-/** `ec.v1.lease.<agent>`, request. */
-export interface LeaseMessage {
-  readonly epoch: number;
-  readonly job: JobId;
-  readonly segment: string;
-  readonly task: TaskSpec;
-  readonly grant: LeaseGrant;
-  readonly items: LeaseItems;
-  /** Items tried before, and how often; all others 0. */
-  readonly attempts: readonly LevelRun[];
-  readonly mode: LeaseMode;
-  /** Learned cost, ms per item on this node; 0 while unknown. */
-  readonly itemMs: number;
-  readonly priority: number;
-  /** Fair-share tag: the agent's queue is ordered by (priority, tag), not by arrival. */
-  readonly tag: number;
-}
-
-export const leaseRefusals = ["epoch", "draining", "full", "disk", "runtime", "malformed"] as const;
-export type LeaseRefusal = (typeof leaseRefusals)[number];
-/** `accepted`: the agent's counter of accepted leases after this one. */
-export type LeaseReply =
-  | { readonly ok: true; readonly accepted: number }
-  | { readonly ok: false; readonly reason: LeaseRefusal; readonly message: string };
 
 /** `ec.v1.fetch`, request of an agent. Authorised by the lease's id; bundles by a lease of a job that uses it. */
 export interface FetchRequest {

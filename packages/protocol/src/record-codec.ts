@@ -7,7 +7,7 @@
 import type { Fields } from "./checks.ts";
 import { bad, count, fieldsOf, list, number, oneOf, optional, text } from "./checks.ts";
 import { EverycoreError } from "./errors.ts";
-import type { LeaseId, NodeId } from "./ids.ts";
+import type { JobId, LeaseId, NodeId } from "./ids.ts";
 import { isJobId, isLeaseId, isNodeId } from "./ids.ts";
 import { limits } from "./limits.ts";
 import type { Codec, CommittedStatus, SealedStatus } from "./outcomes.ts";
@@ -113,6 +113,12 @@ export function decodeRecord(header: string): LogRecord {
     "input",
     "close",
   ]);
+  return kind === "commit" || kind === "chunk" || kind === "strike"
+    ? agentRecord(kind, job, fields)
+    : coordinatorRecord(kind, job, fields);
+}
+
+function agentRecord(kind: "commit" | "chunk" | "strike", job: JobId, fields: Fields): LogRecord {
   const epoch = (): number => count(fields, "epoch", kind);
   switch (kind) {
     case "commit":
@@ -141,6 +147,16 @@ export function decodeRecord(header: string): LogRecord {
         byLeader: fields["byLeader"] === true,
         ...detailFromWire(fields),
       };
+  }
+}
+
+function coordinatorRecord(
+  kind: "seal" | "reopen" | "fence" | "input" | "close",
+  job: JobId,
+  fields: Fields,
+): LogRecord {
+  const epoch = (): number => count(fields, "epoch", kind);
+  switch (kind) {
     case "seal": {
       const node = fields["node"];
       return {

@@ -21,7 +21,7 @@ import type {
   SealRecord,
   SegmentId,
   StrikeRecord,
-} from "@everycore/protocol";
+} from "@everycore/protocol/pure";
 import type { NodeReport, StorageLevel } from "./model.ts";
 
 export type Event = { readonly at: number } & (

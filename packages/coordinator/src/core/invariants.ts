@@ -1,5 +1,5 @@
 /** What must hold after every step (named in model.ts). For tests and simulator: it walks the whole state. */
-import { IntervalSet, isEnded } from "@everycore/protocol";
+import { IntervalSet, isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job } from "./model.ts";
 
 /** Sentences about what is broken; empty when all is well. */

@@ -13,8 +13,8 @@ import type {
   SealedStatus,
   SealRecord,
   SegmentId,
-} from "@everycore/protocol";
-import { foldVersion, IntervalSet, isEnded, JobFold, limits, times } from "@everycore/protocol";
+} from "@everycore/protocol/pure";
+import { foldVersion, IntervalSet, isEnded, JobFold, limits, times } from "@everycore/protocol/pure";
 import type { Answer, Effect } from "./events.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { abandonAll, emptyQueues, enqueue } from "./queues.ts";

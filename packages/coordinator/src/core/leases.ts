@@ -1,6 +1,6 @@
 /** What agents answer to leases, and the announcements of slices in modes `announced` and `alone`. */
-import type { JobId, LeaseId, LeaseReply, NodeId, Range } from "@everycore/protocol";
-import { limits, times } from "@everycore/protocol";
+import type { JobId, LeaseId, LeaseReply, NodeId, Range } from "@everycore/protocol/pure";
+import { limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Lease } from "./model.ts";
 import { dropLease } from "./queues.ts";

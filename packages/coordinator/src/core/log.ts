@@ -3,8 +3,8 @@
  * coverage comes through here (P2): the leader's own seals and strikes too come back through the log before
  * they count, so every leader and reader agrees.
  */
-import type { CommitRecord, FoldDelta, JobId, LogRecord, Range } from "@everycore/protocol";
-import { isEnded, limits } from "@everycore/protocol";
+import type { CommitRecord, FoldDelta, JobId, LogRecord, Range } from "@everycore/protocol/pure";
+import { isEnded, limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { endOf, fail, maybeFinish, save, sealRest } from "./jobs.ts";
 import type { ClusterState, Job } from "./model.ts";

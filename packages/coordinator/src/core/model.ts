@@ -24,8 +24,8 @@ import type {
   NodeId,
   OutcomeCounts,
   SegmentId,
-} from "@everycore/protocol";
-import type { IntervalSet, Range } from "@everycore/protocol";
+} from "@everycore/protocol/pure";
+import type { IntervalSet, Range } from "@everycore/protocol/pure";
 import type { NodeState, LeaseState, JobPhase } from "./transitions.ts";
 
 /** A node's right to run a range, as the leader follows it. */

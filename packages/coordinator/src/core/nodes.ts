@@ -2,8 +2,8 @@
  * A node's life: reports, silence, loss, drain, and what it says of its leases. A report is idempotent: it
  * states what the agent holds, and whatever this leader believed beyond that returns to the queue.
  */
-import type { LeaseId, NodeId, Range } from "@everycore/protocol";
-import { IntervalSet, isEnded, times } from "@everycore/protocol";
+import type { LeaseId, NodeId, Range } from "@everycore/protocol/pure";
+import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { fail } from "./jobs.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";

@@ -3,8 +3,8 @@
  * credit in work ahead; tapering towards the end; give-back when slots idle while others hold a queue. Pure
  * policy: it reads the state, makes leases, and never touches coverage.
  */
-import type { LeaseMode, NodeId, Range } from "@everycore/protocol";
-import { IntervalSet, limits, times } from "@everycore/protocol";
+import type { LeaseMode, NodeId, Range } from "@everycore/protocol/pure";
+import { IntervalSet, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./jobs.ts";
 import { inputEnd, sendEffect } from "./leases.ts";

@@ -2,8 +2,8 @@
  * Where an item waits, and how it gets from one place to another. The only file that writes queues and the
  * `open` sets of leases; everything else asks here, so that C1 (one place per item) is kept in one page.
  */
-import type { LeaseId, Range } from "@everycore/protocol";
-import { IntervalSet } from "@everycore/protocol";
+import type { LeaseId, Range } from "@everycore/protocol/pure";
+import { IntervalSet } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Lease, Queues } from "./model.ts";
 import { leaseTransitions, move } from "./transitions.ts";
 

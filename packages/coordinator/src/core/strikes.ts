@@ -3,8 +3,8 @@
  * two crashes, three losses or four strikes of any kind are a verdict, sealed with all that is known of the
  * last death. Queues by strikes are chosen in queues.ts; this file only pronounces verdicts.
  */
-import type { Range } from "@everycore/protocol";
-import { limits } from "@everycore/protocol";
+import type { Range } from "@everycore/protocol/pure";
+import { limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { seal } from "./jobs.ts";
 import type { ClusterState, Job } from "./model.ts";

@@ -3,8 +3,8 @@
  * read to where it stood), `reporting` (what lies beyond `reserved` runs at once; below it somebody may be
  * running it, so it waits for the reports of all known nodes, 15 s at most), `open`.
  */
-import type { JobRecord, NodeId } from "@everycore/protocol";
-import { IntervalSet, isEnded, times } from "@everycore/protocol";
+import type { JobRecord, NodeId } from "@everycore/protocol/pure";
+import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { act, endOf, maybeFinish, newJob, save } from "./jobs.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";

@@ -2,7 +2,7 @@
  * Every legal move of every state machine of the leader. A pair that is missing here is a bug, not a branch:
  * `move` throws it with the machine's name. The diagrams in docs/ are drawn from these tables.
  */
-import type { JobState } from "@everycore/protocol";
+import type { JobState } from "@everycore/protocol/pure";
 
 type Table<State extends string> = Readonly<Record<State, Readonly<Partial<Record<string, State>>>>>;
 

@@ -1,6 +1,6 @@
 /** What people see of jobs and nodes: read-only summaries of the state, for RPCs and status pages. */
-import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol";
-import { isEnded, sizeOf } from "@everycore/protocol";
+import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol/pure";
+import { isEnded, sizeOf } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
 import { hasRuntime } from "./nodes.ts";
 

@@ -2,8 +2,8 @@
  * Outcomes on their way to the log: seen in the files, gathered per job, cut into commits, kept until the log has
  * acknowledged them (P1). Published again they are harmless: the fold takes the first.
  */
-import type { CommitPart, LeaseGrant } from "@everycore/protocol";
-import { limits, recordStatus } from "@everycore/protocol";
+import type { CommitPart, LeaseGrant } from "@everycore/protocol/pure";
+import { limits, recordStatus } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, SeenRuns } from "./events.ts";
 import { queuedItems, settle, slicesOf } from "./jobs.ts";
 import type { AgentState, Job, Lease, WaitingRun } from "./model.ts";

@@ -1,5 +1,5 @@
 /** Events that reach the agent's core and effects that leave it, as closed unions. */
-import type { CommitRecord, JobId, LeaseGrant, LeaseId, LeaseMode, LeaseReply, LevelRun, Range, StrikeRecord, DeathDetail, Phase } from "@everycore/protocol";
+import type { CommitRecord, JobId, LeaseGrant, LeaseId, LeaseMode, LeaseReply, LevelRun, Range, StrikeRecord, DeathDetail, Phase } from "@everycore/protocol/pure";
 import type { KillReason, OutcomeRun, TaskFacts } from "./model.ts";
 
 export interface LeaseFacts {

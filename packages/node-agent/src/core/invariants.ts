@@ -1,5 +1,5 @@
 /** A1-A4 of model.ts, checked after every step in tests. Throws with the first that is broken. */
-import { IntervalSet } from "@everycore/protocol";
+import { IntervalSet } from "@everycore/protocol/pure";
 import { ownEnd, slicesOf } from "./jobs.ts";
 import type { AgentState, Job, Lease } from "./model.ts";
 

@@ -1,6 +1,6 @@
 /** Leases from their arrival to the last acknowledgement: who holds which item of a job on this node. */
-import type { JobId, LeaseId, LeaseRefusal, Range } from "@everycore/protocol";
-import { IntervalSet } from "@everycore/protocol";
+import type { JobId, LeaseId, LeaseRefusal, Range } from "@everycore/protocol/pure";
+import { IntervalSet } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, LeaseFacts, LeaseReportFacts } from "./events.ts";
 import type { AgentState, Job, Lease, Slice, Worker } from "./model.ts";
 

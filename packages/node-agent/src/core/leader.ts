@@ -1,5 +1,5 @@
 /** What the leader asks of an agent: give back, confirm, drop, cancel, forget, drain; and what a new link means. */
-import type { JobId, LeaseId, Range } from "@everycore/protocol";
+import type { JobId, LeaseId, Range } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect } from "./events.ts";
 import { ownEnd, queuedItems, sayHello, settle, slicesOf, workersOf } from "./jobs.ts";
 import type { AgentState, Job, Lease } from "./model.ts";
@@ -113,8 +113,6 @@ export function forgetJob(state: AgentState, id: JobId, effects: Effect[]): void
 }
 
 export function linkUp(state: AgentState, effects: Effect[]): void {
-  state.connected = true;
-  state.starvingTold = 0;
   effects.push(sayHello(state));
 }
 
@@ -125,6 +123,8 @@ export function welcomed(state: AgentState, event: Of<"welcomed">, effects: Effe
     return void effects.push({ kind: "closeLink", reason });
   }
   state.epoch = event.epoch;
+  state.connected = true;
+  state.starvingTold = 0;
   state.nodes = Math.max(1, event.nodes);
   dropLeases(state, event.drop, effects);
   announceAgain(state, effects);

@@ -2,8 +2,8 @@
  * Which slot runs what: slices of 20-50 ms are cut from the leases in the order of (priority, tag); an idle slot
  * is filled at once, a busy one gets a second slice behind it while items are cheap and nobody starves.
  */
-import type { JobId } from "@everycore/protocol";
-import { cut, levelAt, limits } from "@everycore/protocol";
+import type { JobId } from "@everycore/protocol/pure";
+import { cut, levelAt, limits } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect } from "./events.ts";
 import { ownEnd, queuedItems, requeue, settle } from "./jobs.ts";
 import type { AgentState, Job, Lease, Slice, Slot, Worker } from "./model.ts";
@@ -215,11 +215,11 @@ function learn(job: Job, items: number, ms: number): void {
 export function cursorRead(state: AgentState, event: Of<"cursorRead">, effects: Effect[]): void {
   const worker = state.workers.get(event.worker);
   if (worker === undefined) return;
-  for (const sight of event.sights) {
-    const slice = worker.slices.find((known) => known.id === sight.slice);
-    if (slice === undefined) continue;
-    if (sight.cursor !== undefined && sight.cursor !== slice.cursor) {
-      slice.cursor = sight.cursor;
+  for (const slice of worker.slices) {
+    // No sight: the slice has not begun, and will see the limit when it does.
+    const cursor = event.sights.find((seen) => seen.slice === slice.id)?.cursor;
+    if (cursor !== undefined && cursor !== slice.cursor) {
+      slice.cursor = cursor;
       slice.cursorAt = state.now;
     }
     if (event.cut && slice.life === "cutting") takeBack(state, slice, effects);

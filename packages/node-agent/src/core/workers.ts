@@ -2,7 +2,7 @@
  * Workers: which processes there are, which job each serves, and what their deaths mean (P4: one crash costs one
  * item). Nothing is concluded from a death before the cursor was read again.
  */
-import type { DeathDetail, JobId } from "@everycore/protocol";
+import type { DeathDetail, JobId } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, SliceSight } from "./events.ts";
 import { ownEnd, requeue, settle } from "./jobs.ts";
 import type { AgentState, Job, KillReason, Slice, Slot, Worker } from "./model.ts";

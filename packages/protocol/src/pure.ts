@@ -1,0 +1,17 @@
+/**
+ * The part of the contract that knows no bytes, no clock and no platform: all that the cores may import. Their
+ * tsconfig has no types of Node, so whatever is exported here must compile without them.
+ */
+export * from "./cut.ts";
+export * from "./errors.ts";
+export * from "./fold.ts";
+export * from "./ids.ts";
+export * from "./job.ts";
+export * from "./lease.ts";
+export * from "./level-set.ts";
+export * from "./limits.ts";
+export * from "./outcomes.ts";
+export * from "./ranges.ts";
+export * from "./records.ts";
+export * from "./slot-layout.ts";
+export * from "./spans.ts";
