@@ -26,8 +26,18 @@ const machines: readonly { name: string; text: string; table: Table; initial: st
     table: phaseTransitions,
     initial: "folding",
   },
-  { name: "Node, as the leader sees it", text: "Moved on by `nodes.ts`.", table: nodeTransitions, initial: "connected" },
-  { name: "Lease, as the leader sees it", text: "Moved on by `leases.ts` and `queues.ts`.", table: leaseTransitions, initial: "sending" },
+  {
+    name: "Node, as the leader sees it",
+    text: "Moved on by `nodes.ts`.",
+    table: nodeTransitions,
+    initial: "connected",
+  },
+  {
+    name: "Lease, as the leader sees it",
+    text: "Moved on by `leases.ts` and `queues.ts`.",
+    table: leaseTransitions,
+    initial: "sending",
+  },
 ];
 
 function diagram(table: Table, initial: string): string {

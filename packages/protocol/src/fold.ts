@@ -225,7 +225,8 @@ export class JobFold {
         break;
       case "input":
         // Blocks are whole only with their last piece; first and count say where they belong.
-        if (record.piece === record.pieces - 1 && record.first === this.appended) this.appended += record.count;
+        if (record.piece === record.pieces - 1 && record.first === this.appended)
+          this.appended += record.count;
         break;
       case "close":
         this.total = this.total ?? record.total;
@@ -319,7 +320,13 @@ export class JobFold {
         this.#agains.raise(range.start, range.end);
         this.retries += range.end - range.start;
         for (const run of this.#agains.within(range.start, range.end)) {
-          delta.again.push({ start: run.start, end: run.end, lease: grant.id, node: grant.node, count: run.level });
+          delta.again.push({
+            start: run.start,
+            end: run.end,
+            lease: grant.id,
+            node: grant.node,
+            count: run.level,
+          });
         }
       }
     }
@@ -372,7 +379,7 @@ export class JobFold {
     }
     for (const range of record.ranges) {
       for (const open of this.covered.missingIn(range.start, range.end)) {
-        for (let at = open.start; at < open.end; ) {
+        for (let at = open.start; at < open.end;) {
           const run = this.roundRun(at, open.end);
           if (run.round === record.round) this.#seal(seq, { start: at, end: run.end }, record, delta);
           at = run.end;

@@ -50,7 +50,15 @@ export interface JobSpec {
   readonly ttlMs: number;
 }
 
-export const jobStates = ["accepting", "running", "paused", "cancelling", "done", "cancelled", "failed"] as const;
+export const jobStates = [
+  "accepting",
+  "running",
+  "paused",
+  "cancelling",
+  "done",
+  "cancelled",
+  "failed",
+] as const;
 export type JobState = (typeof jobStates)[number];
 export const isEnded = (state: JobState): boolean =>
   state === "done" || state === "cancelled" || state === "failed";

@@ -25,7 +25,10 @@ export function leaseIdOf(jobKey: Uint8Array, grant: Omit<LeaseGrant, "id">): Le
   node.copy(message, 20);
   message.writeBigUInt64BE(BigInt(grant.round), 20 + node.length);
   message.writeBigUInt64BE(BigInt(grant.n), 28 + node.length);
-  return createHmac("sha256", jobKey).update(message).digest("hex").slice(0, idBytes * 2) as LeaseId;
+  return createHmac("sha256", jobKey)
+    .update(message)
+    .digest("hex")
+    .slice(0, idBytes * 2) as LeaseId;
 }
 
 /** A verifier for one cluster; job keys are kept, since every commit of a job needs the same one. */

@@ -39,7 +39,7 @@ export class LevelSet {
   within(start: number, end: number): LevelRun[] {
     const runs: LevelRun[] = [];
     for (const part of this.#levels[0]?.within(start, end) ?? []) {
-      for (let at = part.start; at < part.end; ) {
+      for (let at = part.start; at < part.end;) {
         const run = this.run(at, part.end);
         runs.push(run);
         at = run.end;

@@ -134,7 +134,11 @@ export class IntervalSet {
   /** The parts of [start, end) that are in the set, in order. */
   within(start: number, end: number): Range[] {
     const found: Range[] = [];
-    for (let at = this.#firstEndingAfter(start); at < this.#starts.length && this.#starts[at]! < end; at += 1) {
+    for (
+      let at = this.#firstEndingAfter(start);
+      at < this.#starts.length && this.#starts[at]! < end;
+      at += 1
+    ) {
       const lo = Math.max(start, this.#starts[at]!);
       const hi = Math.min(end, this.#ends[at]!);
       if (lo < hi) found.push({ start: lo, end: hi });

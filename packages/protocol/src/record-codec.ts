@@ -211,7 +211,8 @@ function partFromWire(value: unknown): CommitPart {
 
 function usageFromWire(value: unknown): SlotUsage {
   const numbers = Array.isArray(value) ? (value as unknown[]) : [];
-  if (numbers.length < 6 || !numbers.every((n) => typeof n === "number" && n >= 0)) throw bad("commit", "usage");
+  if (numbers.length < 6 || !numbers.every((n) => typeof n === "number" && n >= 0))
+    throw bad("commit", "usage");
   const [slot, items, slices, splits, busyMs, cpuMs] = numbers as number[];
   return { slot: slot!, items: items!, slices: slices!, splits: splits!, busyMs: busyMs!, cpuMs: cpuMs! };
 }

@@ -99,7 +99,12 @@ export type EventKind = Event["kind"];
 /** Refusals and answers to commands, by the number of the ask. */
 export type Answer =
   | { readonly ok: true; readonly job?: JobId; readonly node?: NodeId }
-  | { readonly ok: false; readonly code: "not-found" | "conflict" | "storage-full" | "no-leader" | "over-limit"; readonly message: string; readonly hint: string };
+  | {
+      readonly ok: false;
+      readonly code: "not-found" | "conflict" | "storage-full" | "no-leader" | "over-limit";
+      readonly message: string;
+      readonly hint: string;
+    };
 
 export type LeaderRecord = StrikeRecord | SealRecord | ReopenRecord | FenceRecord | CloseRecord;
 
@@ -109,7 +114,12 @@ export type Effect =
   /** Delete record and, with its last job, the segment. */
   | { readonly kind: "deleteJob"; readonly job: JobId; readonly segment: SegmentId }
   /** Append to the job's log; it comes back as logRecord. Retried by the shell until it is there. */
-  | { readonly kind: "appendRecord"; readonly job: JobId; readonly segment: SegmentId; readonly record: LeaderRecord }
+  | {
+      readonly kind: "appendRecord";
+      readonly job: JobId;
+      readonly segment: SegmentId;
+      readonly record: LeaderRecord;
+    }
   /** Answer with leaseAnswered. */
   | {
       readonly kind: "sendLease";

@@ -9,11 +9,13 @@ export function checkInvariants(state: ClusterState): string[] {
     if (job.phase !== "folding") checkJob(state, job, broken);
   }
   for (const job of state.jobs.values()) {
-    if (isEnded(job.state) === state.active.has(job)) broken.push(`C5 job ${job.id}: active does not fit ${job.state}`);
+    if (isEnded(job.state) === state.active.has(job))
+      broken.push(`C5 job ${job.id}: active does not fit ${job.state}`);
   }
   for (const node of state.nodes.values()) {
     for (const [lease, job] of node.leases) {
-      if (!state.jobs.get(job)?.leases.has(lease)) broken.push(`C4 node ${node.id} lists unknown lease ${lease}`);
+      if (!state.jobs.get(job)?.leases.has(lease))
+        broken.push(`C4 node ${node.id} lists unknown lease ${lease}`);
     }
   }
   return broken;
@@ -22,7 +24,8 @@ export function checkInvariants(state: ClusterState): string[] {
 function checkJob(state: ClusterState, job: Job, broken: string[]): void {
   const seen = new IntervalSet();
   const put = (where: string, start: number, end: number): void => {
-    if (seen.intersects(start, end)) broken.push(`C1 job ${job.id}: [${start}, ${end}) in ${where} and elsewhere`);
+    if (seen.intersects(start, end))
+      broken.push(`C1 job ${job.id}: [${start}, ${end}) in ${where} and elsewhere`);
     if (where !== "covered" && job.fold.covered.intersects(start, end)) {
       broken.push(`C1 job ${job.id}: [${start}, ${end}) is covered and in ${where}`);
     }
@@ -59,7 +62,8 @@ function checkLease(state: ClusterState, job: Job, id: string, broken: string[])
       broken.push(`C2 job ${job.id}: lease ${grant.n} holds items of another round`);
     }
   }
-  if (grant.end > job.reserved) broken.push(`C3 job ${job.id}: lease ${grant.n} reaches beyond ${job.reserved}`);
+  if (grant.end > job.reserved)
+    broken.push(`C3 job ${job.id}: lease ${grant.n} reaches beyond ${job.reserved}`);
   if (!state.nodes.get(grant.node)?.leases.has(grant.id)) {
     broken.push(`C4 job ${job.id}: node ${grant.node} does not list lease ${grant.n}`);
   }

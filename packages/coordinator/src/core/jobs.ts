@@ -4,26 +4,17 @@
  * intent, and the next one completes it. Handlers are idempotent: an intent is acted upon once per leader, and
  * acting twice appends seals that the fold skips.
  */
-import type {
-  JobId,
-  JobIntent,
-  JobRecord,
-  JobSpec,
-  Range,
-  SealedStatus,
-  SealRecord,
-  SegmentId,
-} from "@everycore/protocol/pure";
-import { foldVersion, IntervalSet, isEnded, JobFold, limits, times } from "@everycore/protocol/pure";
+import type { JobId, JobIntent, JobSpec, Range, SegmentId } from "@everycore/protocol/pure";
+import { IntervalSet, isEnded, JobFold, limits, times } from "@everycore/protocol/pure";
 import type { Answer, Effect } from "./events.ts";
+import { save } from "./job-record.ts";
+import { act, appendFence, endOf } from "./leader-records.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { abandonAll, emptyQueues, enqueue } from "./queues.ts";
 import { jobTransitions, move } from "./transitions.ts";
 
 /** Items reserved before any cost is known. */
 const firstReserve = 4_096;
-/** Ranges in one seal or reopen record, so that its header keeps its bound. */
-const rangesPerRecord = 500;
 
 interface JobParts {
   readonly id: JobId;
@@ -125,42 +116,6 @@ export function lowestTag(state: ClusterState): number {
   return Number.isFinite(lowest) ? lowest : 0;
 }
 
-export function recordOf(state: ClusterState, job: Job): JobRecord {
-  const record: JobRecord = {
-    id: job.id,
-    user: job.user,
-    spec: job.spec,
-    segment: job.segment,
-    state: job.state,
-    reserved: job.reserving ?? job.reserved,
-    round: job.round,
-    epoch: state.epoch,
-    foldVersion,
-    createdAt: job.createdAt,
-  };
-  const ended = isEnded(job.state);
-  return {
-    ...record,
-    ...(job.intent === undefined ? {} : { intent: job.intent }),
-    ...(job.startedAt === undefined ? {} : { startedAt: job.startedAt }),
-    ...(job.endedAt === undefined ? {} : { endedAt: job.endedAt }),
-    ...(job.fold.total === undefined ? {} : { total: job.fold.total }),
-    ...(job.reason === "" ? {} : { reason: job.reason }),
-    ...(ended ? { counts: job.fold.counts(), missing: job.fold.missing } : {}),
-  };
-}
-
-/** Writes the record; while a put is under way the next one waits for it. */
-export function save(state: ClusterState, job: Job, effects: Effect[]): void {
-  if (job.putting) {
-    job.putAgain = true;
-    return;
-  }
-  job.putting = true;
-  job.puttingIntent = job.intent;
-  effects.push({ kind: "putJob", record: recordOf(state, job) });
-}
-
 /** The record is durable: answer, and do what it announced. */
 export function stored(state: ClusterState, job: Job, effects: Effect[]): void {
   job.putting = false;
@@ -188,122 +143,6 @@ export function stored(state: ClusterState, job: Job, effects: Effect[]): void {
   effects.push({ kind: "jobChanged", job: job.id });
 }
 
-function appendFence(state: ClusterState, job: Job, effects: Effect[]): void {
-  job.fenceDue = false;
-  if (isEnded(job.state)) return;
-  const record = { kind: "fence", job: job.id, epoch: state.epoch } as const;
-  effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
-}
-
-/** Performs a stored intent. Called again by a new leader for what the log lacks. */
-export function act(state: ClusterState, job: Job, intent: JobIntent, effects: Effect[]): void {
-  job.intentActed = true;
-  switch (intent.kind) {
-    case "cancel":
-      sealRest(state, job, intent.status, intent.message, effects);
-      break;
-    case "fail":
-      sealRest(state, job, "cancelled", intent.message, effects);
-      break;
-    case "reopen":
-      if (job.openedRound < intent.round) appendReopen(state, job, intent, effects);
-      break;
-  }
-}
-
-function appendReopen(
-  state: ClusterState,
-  job: Job,
-  intent: { ranges: readonly Range[]; round: number },
-  effects: Effect[],
-): void {
-  job.reopenSent = intent.round;
-  for (let at = 0; at < intent.ranges.length; at += rangesPerRecord) {
-    effects.push({
-      kind: "appendRecord",
-      job: job.id,
-      segment: job.segment,
-      record: {
-        kind: "reopen",
-        job: job.id,
-        epoch: state.epoch,
-        ranges: intent.ranges.slice(at, at + rangesPerRecord),
-        round: intent.round,
-      },
-    });
-  }
-}
-
-/** Kills what runs and gives every uncovered item the outcome `status`. */
-export function sealRest(
-  state: ClusterState,
-  job: Job,
-  status: SealedStatus,
-  message: string,
-  effects: Effect[],
-): void {
-  for (const node of state.nodes.values()) {
-    if (node.state !== "lost") effects.push({ kind: "sendCancel", node: node.id, job: job.id });
-  }
-  abandonAll(state, job);
-  const end = endOf(job);
-  if (job.fold.total === undefined) {
-    const record = { kind: "close", job: job.id, total: end } as const;
-    effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
-  }
-  const itemsEnd = job.reducing ? end + 1 : end;
-  seal(state, job, { ranges: job.fold.covered.missingIn(0, itemsEnd), status, message }, effects);
-}
-
-/** Items that the job has at this moment. */
-export function endOf(job: Job): number {
-  return job.fold.total ?? job.spec.rangeItems ?? job.fold.appended;
-}
-
-export interface Verdict {
-  readonly ranges: readonly Range[];
-  readonly status: SealedStatus;
-  readonly message: string;
-}
-
-/** Appends seals for the ranges, one record per round (F3). */
-export function seal(
-  state: ClusterState,
-  job: Job,
-  verdict: Verdict & Partial<Pick<SealRecord, "node" | "detail">>,
-  effects: Effect[],
-): void {
-  const byRound = new Map<number, Range[]>();
-  for (const range of verdict.ranges) {
-    job.sealing.add(range.start, range.end);
-    for (let at = range.start; at < range.end; ) {
-      const run = job.fold.roundRun(at, range.end);
-      byRound.set(run.round, [...(byRound.get(run.round) ?? []), { start: at, end: run.end }]);
-      at = run.end;
-    }
-  }
-  for (const [round, ranges] of byRound) {
-    for (let at = 0; at < ranges.length; at += rangesPerRecord) {
-      effects.push({
-        kind: "appendRecord",
-        job: job.id,
-        segment: job.segment,
-        record: {
-          kind: "seal",
-          job: job.id,
-          epoch: state.epoch,
-          round,
-          ranges: ranges.slice(at, at + rangesPerRecord),
-          status: verdict.status,
-          message: verdict.message,
-          ...(verdict.node === undefined ? {} : { node: verdict.node }),
-          ...(verdict.detail === undefined ? {} : { detail: verdict.detail }),
-        },
-      });
-    }
-  }
-}
-
 const refuse = (code: "not-found" | "conflict", message: string, hint = ""): Answer => ({
   ok: false,
   code,
@@ -311,7 +150,8 @@ const refuse = (code: "not-found" | "conflict", message: string, hint = ""): Ans
   hint,
 });
 
-export const noSuchJob = (id: JobId): Answer => refuse("not-found", `no job ${id}`, "see: everycore job list");
+export const noSuchJob = (id: JobId): Answer =>
+  refuse("not-found", `no job ${id}`, "see: everycore job list");
 
 /** Cancel: idempotent; of an ended job it changes nothing and says so by the state. */
 export function cancel(
@@ -350,13 +190,21 @@ function announce(state: ClusterState, job: Job, intent: JobIntent, effects: Eff
 export function retry(state: ClusterState, job: Job, ask: number, effects: Effect[]): void {
   if (!isEnded(job.state)) {
     const hint = `wait for it: everycore job wait ${job.id.slice(0, 8)}`;
-    const answer = refuse("conflict", `job ${job.id} is ${job.state}; only an ended job can be retried`, hint);
+    const answer = refuse(
+      "conflict",
+      `job ${job.id} is ${job.state}; only an ended job can be retried`,
+      hint,
+    );
     effects.push({ kind: "answer", ask, answer });
     return;
   }
   const ranges = failedRanges(job);
   if (ranges.length === 0) {
-    effects.push({ kind: "answer", ask, answer: refuse("conflict", `job ${job.id} has no failed items to retry`) });
+    effects.push({
+      kind: "answer",
+      ask,
+      answer: refuse("conflict", `job ${job.id} has no failed items to retry`),
+    });
     return;
   }
   job.round += 1;
@@ -415,8 +263,7 @@ function needsReduction(job: Job, total: number): boolean {
 }
 
 function finish(state: ClusterState, job: Job, effects: Effect[]): void {
-  const event =
-    job.state === "running" ? "finish" : job.intent?.kind === "fail" ? "failed" : "cancelled";
+  const event = job.state === "running" ? "finish" : job.intent?.kind === "fail" ? "failed" : "cancelled";
   job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event });
   job.endedAt = state.now;
   job.intent = undefined;

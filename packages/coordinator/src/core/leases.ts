@@ -32,7 +32,12 @@ export function answered(
     return;
   }
   if (reply.ok) {
-    lease.state = move(leaseTransitions, { machine: "lease", id: event.lease, from: lease.state, event: "accept" });
+    lease.state = move(leaseTransitions, {
+      machine: "lease",
+      id: event.lease,
+      from: lease.state,
+      event: "accept",
+    });
     lease.accepted = reply.accepted;
     return;
   }

@@ -6,7 +6,9 @@
 import type { CommitRecord, FoldDelta, JobId, LogRecord, Range } from "@everycore/protocol/pure";
 import { isEnded, limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import { endOf, fail, maybeFinish, save, sealRest } from "./jobs.ts";
+import { save } from "./job-record.ts";
+import { fail, maybeFinish } from "./jobs.ts";
+import { endOf, sealRest } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { judge } from "./strikes.ts";
@@ -64,16 +66,15 @@ function takeBack(state: ClusterState, job: Job, leaseId: string, range: Range):
 function countCrashVerdict(state: ClusterState, job: Job, effects: Effect[]): void {
   job.crashVerdicts += 1;
   if (job.crashVerdicts < limits.crashVerdictsToFailJob || job.fold.counts().value > 0) return;
-  fail(state, job, `task crashes: its first ${job.crashVerdicts} items all killed their worker twice`, effects);
+  fail(
+    state,
+    job,
+    `task crashes: its first ${job.crashVerdicts} items all killed their worker twice`,
+    effects,
+  );
 }
 
-function reopened(
-  state: ClusterState,
-  job: Job,
-  round: number,
-  delta: FoldDelta,
-  effects: Effect[],
-): void {
+function reopened(state: ClusterState, job: Job, round: number, delta: FoldDelta, effects: Effect[]): void {
   job.openedRound = Math.max(job.openedRound, round);
   if (job.phase === "folding") return;
   if (job.state === "cancelling" && job.intent !== undefined && job.intent.kind !== "reopen") {
@@ -103,7 +104,12 @@ function trackBlock(job: Job, seq: number, record: Extract<LogRecord, { kind: "i
 function arrived(state: ClusterState, job: Job, effects: Effect[]): void {
   if (job.known >= job.fold.appended) return;
   if (job.startedAt === undefined) job.startedAt = state.now;
-  if (job.state === "cancelling" && job.intent !== undefined && job.intent.kind !== "reopen" && job.intentActed) {
+  if (
+    job.state === "cancelling" &&
+    job.intent !== undefined &&
+    job.intent.kind !== "reopen" &&
+    job.intentActed
+  ) {
     const status = job.intent.kind === "cancel" ? job.intent.status : "cancelled";
     job.known = job.fold.appended;
     sealRest(state, job, status, job.intent.message, effects);

@@ -166,7 +166,13 @@ function adopt(
   }
   for (const range of told.gaveBack) returnToQueue(state, job, lease, range);
   if (told.gaveBack.length > 0) {
-    effects.push({ kind: "confirmGaveBack", node: node.id, job: job.id, lease: grant.id, ranges: told.gaveBack });
+    effects.push({
+      kind: "confirmGaveBack",
+      node: node.id,
+      job: job.id,
+      lease: grant.id,
+      ranges: told.gaveBack,
+    });
   }
   return true;
 }
@@ -175,7 +181,7 @@ function adoptRange(job: Job, lease: Lease, range: Range): void {
   const { grant } = lease;
   const inside = { start: Math.max(range.start, grant.start), end: Math.min(range.end, grant.end) };
   for (const free of queuedWithin(job, inside)) {
-    for (let at = free.start; at < free.end; ) {
+    for (let at = free.start; at < free.end;) {
       const run = job.fold.roundRun(at, free.end);
       if (run.round === grant.round) {
         unqueue(job, { start: at, end: run.end });
@@ -194,7 +200,8 @@ function strikeLost(state: ClusterState, job: Job, lease: Lease, effects: Effect
   if (lease.mode !== "normal") {
     // Announced slices: only what had started can have taken the node with it.
     for (const open of lease.open.toRanges()) {
-      for (const idle of lease.started.missingIn(open.start, open.end)) returnToQueue(state, job, lease, idle);
+      for (const idle of lease.started.missingIn(open.start, open.end))
+        returnToQueue(state, job, lease, idle);
     }
   }
   appendLost(state, job, lease.grant, lease.open.toRanges(), effects);
@@ -274,7 +281,8 @@ export function tickNode(state: ClusterState, node: Node, effects: Effect[]): vo
   if (node.state === "connected" && state.now - node.lastSeenAt > times.suspectMs) {
     suspect(state, node, "silent", effects);
   }
-  if (node.state === "lost" && state.now - node.suspectedAt > times.forgetNodeMs) forget(state, node, effects);
+  if (node.state === "lost" && state.now - node.suspectedAt > times.forgetNodeMs)
+    forget(state, node, effects);
   if (node.state !== "suspected" || state.now - node.suspectedAt <= times.lostMs) return;
   moveNode(node, "expire");
   node.reason = `lost: ${node.reason}`;

@@ -6,7 +6,7 @@
 import type { LeaseMode, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import { save } from "./jobs.ts";
+import { save } from "./job-record.ts";
 import { inputEnd, sendEffect } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, Node } from "./model.ts";
 import { usableFor } from "./nodes.ts";
@@ -38,7 +38,12 @@ export function place(state: ClusterState, keys: Keys, effects: Effect[]): void 
   const round = { state, keys, effects, clusterSlots, weights };
   // Nodes with the least work ahead choose first.
   const byLoad = nodes.map((node) => ({ node, load: loadOf(state, node) })).sort((a, b) => a.load - b.load);
-  for (const job of jobs) placeTroubled(round, job, byLoad.map((entry) => entry.node));
+  for (const job of jobs)
+    placeTroubled(
+      round,
+      job,
+      byLoad.map((entry) => entry.node),
+    );
   for (const { node } of byLoad) {
     if (state.now < node.refusedUntil) {
       state.dirty = true;
@@ -216,7 +221,8 @@ function nodeForCrashed(
   if (elsewhere !== undefined) return elsewhere;
   // Nodes that may come back within the time are worth waiting for.
   const others = [...state.nodes.values()].some(
-    (node) => !killed.has(node.id) && !node.draining && (node.state === "connected" || node.state === "suspected"),
+    (node) =>
+      !killed.has(node.id) && !node.draining && (node.state === "connected" || node.state === "suspected"),
   );
   return others && state.now - item.since < times.crashElsewhereMs ? undefined : able[0];
 }
@@ -228,7 +234,9 @@ function reserveAhead(state: ClusterState, job: Job, clusterSlots: number, effec
   const last = Math.max(normal.last()?.end ?? 0, ...(job.reducing ? [job.known] : []), 0);
   if (last <= limit) return;
   const ahead =
-    job.itemMs === undefined ? blindReserve : Math.ceil((clusterSlots * limits.leaseAheadMs * 2) / job.itemMs);
+    job.itemMs === undefined
+      ? blindReserve
+      : Math.ceil((clusterSlots * limits.leaseAheadMs * 2) / job.itemMs);
   const below = normal.within(0, limit).reduce((sum, range) => sum + range.end - range.start, 0);
   if (below > ahead / 4 && below > 0) return;
   const next = Math.min(last, limit + Math.max(ahead, 1_024));
@@ -265,7 +273,8 @@ function richest(state: ClusterState, job: Job, idle: Node): { node: Node; ms: n
   let best: { node: Node; ms: number } | undefined;
   for (const [id, held] of work) {
     const node = state.nodes.get(id);
-    if (node === undefined || node.state !== "connected" || state.now < (node.asked.get(job.id) ?? 0)) continue;
+    if (node === undefined || node.state !== "connected" || state.now < (node.asked.get(job.id) ?? 0))
+      continue;
     if (held.items < 2 || (job.itemMs !== undefined && held.ms < giveBackFloorMs)) continue;
     if (best === undefined || held.ms > best.ms) best = { node, ms: held.ms };
   }

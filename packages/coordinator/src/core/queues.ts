@@ -31,7 +31,7 @@ export function enqueue(state: ClusterState, job: Job, range: Range): void {
 }
 
 function enqueueFree(state: ClusterState, job: Job, range: Range): void {
-  for (let at = range.start; at < range.end; ) {
+  for (let at = range.start; at < range.end;) {
     const run = job.fold.lostRun(at, range.end);
     let stop = run.end;
     // Crashed items are single; a run of the same `lost` level is cut around them.
@@ -105,7 +105,12 @@ export function returnToQueue(state: ClusterState, job: Job, lease: Lease, range
 }
 
 /** The lease is over; what it still held goes back to the queue. */
-export function dropLease(state: ClusterState, job: Job, lease: Lease, event: "refuse" | "expire" | "lose"): void {
+export function dropLease(
+  state: ClusterState,
+  job: Job,
+  lease: Lease,
+  event: "refuse" | "expire" | "lose",
+): void {
   const held = lease.open.toRanges();
   lease.open.clear();
   endLease(state, job, lease, event);

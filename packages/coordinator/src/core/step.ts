@@ -63,7 +63,10 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
     case "jobStored":
       return withJob(state, event, (job) => stored(state, job, effects));
     case "jobStoreFailed":
-      effects.push({ kind: "stepDown", reason: `the record of job ${event.job} was not stored: ${event.message}` });
+      effects.push({
+        kind: "stepDown",
+        reason: `the record of job ${event.job} was not stored: ${event.message}`,
+      });
       return;
     case "logRecord":
       return applyRecord(state, event, effects);
@@ -117,7 +120,9 @@ function withJob(state: ClusterState, event: { job: Job["id"] }, then: (job: Job
 
 function attached(
   state: ClusterState,
-  event: { kind: "submitBroke"; job: Job["id"]; detached: boolean } | { kind: "submitResumed"; job: Job["id"] },
+  event:
+    | { kind: "submitBroke"; job: Job["id"]; detached: boolean }
+    | { kind: "submitResumed"; job: Job["id"] },
 ): void {
   withJob(state, event, (job) => {
     if (job.state !== "accepting") return;

@@ -6,7 +6,7 @@
 import type { Range } from "@everycore/protocol/pure";
 import { limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import { seal } from "./jobs.ts";
+import { seal } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { queuedWithin, unqueue } from "./queues.ts";
 
@@ -16,7 +16,7 @@ const crashesMax = 2;
 /** Seals those items of a struck range whose strikes are enough. */
 export function judge(state: ClusterState, job: Job, struck: Range, effects: Effect[]): void {
   for (const open of job.fold.covered.missingIn(struck.start, struck.end)) {
-    for (let at = open.start; at < open.end; ) {
+    for (let at = open.start; at < open.end;) {
       const run = job.fold.lostRun(at, open.end);
       const crashed = job.fold.nextCrashed(at, run.end);
       const end = crashed === undefined ? run.end : crashed === at ? at + 1 : crashed;

@@ -6,16 +6,15 @@
 import type { JobRecord, NodeId } from "@everycore/protocol/pure";
 import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import { act, endOf, maybeFinish, newJob, save } from "./jobs.ts";
+import { save } from "./job-record.ts";
+import { maybeFinish, newJob } from "./jobs.ts";
+import { act, endOf } from "./leader-records.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { appendLost, settle } from "./nodes.ts";
 import { enqueue } from "./queues.ts";
 import { move, phaseTransitions } from "./transitions.ts";
 
-export function elected(
-  state: ClusterState,
-  event: { epoch: number; knownNodes: readonly NodeId[] },
-): void {
+export function elected(state: ClusterState, event: { epoch: number; knownNodes: readonly NodeId[] }): void {
   state.leading = true;
   state.epoch = event.epoch;
   state.counter = 0;
@@ -120,7 +119,7 @@ function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]):
   for (const range of unclaimed) {
     enqueue(state, job, range);
     if (!state.someLost) continue;
-    for (let at = range.start; at < range.end; ) {
+    for (let at = range.start; at < range.end;) {
       const run = job.fold.roundRun(at, range.end);
       state.counter += 1;
       // No lease of the lost node is known: the strike stands under one of the leader's own making.

@@ -60,7 +60,8 @@ function ownCounts(job: Job): OutcomeCounts {
   if (isEnded(job.state) && job.finalCounts !== undefined && job.fold.seq === 0) return job.finalCounts;
   const counts = job.fold.counts();
   const total = job.fold.total;
-  if (job.spec.task.reduce === undefined || total === undefined || !job.fold.covered.has(total)) return counts;
+  if (job.spec.task.reduce === undefined || total === undefined || !job.fold.covered.has(total))
+    return counts;
   counts[job.fold.statusOf(total) ?? "value"] -= 1;
   return counts;
 }
@@ -150,9 +151,11 @@ export function waitingReasons(state: ClusterState): string[] {
   if (state.storage !== "ok") reasons.push("storage is nearly full: new leases pause until jobs are deleted");
   if (state.awaited.size > 0) reasons.push(`reports of ${state.awaited.size} known agents after a takeover`);
   for (const view of jobViews(state)) {
-    if (view.reason !== "" && !isEnded(view.state)) reasons.push(`job ${view.id.slice(0, 8)}: ${view.reason}`);
+    if (view.reason !== "" && !isEnded(view.state))
+      reasons.push(`job ${view.id.slice(0, 8)}: ${view.reason}`);
   }
   return reasons;
 }
 
-export const openItems = (job: Job): number => sizeOf([...job.leases.values()].flatMap((l) => l.open.toRanges()));
+export const openItems = (job: Job): number =>
+  sizeOf([...job.leases.values()].flatMap((l) => l.open.toRanges()));

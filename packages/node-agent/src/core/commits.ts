@@ -53,7 +53,8 @@ function verdicts(job: Job, lease: Lease, run: SeenRuns["runs"][number]): Waitin
 /** Commits what is due: 256 KB, nothing more of that job here, or the first outcome is commitMs old. */
 export function commitDue(state: AgentState, effects: Effect[]): void {
   for (const job of state.jobs.values()) {
-    while (job.waiting.length > 0 && job.inFlight < inFlightPerJobMax && isDue(state, job)) commit(state, job, effects);
+    while (job.waiting.length > 0 && job.inFlight < inFlightPerJobMax && isDue(state, job))
+      commit(state, job, effects);
   }
 }
 
@@ -77,8 +78,10 @@ function commit(state: AgentState, job: Job, effects: Effect[]): void {
     if (lease < 0 && leases.length >= limits.commitLeasesMax) break;
     if (lease < 0) lease = leases.push(run.lease) - 1;
     const last = parts.at(-1);
-    const joins = last !== undefined && last.lease === lease && last.end === run.start && last.status === run.verdict;
-    if (joins && last.missing === undefined && run.missing === undefined) parts[parts.length - 1] = { ...last, end: run.end };
+    const joins =
+      last !== undefined && last.lease === lease && last.end === run.start && last.status === run.verdict;
+    if (joins && last.missing === undefined && run.missing === undefined)
+      parts[parts.length - 1] = { ...last, end: run.end };
     else if (parts.length >= limits.commitPartsMax) break;
     else parts.push(partOf(run, lease));
     runs.push(run);

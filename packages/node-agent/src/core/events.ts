@@ -1,5 +1,17 @@
 /** Events that reach the agent's core and effects that leave it, as closed unions. */
-import type { CommitRecord, JobId, LeaseGrant, LeaseId, LeaseMode, LeaseReply, LevelRun, Range, StrikeRecord, DeathDetail, Phase } from "@everycore/protocol/pure";
+import type {
+  CommitRecord,
+  JobId,
+  LeaseGrant,
+  LeaseId,
+  LeaseMode,
+  LeaseReply,
+  LevelRun,
+  Range,
+  StrikeRecord,
+  DeathDetail,
+  Phase,
+} from "@everycore/protocol/pure";
 import type { KillReason, OutcomeRun, TaskFacts } from "./model.ts";
 
 export interface LeaseFacts {
@@ -31,25 +43,65 @@ export interface SeenRuns {
 }
 
 export type AgentEvent = { readonly at: number } & (
-  | { readonly kind: "leaseArrived"; readonly lease: LeaseFacts; readonly ask: number; readonly ready: boolean }
+  | {
+      readonly kind: "leaseArrived";
+      readonly lease: LeaseFacts;
+      readonly ask: number;
+      readonly ready: boolean;
+    }
   | { readonly kind: "inputReady"; readonly job: JobId; readonly lease: LeaseId }
-  | { readonly kind: "inputFailed"; readonly job: JobId; readonly lease: LeaseId; readonly bundle: boolean; readonly message: string }
+  | {
+      readonly kind: "inputFailed";
+      readonly job: JobId;
+      readonly lease: LeaseId;
+      readonly bundle: boolean;
+      readonly message: string;
+    }
   | { readonly kind: "workerReady"; readonly worker: number }
   | { readonly kind: "workerLoaded"; readonly worker: number }
   | { readonly kind: "initFailed"; readonly worker: number; readonly error: Uint8Array }
   | { readonly kind: "outcomesSeen"; readonly worker: number; readonly seen: readonly SeenRuns[] }
-  | { readonly kind: "sliceEnded"; readonly worker: number; readonly slice: number; readonly ended: number; readonly busyMs: number; readonly cpuMs: number }
-  | { readonly kind: "cursorRead"; readonly worker: number; readonly phase: Phase; readonly sights: readonly SliceSight[]; readonly cut: boolean }
+  | {
+      readonly kind: "sliceEnded";
+      readonly worker: number;
+      readonly slice: number;
+      readonly ended: number;
+      readonly busyMs: number;
+      readonly cpuMs: number;
+    }
+  | {
+      readonly kind: "cursorRead";
+      readonly worker: number;
+      readonly phase: Phase;
+      readonly sights: readonly SliceSight[];
+      readonly cut: boolean;
+    }
   | { readonly kind: "memoryOver"; readonly worker: number }
-  | { readonly kind: "workerDied"; readonly worker: number; readonly phase: Phase; readonly sights: readonly SliceSight[]; readonly detail: DeathDetail }
+  | {
+      readonly kind: "workerDied";
+      readonly worker: number;
+      readonly phase: Phase;
+      readonly sights: readonly SliceSight[];
+      readonly detail: DeathDetail;
+    }
   | { readonly kind: "commitAcked"; readonly commit: number; readonly seq: number }
   | { readonly kind: "strikeAcked"; readonly strike: number; readonly seq: number }
   | { readonly kind: "diskLevel"; readonly full: boolean }
   | { readonly kind: "linkUp" }
   | { readonly kind: "linkDown" }
-  | { readonly kind: "welcomed"; readonly epoch: number; readonly nodes: number; readonly drop: readonly LeaseId[] }
+  | {
+      readonly kind: "welcomed";
+      readonly epoch: number;
+      readonly nodes: number;
+      readonly drop: readonly LeaseId[];
+    }
   | { readonly kind: "giveBackAsked"; readonly job: JobId; readonly wantMs: number }
-  | { readonly kind: "giveBackConfirmed"; readonly job: JobId; readonly lease: LeaseId; readonly ranges: readonly Range[] }
+  | {
+      readonly kind: "giveBackConfirmed";
+      readonly job: JobId;
+      readonly lease: LeaseId;
+      readonly ranges: readonly Range[];
+    }
   | { readonly kind: "leasesDropped"; readonly leases: readonly LeaseId[] }
   | { readonly kind: "mayStart"; readonly ask: number }
   | { readonly kind: "cancelled"; readonly job: JobId }
@@ -72,23 +124,80 @@ export type Effect =
   /** Fetches bundle and inputs, then says inputReady. */
   | { readonly kind: "fetchInput"; readonly job: JobId; readonly lease: LeaseId }
   | { readonly kind: "forgetLease"; readonly job: JobId; readonly lease: LeaseId }
-  | { readonly kind: "startWorker"; readonly worker: number; readonly slot: number; readonly runtime: string; readonly job: JobId | undefined }
+  | {
+      readonly kind: "startWorker";
+      readonly worker: number;
+      readonly slot: number;
+      readonly runtime: string;
+      readonly job: JobId | undefined;
+    }
   | { readonly kind: "sendTask"; readonly worker: number; readonly job: JobId }
-  | { readonly kind: "sendSlice"; readonly worker: number; readonly slice: number; readonly job: JobId; readonly lease: LeaseId; readonly start: number; readonly end: number; readonly attempts: readonly LevelRun[]; readonly partials: boolean }
+  | {
+      readonly kind: "sendSlice";
+      readonly worker: number;
+      readonly slice: number;
+      readonly job: JobId;
+      readonly lease: LeaseId;
+      readonly start: number;
+      readonly end: number;
+      readonly attempts: readonly LevelRun[];
+      readonly partials: boolean;
+    }
   | { readonly kind: "setLimit"; readonly worker: number; readonly slice: number; readonly limit: number }
   /** Looks at the page and the files of a worker: at once, or 2 ms after a limit was lowered. */
   | { readonly kind: "readCursor"; readonly worker: number; readonly cut: boolean }
   | { readonly kind: "killGroup"; readonly worker: number; readonly reason: KillReason }
   /** The worker is dead: its files get the outcome that it could not write. */
-  | { readonly kind: "appendTimeout"; readonly worker: number; readonly slice: number; readonly job: JobId; readonly lease: LeaseId; readonly item: number; readonly timeoutMs: number }
-  | { readonly kind: "publishCommit"; readonly commit: number; readonly segment: string; readonly record: CommitRecord; readonly runs: readonly OutcomeRun[] }
-  | { readonly kind: "publishStrike"; readonly strike: number; readonly segment: string; readonly record: StrikeRecord }
+  | {
+      readonly kind: "appendTimeout";
+      readonly worker: number;
+      readonly slice: number;
+      readonly job: JobId;
+      readonly lease: LeaseId;
+      readonly item: number;
+      readonly timeoutMs: number;
+    }
+  | {
+      readonly kind: "publishCommit";
+      readonly commit: number;
+      readonly segment: string;
+      readonly record: CommitRecord;
+      readonly runs: readonly OutcomeRun[];
+    }
+  | {
+      readonly kind: "publishStrike";
+      readonly strike: number;
+      readonly segment: string;
+      readonly record: StrikeRecord;
+    }
   | { readonly kind: "freeOutcomes"; readonly runs: readonly OutcomeRun[] }
-  | { readonly kind: "hello"; readonly leases: readonly LeaseReportFacts[]; readonly accepted: number; readonly epoch: number; readonly acknowledged: ReadonlyMap<JobId, number> }
-  | { readonly kind: "gaveBack"; readonly job: JobId; readonly grant: LeaseGrant | undefined; readonly ranges: readonly Range[] }
-  | { readonly kind: "taskFailed"; readonly job: JobId; readonly error: Uint8Array | string; readonly died: boolean }
+  | {
+      readonly kind: "hello";
+      readonly leases: readonly LeaseReportFacts[];
+      readonly accepted: number;
+      readonly epoch: number;
+      readonly acknowledged: ReadonlyMap<JobId, number>;
+    }
+  | {
+      readonly kind: "gaveBack";
+      readonly job: JobId;
+      readonly grant: LeaseGrant | undefined;
+      readonly ranges: readonly Range[];
+    }
+  | {
+      readonly kind: "taskFailed";
+      readonly job: JobId;
+      readonly error: Uint8Array | string;
+      readonly died: boolean;
+    }
   | { readonly kind: "starving"; readonly slots: number }
-  | { readonly kind: "sliceStarting"; readonly job: JobId; readonly grant: LeaseGrant; readonly range: Range; readonly ask: number }
+  | {
+      readonly kind: "sliceStarting";
+      readonly job: JobId;
+      readonly grant: LeaseGrant;
+      readonly range: Range;
+      readonly ask: number;
+    }
   | { readonly kind: "closeLink"; readonly reason: string }
   | { readonly kind: "dropJob"; readonly job: JobId }
   | { readonly kind: "drained" };

@@ -46,7 +46,10 @@ export function leaseArrived(state: AgentState, event: Of<"leaseArrived">, effec
   if (!event.ready) effects.push({ kind: "fetchInput", job: job.id, lease: facts.grant.id });
 }
 
-function refusalOf(state: AgentState, facts: LeaseFacts): { reason: LeaseRefusal; message: string } | undefined {
+function refusalOf(
+  state: AgentState,
+  facts: LeaseFacts,
+): { reason: LeaseRefusal; message: string } | undefined {
   if (facts.epoch < state.epoch) {
     return { reason: "epoch", message: `epoch ${facts.epoch} is over; this agent has seen ${state.epoch}` };
   }
@@ -55,7 +58,8 @@ function refusalOf(state: AgentState, facts: LeaseFacts): { reason: LeaseRefusal
   if (!state.runtimes.has(facts.task.runtime)) {
     return { reason: "runtime", message: `the node has no runtime ${facts.task.runtime}` };
   }
-  if (state.jobs.get(facts.job)?.failed) return { reason: "runtime", message: "the task does not load on this node" };
+  if (state.jobs.get(facts.job)?.failed)
+    return { reason: "runtime", message: "the task does not load on this node" };
   let held = 0;
   for (const job of state.jobs.values()) held += job.leases.size;
   return held >= leasesMax ? { reason: "full", message: `the node holds ${held} leases` } : undefined;

@@ -15,12 +15,16 @@ const ackedSeqsMax = 2_000;
 /** DESIGN 9, "Give back": the tail of the queue first; if that is empty, the running slice with most left. */
 export function giveBack(state: AgentState, event: Of<"giveBackAsked">, effects: Effect[]): void {
   const job = state.jobs.get(event.job);
-  if (job === undefined) return void effects.push({ kind: "gaveBack", job: event.job, grant: undefined, ranges: [] });
+  if (job === undefined)
+    return void effects.push({ kind: "gaveBack", job: event.job, grant: undefined, ranges: [] });
   const idle = state.slots.filter((slot) => busyWorker(state, slot) === undefined).length;
   const queued = queuedItems(job);
-  const want = job.itemMs === undefined ? Math.ceil(queued / 2) : Math.max(1, Math.floor(event.wantMs / job.itemMs));
+  const want =
+    job.itemMs === undefined ? Math.ceil(queued / 2) : Math.max(1, Math.floor(event.wantMs / job.itemMs));
   let left = Math.min(want, queued - idle);
-  const leases = [...job.leases.values()].sort((a, b) => a.priority - b.priority || b.tag - a.tag || b.grant.n - a.grant.n);
+  const leases = [...job.leases.values()].sort(
+    (a, b) => a.priority - b.priority || b.tag - a.tag || b.grant.n - a.grant.n,
+  );
   let gave = false;
   for (const lease of leases) {
     const ranges = takeTail(lease, left);
@@ -36,7 +40,7 @@ export function giveBack(state: AgentState, event: Of<"giveBackAsked">, effects:
 
 function takeTail(lease: Lease, items: number): Range[] {
   const ranges: Range[] = [];
-  for (let left = items; left > 0; ) {
+  for (let left = items; left > 0;) {
     const last = lease.queue.last();
     if (last === undefined) break;
     const start = Math.max(last.start, last.end - left);
@@ -52,7 +56,10 @@ function splitLongest(state: AgentState, job: Job, effects: Effect[]): boolean {
   const left = ({ slice }: { slice: ReturnType<typeof slicesOf>[number]["slice"] }): number =>
     ownEnd(slice) - Math.max(slice.start, slice.cursor ?? slice.start);
   const [most] = slicesOf(state, job.id)
-    .filter(({ slice, worker }) => (slice.life === "sent" || slice.life === "cut") && isAlive(worker) && left({ slice }) > 1)
+    .filter(
+      ({ slice, worker }) =>
+        (slice.life === "sent" || slice.life === "cut") && isAlive(worker) && left({ slice }) > 1,
+    )
     .sort((a, b) => left(b) - left(a));
   if (most === undefined) return false;
   const { slice, worker } = most;
@@ -88,7 +95,12 @@ export function dropLeases(state: AgentState, ids: readonly LeaseId[], effects: 
   }
 }
 
-function dropWaiting(state: AgentState, job: Job, isDropped: (run: Job["waiting"][number]) => boolean, effects: Effect[]): void {
+function dropWaiting(
+  state: AgentState,
+  job: Job,
+  isDropped: (run: Job["waiting"][number]) => boolean,
+  effects: Effect[],
+): void {
   const dropped = job.waiting.filter(isDropped);
   if (dropped.length === 0) return;
   const bytes = dropped.reduce((sum, run) => sum + run.to - run.from, 0);
@@ -101,7 +113,8 @@ function dropWaiting(state: AgentState, job: Job, isDropped: (run: Job["waiting"
 /** Cancelled or ended: workers die at once (P5: a cancelled core is free within a second), all is forgotten. */
 export function forgetJob(state: AgentState, id: JobId, effects: Effect[]): void {
   const job = state.jobs.get(id);
-  for (const worker of workersOf(state, id)) kill(worker, { kind: worker.slices.length > 0 ? "cancel" : "stop" }, effects);
+  for (const worker of workersOf(state, id))
+    kill(worker, { kind: worker.slices.length > 0 ? "cancel" : "stop" }, effects);
   if (job !== undefined) {
     for (const lease of job.leases.keys()) effects.push({ kind: "forgetLease", job: id, lease });
     dropWaiting(state, job, () => true, effects);

@@ -8,7 +8,16 @@
  *  A3  a slice belongs to a lease that is held, or its worker is dying;
  *  A4  a dying worker gets nothing new.
  */
-import type { IntervalSet, JobId, LeaseGrant, LeaseId, LeaseMode, LevelRun, Range, SlotUsage } from "@everycore/protocol/pure";
+import type {
+  IntervalSet,
+  JobId,
+  LeaseGrant,
+  LeaseId,
+  LeaseMode,
+  LevelRun,
+  Range,
+  SlotUsage,
+} from "@everycore/protocol/pure";
 import type { DrainLife, SliceLife, WorkerLife } from "./transitions.ts";
 
 /** What the core must know of a task; the shell keeps the whole. */

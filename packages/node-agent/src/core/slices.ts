@@ -57,14 +57,19 @@ function nextLease(state: AgentState, only?: JobId): { job: Job; lease: Lease } 
 }
 
 const isBefore = (a: Lease, b: Lease): boolean =>
-  a.priority !== b.priority ? a.priority > b.priority : a.tag !== b.tag ? a.tag < b.tag : a.grant.n < b.grant.n;
+  a.priority !== b.priority
+    ? a.priority > b.priority
+    : a.tag !== b.tag
+      ? a.tag < b.tag
+      : a.grant.n < b.grant.n;
 
 /** False: nothing is waiting for a slot. */
 function startOn(state: AgentState, slot: Slot, effects: Effect[]): boolean {
   const next = nextLease(state);
   if (next === undefined) return false;
   // A suspect of taking nodes down runs with nothing beside it: first everything else comes to its end.
-  if (next.lease.mode === "alone" && [...state.workers.values()].some((worker) => worker.slices.length > 0)) return false;
+  if (next.lease.mode === "alone" && [...state.workers.values()].some((worker) => worker.slices.length > 0))
+    return false;
   const worker = workerFor(state, slot, next.job, effects);
   if (worker !== undefined) give(state, { slot, worker, ...next }, effects);
   return true;
@@ -86,7 +91,11 @@ function queueBehind(state: AgentState, slot: Slot, effects: Effect[]): void {
   give(state, { slot, worker, ...next }, effects);
 }
 
-function give(state: AgentState, to: { slot: Slot; worker: Worker; job: Job; lease: Lease }, effects: Effect[]): void {
+function give(
+  state: AgentState,
+  to: { slot: Slot; worker: Worker; job: Job; lease: Lease },
+  effects: Effect[],
+): void {
   const { slot, worker, job, lease } = to;
   const first = lease.queue.first();
   if (first === undefined) return;
@@ -119,8 +128,14 @@ function give(state: AgentState, to: { slot: Slot; worker: Worker; job: Job; lea
 function sliceEnd(state: AgentState, job: Job, lease: Lease, first: { start: number; end: number }): number {
   if (lease.mode === "alone" || lease.partials) return first.start + 1;
   const there = first.end - first.start;
-  const wanted = cut({ items: there, itemMs: job.itemMs, targetMs: limits.sliceTargetMs, itemsMax: sliceItemsMax });
-  if (job.task.reduced) return first.start + 2 ** Math.min(levelAt(first.start, first.end), Math.floor(Math.log2(wanted)));
+  const wanted = cut({
+    items: there,
+    itemMs: job.itemMs,
+    targetMs: limits.sliceTargetMs,
+    itemsMax: sliceItemsMax,
+  });
+  if (job.task.reduced)
+    return first.start + 2 ** Math.min(levelAt(first.start, first.end), Math.floor(Math.log2(wanted)));
   // Towards the end of the queue slots share what is left, rather than one of them taking it.
   const share = Math.ceil(queuedItems(job) / state.slots.length);
   return first.start + Math.max(1, Math.min(wanted, share));
@@ -153,7 +168,12 @@ export function mayStart(state: AgentState, event: Of<"mayStart">, effects: Effe
       if (slice.life !== "asking" || slice.ask !== event.ask) continue;
       const lease = state.jobs.get(slice.job)?.leases.get(slice.lease);
       if (lease === undefined || !isAlive(worker)) continue;
-      slice.life = move(sliceTransitions, { machine: "slice", id: slice.id, from: slice.life, event: "allow" });
+      slice.life = move(sliceTransitions, {
+        machine: "slice",
+        id: slice.id,
+        from: slice.life,
+        event: "allow",
+      });
       slice.sentAt = state.now;
       effects.push(sendSlice(worker, lease, slice));
     }
@@ -187,7 +207,14 @@ export function sliceEnded(state: AgentState, event: Of<"sliceEnded">, effects: 
     giveAway(lease, [rest], effects);
   } else requeue(state, slice, rest);
   learn(job, event.ended - slice.start, event.busyMs);
-  const usage = job.usage.get(worker.slot) ?? { slot: worker.slot, items: 0, slices: 0, splits: 0, busyMs: 0, cpuMs: 0 };
+  const usage = job.usage.get(worker.slot) ?? {
+    slot: worker.slot,
+    items: 0,
+    slices: 0,
+    splits: 0,
+    busyMs: 0,
+    cpuMs: 0,
+  };
   job.usage.set(worker.slot, {
     slot: worker.slot,
     items: usage.items + Math.max(0, event.ended - slice.start),
@@ -242,12 +269,21 @@ function takeBack(state: AgentState, slice: Slice, effects: Effect[]): void {
   settle(state, job, lease, effects);
 }
 
-export function giveAway(lease: Lease, ranges: readonly { start: number; end: number }[], effects: Effect[]): void {
+export function giveAway(
+  lease: Lease,
+  ranges: readonly { start: number; end: number }[],
+  effects: Effect[],
+): void {
   lease.gaveBack.addAll(ranges);
   effects.push({ kind: "gaveBack", job: lease.job, grant: lease.grant, ranges });
 }
 
-export function cutSlice(worker: Worker, slice: Slice, to: { limit: number; for: "leader" | "self" }, effects: Effect[]): void {
+export function cutSlice(
+  worker: Worker,
+  slice: Slice,
+  to: { limit: number; for: "leader" | "self" },
+  effects: Effect[],
+): void {
   slice.cutEnd = ownEnd(slice);
   slice.life = move(sliceTransitions, { machine: "slice", id: slice.id, from: slice.life, event: "cut" });
   slice.cutFor = to.for;
@@ -271,7 +307,8 @@ export function watchSlices(state: AgentState, effects: Effect[]): void {
     const [slice] = worker.slices;
     if (slice === undefined || !isAlive(worker) || worker.life !== "serving") continue;
     const job = state.jobs.get(slice.job);
-    if (job?.task.itemTimeoutMs !== undefined) effects.push({ kind: "readCursor", worker: worker.id, cut: false });
+    if (job?.task.itemTimeoutMs !== undefined)
+      effects.push({ kind: "readCursor", worker: worker.id, cut: false });
     const estimate = Math.max(slice.estimateMs ?? 0, limits.sliceTargetMs);
     const since = Math.max(slice.sentAt, slice.cursorAt, worker.takenAt);
     const isOver = state.now - since > limits.sliceOverrunFactor * estimate;

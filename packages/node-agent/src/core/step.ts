@@ -23,7 +23,12 @@ export function newAgent(options: { slots: number; runtimes: Iterable<string> })
     accepted: 0,
     seen: new Map(),
     jobs: new Map(),
-    slots: Array.from({ length: options.slots }, (_, id) => ({ id, nextSlice: 0, startAfter: 0, startFailures: 0 })),
+    slots: Array.from({ length: options.slots }, (_, id) => ({
+      id,
+      nextSlice: 0,
+      startAfter: 0,
+      startFailures: 0,
+    })),
     workers: new Map(),
     nextWorker: 0,
     nextCommit: 0,
@@ -154,7 +159,9 @@ function inputFailed(
 /** Slots without work while nothing waits here: told when their number grows, for the leader splits others' work. */
 function tellStarving(state: AgentState, effects: Effect[]): void {
   if (!state.connected || state.drain !== "working" || state.diskFull) return;
-  const waits = [...state.jobs.values()].some((job) => [...job.leases.values()].some((lease) => !lease.queue.isEmpty));
+  const waits = [...state.jobs.values()].some((job) =>
+    [...job.leases.values()].some((lease) => !lease.queue.isEmpty),
+  );
   const idle = waits ? 0 : state.slots.filter((slot) => busyWorker(state, slot) === undefined).length;
   if (idle > state.starvingTold) effects.push({ kind: "starving", slots: idle });
   state.starvingTold = idle;

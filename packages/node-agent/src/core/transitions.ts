@@ -42,6 +42,7 @@ export function move<T extends Table>(
   step: { machine: string; id: string | number; from: keyof T & string; event: string },
 ): keyof T & string {
   const to = table[step.from]?.[step.event];
-  if (to === undefined) throw new Error(`${step.machine} ${step.id}: no "${step.event}" in state "${step.from}"`);
+  if (to === undefined)
+    throw new Error(`${step.machine} ${step.id}: no "${step.event}" in state "${step.from}"`);
   return to as keyof T & string;
 }

@@ -28,7 +28,13 @@ export const onSlot = (state: AgentState, slot: number): Worker[] =>
 
 export const isAlive = (worker: Worker): boolean => worker.life !== "dying";
 
-export function startWorker(state: AgentState, slot: Slot, runtime: string, job: JobId | undefined, effects: Effect[]): Worker {
+export function startWorker(
+  state: AgentState,
+  slot: Slot,
+  runtime: string,
+  job: JobId | undefined,
+  effects: Effect[],
+): Worker {
   const id = (state.nextWorker += 1);
   const worker: Worker = {
     id,
@@ -158,14 +164,28 @@ const loadDeath = (detail: DeathDetail): string =>
   (detail.stderrTail ? `: ${detail.stderrTail.trim().slice(-500)}` : "");
 
 /** A process that does not even come up: tried again after a pause, then the job is told. */
-function startFailed(state: AgentState, worker: Worker, job: Job | undefined, detail: DeathDetail, effects: Effect[]): void {
+function startFailed(
+  state: AgentState,
+  worker: Worker,
+  job: Job | undefined,
+  detail: DeathDetail,
+  effects: Effect[],
+): void {
   const slot = state.slots[worker.slot];
   if (slot === undefined) return;
   slot.startFailures += 1;
   slot.startAfter = state.now + Math.min(5_000, 100 * 2 ** slot.startFailures);
   if (slot.startFailures < startFailuresMax || job === undefined) return;
   slot.startFailures = 0;
-  failTask(state, job, { error: `no ${worker.runtime} worker starts on this node: ${detail.stderrTail ?? detail.reason ?? ""}`, died: true }, effects);
+  failTask(
+    state,
+    job,
+    {
+      error: `no ${worker.runtime} worker starts on this node: ${detail.stderrTail ?? detail.reason ?? ""}`,
+      died: true,
+    },
+    effects,
+  );
 }
 
 /** What a death means for a slice: one item ends or is struck, all others return to the queue. */
@@ -184,11 +204,13 @@ function endSlice(
   const cursor = sight?.cursor;
   if (cursor === undefined) return rest(slice.start);
   // Reduced: items before the cursor are lost with the partial that the worker kept in memory.
-  const kept = job.task.reduced && !lease.partials ? lease.done.missingIn(slice.start, Math.min(cursor, end)) : [];
+  const kept =
+    job.task.reduced && !lease.partials ? lease.done.missingIn(slice.start, Math.min(cursor, end)) : [];
   for (const range of kept) requeue(state, slice, range);
   if (cursor >= end || !death.blame) return rest(cursor);
   const { kill: reason } = worker;
-  const mine = reason === undefined || (reason.kind === "timeout" && reason.item === cursor) || reason.kind === "memory";
+  const mine =
+    reason === undefined || (reason.kind === "timeout" && reason.item === cursor) || reason.kind === "memory";
   if (!mine) return rest(cursor);
   rest(cursor + 1);
   lease.done.add(cursor, cursor + 1);
@@ -207,7 +229,12 @@ function endSlice(
   strike(state, job, { slice, item: cursor, detail: death.detail }, effects);
 }
 
-function strike(state: AgentState, job: Job, at: { slice: Slice; item: number; detail: DeathDetail }, effects: Effect[]): void {
+function strike(
+  state: AgentState,
+  job: Job,
+  at: { slice: Slice; item: number; detail: DeathDetail },
+  effects: Effect[],
+): void {
   const lease = job.leases.get(at.slice.lease);
   if (lease === undefined) return;
   const id = (state.nextCommit += 1);
@@ -240,7 +267,8 @@ export function keepSpares(state: AgentState, effects: Effect[]): void {
     if (busy.some((worker) => state.now - worker.takenAt < spareDelayMs)) continue;
     for (const [runtime, usedAt] of state.runtimesUsed) {
       if (state.now - usedAt > spareMs && runtime !== "js") continue;
-      if (here.some((worker) => worker.runtime === runtime && worker.job === undefined && isAlive(worker))) continue;
+      if (here.some((worker) => worker.runtime === runtime && worker.job === undefined && isAlive(worker)))
+        continue;
       startWorker(state, slot, runtime, undefined, effects);
       break;
     }

@@ -16,7 +16,9 @@ const probe = "import sys; print(sys.executable); print('%d.%d.%d' % sys.version
 
 /** Folder that holds the package `everycore`: beside the repository's packages, or inside the published one. */
 function hostFolder(): string {
-  const places = ["../../../../python/src", "../../python"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
+  const places = ["../../../../python/src", "../../python"].map((path) =>
+    fileURLToPath(new URL(path, import.meta.url)),
+  );
   return places.find((place) => existsSync(join(place, "everycore", "worker_host.py"))) ?? places[0]!;
 }
 
@@ -52,7 +54,9 @@ export const pythonRuntime: RuntimeSupport = {
     args: ["-u", "-m", "everycore.worker_host", slotDir],
     env: {
       EVERYCORE_WORKER: "1",
-      PYTHONPATH: [hostFolder(), process.env["PYTHONPATH"] ?? ""].filter((part) => part !== "").join(delimiter),
+      PYTHONPATH: [hostFolder(), process.env["PYTHONPATH"] ?? ""]
+        .filter((part) => part !== "")
+        .join(delimiter),
       PYTHONDONTWRITEBYTECODE: "1",
     },
   }),

@@ -37,7 +37,12 @@ class ExecRunner implements Runner {
   }
 
   run(item: unknown, index: number): Promise<Ended> {
-    const text = typeof item === "string" ? item : item instanceof Uint8Array ? Buffer.from(item).toString() : JSON.stringify(item);
+    const text =
+      typeof item === "string"
+        ? item
+        : item instanceof Uint8Array
+          ? Buffer.from(item).toString()
+          : JSON.stringify(item);
     const values: Record<string, string> = {
       "{}": text,
       "{/}": basename(text),
@@ -98,7 +103,9 @@ function failureOf(ended: Ended): ErrorInfo | undefined {
 
 /** One failure of the job that says so, not one per item. */
 function mustBeThere(program: string, path: string, cwd: string): void {
-  const places = program.includes("/") ? [join(program.startsWith("/") ? "/" : cwd, program)] : path.split(delimiter).map((dir) => join(dir, program));
+  const places = program.includes("/")
+    ? [join(program.startsWith("/") ? "/" : cwd, program)]
+    : path.split(delimiter).map((dir) => join(dir, program));
   const found = places.some((place) => {
     try {
       accessSync(place, constants.X_OK);

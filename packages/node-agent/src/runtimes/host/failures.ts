@@ -7,10 +7,18 @@ export const errorCodec = codecs.error;
 
 export function describe(thrown: unknown): ErrorInfo {
   if (thrown instanceof Unencodable) {
-    return { kind: "encode", name: "Unencodable", message: cutTo(thrown.message, limits.errorMessageBytesMax) };
+    return {
+      kind: "encode",
+      name: "Unencodable",
+      message: cutTo(thrown.message, limits.errorMessageBytesMax),
+    };
   }
   if (!(thrown instanceof Error)) {
-    return { kind: "error", name: typeof thrown, message: cutTo(textOf(thrown), limits.errorMessageBytesMax) };
+    return {
+      kind: "error",
+      name: typeof thrown,
+      message: cutTo(textOf(thrown), limits.errorMessageBytesMax),
+    };
   }
   const cause = thrown.cause === undefined ? undefined : textOf(thrown.cause);
   return {

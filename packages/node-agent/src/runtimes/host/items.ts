@@ -17,8 +17,10 @@ export function itemReader(frame: SliceFrame): ReadItem {
   return (index) => {
     while (files[at] !== undefined && index >= files[at]!.first + files[at]!.count) at += 1;
     const file = files[at];
-    if (file === undefined || index < file.first) throw new Error(`item ${index} is in no block of its slice`);
-    if (open?.path !== file.path) open = { path: file.path, block: new PackedEntries(readFileSync(file.path)) };
+    if (file === undefined || index < file.first)
+      throw new Error(`item ${index} is in no block of its slice`);
+    if (open?.path !== file.path)
+      open = { path: file.path, block: new PackedEntries(readFileSync(file.path)) };
     return open.block.entry(index - file.first);
   };
 }

@@ -183,7 +183,11 @@ export class WorkerLoop {
   }
 
   /** Runs an item of a reduction, with its retries in place (decision 0012). */
-  async #value(index: number, task: TaskFrame, item: () => unknown): Promise<{ value?: unknown; error?: unknown }> {
+  async #value(
+    index: number,
+    task: TaskFrame,
+    item: () => unknown,
+  ): Promise<{ value?: unknown; error?: unknown }> {
     for (let attempt = 0; ; attempt += 1) {
       try {
         return { value: await this.#runner.run(item(), index) };
@@ -196,7 +200,9 @@ export class WorkerLoop {
   }
 
   #appendPartial(partial: Partial): void {
-    const { codec, bytes } = partial.none ? { codec: codecs.raw, bytes: nothing } : encodeValue(partial.value);
+    const { codec, bytes } = partial.none
+      ? { codec: codecs.raw, bytes: nothing }
+      : encodeValue(partial.value);
     const payload = Buffer.allocUnsafe(5 + bytes.length);
     payload[0] = partial.level;
     payload.writeUInt32LE(partial.missing, 1);

@@ -46,13 +46,20 @@ export class PartialStack {
 }
 
 /** The whole tree over spans in order; what is missing between and after them is `none`. */
-export async function combineAll(partials: readonly Partial[], combine: Combine): Promise<Partial | undefined> {
+export async function combineAll(
+  partials: readonly Partial[],
+  combine: Combine,
+): Promise<Partial | undefined> {
   const stack = new PartialStack(combine);
   for (const partial of partials) await stack.push(partial);
   // What remains are ever smaller left siblings: their missing right halves are none, so the smaller one rises
   // unchanged to the level of its left neighbour.
   let node = stack.partials.pop();
-  for (let left = stack.partials.pop(); node !== undefined && left !== undefined; left = stack.partials.pop()) {
+  for (
+    let left = stack.partials.pop();
+    node !== undefined && left !== undefined;
+    left = stack.partials.pop()
+  ) {
     node = await join(left, { ...node, level: left.level }, combine);
   }
   return node;

@@ -47,9 +47,7 @@ export class Slot {
 
   /** Room for a payload of `bytes`, inside the record buffer; fill it, then `append` it. */
   payload(bytes: number): Buffer | undefined {
-    return bytes <= inlineBytes
-      ? this.#record.subarray(recordHeadBytes, recordHeadBytes + bytes)
-      : undefined;
+    return bytes <= inlineBytes ? this.#record.subarray(recordHeadBytes, recordHeadBytes + bytes) : undefined;
   }
 
   append(index: number, status: number, codec: number, micros: number, payload: Uint8Array): void {
@@ -78,6 +76,6 @@ export class Slot {
   }
 
   #rest(bytes: Uint8Array, from: number): void {
-    for (let at = from; at < bytes.length; ) at += writeSync(this.#outcomes, bytes, at, bytes.length - at);
+    for (let at = from; at < bytes.length;) at += writeSync(this.#outcomes, bytes, at, bytes.length - at);
   }
 }

@@ -62,9 +62,16 @@ function plain(value: unknown, path: string, above: readonly object[]): unknown 
   if (Array.isArray(value)) return value.map((entry, at) => plain(entry, `${path}[${at}]`, within));
   if (value instanceof Set) return [...value].map((entry, at) => plain(entry, `${path}[${at}]`, within));
   if (value instanceof Map) {
-    return Object.fromEntries([...value].map(([key, entry]) => [String(key), plain(entry, `${path}.${key}`, within)]));
+    return Object.fromEntries(
+      [...value].map(([key, entry]) => [String(key), plain(entry, `${path}.${key}`, within)]),
+    );
   }
-  if (value instanceof Promise || value instanceof WeakMap || value instanceof WeakSet || value instanceof RegExp) {
+  if (
+    value instanceof Promise ||
+    value instanceof WeakMap ||
+    value instanceof WeakSet ||
+    value instanceof RegExp
+  ) {
     throw new Unencodable(`${path} is a ${value.constructor.name}, which cannot be sent`);
   }
   if (value instanceof Error) return { name: value.name, message: value.message, stack: value.stack };

@@ -1,0 +1,41 @@
+/** The job's record in EC_JOBS, and when it is written: compare-and-set, one put of a job at a time. */
+import type { JobRecord } from "@everycore/protocol/pure";
+import { foldVersion, isEnded } from "@everycore/protocol/pure";
+import type { Effect } from "./events.ts";
+import type { ClusterState, Job } from "./model.ts";
+
+export function recordOf(state: ClusterState, job: Job): JobRecord {
+  const record: JobRecord = {
+    id: job.id,
+    user: job.user,
+    spec: job.spec,
+    segment: job.segment,
+    state: job.state,
+    reserved: job.reserving ?? job.reserved,
+    round: job.round,
+    epoch: state.epoch,
+    foldVersion,
+    createdAt: job.createdAt,
+  };
+  const ended = isEnded(job.state);
+  return {
+    ...record,
+    ...(job.intent === undefined ? {} : { intent: job.intent }),
+    ...(job.startedAt === undefined ? {} : { startedAt: job.startedAt }),
+    ...(job.endedAt === undefined ? {} : { endedAt: job.endedAt }),
+    ...(job.fold.total === undefined ? {} : { total: job.fold.total }),
+    ...(job.reason === "" ? {} : { reason: job.reason }),
+    ...(ended ? { counts: job.fold.counts(), missing: job.fold.missing } : {}),
+  };
+}
+
+/** Writes the record; while a put is under way the next one waits for it. */
+export function save(state: ClusterState, job: Job, effects: Effect[]): void {
+  if (job.putting) {
+    job.putAgain = true;
+    return;
+  }
+  job.putting = true;
+  job.puttingIntent = job.intent;
+  effects.push({ kind: "putJob", record: recordOf(state, job) });
+}
