@@ -1,0 +1,520 @@
+/**
+ * The agent's loop: world -> events -> step -> effects. Events queue up and run to completion; the shell decides
+ * nothing. Owns the connection, the link, the workers and their timers; `stop` ends all of them.
+ */
+import type { Msg, NatsConnection } from "@nats-io/nats-core";
+import { randomBytes } from "node:crypto";
+import { readFileSync, statfsSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { JobId, LeaseId, LeaseMessage, NodeId, TaskSpec } from "@everycore/protocol";
+import { decodeLease, encodeErrorInfo, encodeLeaseReply, EverycoreError, subjects, times } from "@everycore/protocol";
+import type { AgentConfig } from "./config.ts";
+import type { LooseMessage } from "./control/link.ts";
+import { Link } from "./control/link.ts";
+import type { FromLeader, WelcomeFacts } from "./control/link-messages.ts";
+import { grantToProto, parseToAgent, reportToProto } from "./control/link-messages.ts";
+import type { AgentEvent, AgentState, Effect, LeaseFacts } from "./core/index.ts";
+import { newAgent, reportOf, step } from "./core/index.ts";
+import { BundleFailure, Inputs } from "./data/inputs.ts";
+import type { NatsFacts } from "./data/nats.ts";
+import { connectNats, listen } from "./data/nats.ts";
+import { Publisher } from "./data/publisher.ts";
+import { findOnPath, machineIdOf, memoryBytesOf, slotsOf } from "./machine/facts.ts";
+import { bootIdOf } from "./machine/processes.ts";
+import { openStateDir } from "./machine/state-dir.ts";
+import type { StateDir } from "./machine/state-dir.ts";
+import type { Leftovers } from "./recovery.ts";
+import { collectLeftovers, publishLeftovers } from "./recovery.ts";
+import { OutputStore } from "./slots/output-store.ts";
+import { WorkerPool } from "./slots/worker-pool.ts";
+import type { WorkerCommand } from "./slots/worker-process.ts";
+
+export interface RuntimeFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly path: string;
+}
+
+export interface AgentParts {
+  readonly config: AgentConfig;
+  readonly log: Logger;
+  readonly runtimes: readonly RuntimeFacts[];
+  readonly command: (runtime: string, dir: string, task: TaskSpec | undefined) => WorkerCommand;
+  readonly version: string;
+}
+
+/** While slices run: overruns and item timeouts are looked for. Idle agents have no such timer. */
+const tickMs = 50;
+const memoryWatchMs = 500;
+/** Less free disk than this, bytes: no new work. */
+const diskFloorBytes = 64 * 1024 * 1024;
+/** A former agent's files wait so long for NATS before the hello; then they are published after it. */
+const recoverWithinMs = 5_000;
+const outputPieceBytes = 512 * 1024;
+
+export class Agent {
+  readonly node: NodeId;
+  readonly slots: number;
+  readonly state: AgentState;
+  readonly incarnation = randomBytes(8).toString("hex");
+  /** Resolves with the first welcome. */
+  readonly welcomed: Promise<void>;
+  /** Resolves when it is drained; rejects when its leader refuses it for good. */
+  readonly ended: Promise<void>;
+  readonly publisher: Publisher;
+  readonly #parts: AgentParts;
+  readonly #slotsReason: string;
+  readonly #stateDir: StateDir;
+  readonly #pool: WorkerPool;
+  readonly #inputs: Inputs;
+  readonly #output: OutputStore;
+  readonly #leases = new Map<LeaseId, { message: LeaseMessage; fetch: AbortController }>();
+  readonly #tasks = new Map<JobId, TaskSpec>();
+  readonly #answers = new Map<number, Msg>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #queue: AgentEvent[] = [];
+  readonly #leftovers: Leftovers;
+  #asks = 0;
+  #running = false;
+  #tick: NodeJS.Timeout | undefined;
+  #connection: NatsConnection | undefined;
+  #natsFacts: NatsFacts | undefined;
+  #link: Link | undefined;
+  #linked = false;
+  #filesRecovered = false;
+  #stopping = false;
+  #onWelcome: () => void = () => {};
+  #onEnd: () => void = () => {};
+  #onRefused: (error: unknown) => void = () => {};
+
+  constructor(parts: AgentParts) {
+    const { config, log, runtimes } = parts;
+    this.#parts = parts;
+    const { slots, reason } = slotsOf({ flag: config.slots });
+    this.slots = slots;
+    this.#slotsReason = reason;
+    this.#stateDir = openStateDir(config.dataDir, machineIdOf());
+    this.node = this.#stateDir.node;
+    log.info({ node: this.node, slots, reason }, "slots");
+    const bootId = bootIdOf();
+    const slotsDir = join(config.dataDir, "slots");
+    this.#leftovers = collectLeftovers(slotsDir, { bootId, log });
+    this.state = newAgent({ slots, runtimes: new Set(runtimes.map((runtime) => runtime.name.replace(/^python.*/, "python"))) });
+    this.#output = new OutputStore(join(config.dataDir, "output"));
+    this.#inputs = new Inputs({ dir: join(config.dataDir, "cache"), connection: () => this.#connection });
+    this.#pool = new WorkerPool({
+      dir: slotsDir,
+      bootId,
+      setpriv: findOnPath("setpriv"),
+      node: this.node,
+      log,
+      output: this.#output,
+      command: parts.command,
+      now: () => performance.now(),
+      emit: (event) => this.emit(event),
+      memoryBytesMax: Math.floor(memoryBytesOf() / slots),
+    });
+    this.publisher = new Publisher({ node: this.node, log, connection: () => this.#connection, bytesOf: (run) => this.#pool.bytesOf(run) });
+    this.welcomed = new Promise((resolve) => (this.#onWelcome = resolve));
+    this.ended = new Promise((resolve, reject) => {
+      this.#onEnd = resolve;
+      this.#onRefused = reject;
+    });
+    this.ended.catch(() => {}); // whoever cares awaits it; a refusal is not a crash
+  }
+
+  /** Recovers what a former agent left, then opens the link. */
+  async start(): Promise<void> {
+    this.#filesRecovered = await this.#recover();
+    const { config, log } = this.#parts;
+    this.#link = new Link({
+      addresses: config.join,
+      secret: config.secret,
+      log,
+      onOpen: () => this.emit({ kind: "linkUp", at: performance.now() }),
+      onClose: () => {
+        this.#linked = false;
+        this.emit({ kind: "linkDown", at: performance.now() });
+      },
+      onMessage: (message) => this.#fromLeader(message),
+      onRefused: (error) => this.#onRefused(error),
+    });
+    this.#every(times.heartbeatMs, () => this.#heartbeat());
+    this.#every(memoryWatchMs, () => this.#pool.watchMemory());
+    this.emit({ kind: "tick", at: performance.now() });
+  }
+
+  /** False: NATS could not be reached in time, or it is not known where it is. */
+  async #recover(): Promise<boolean> {
+    const left = this.#leftovers;
+    if (left.commits.length + left.strikes.length === 0) {
+      left.remove();
+      return true;
+    }
+    this.#parts.log.info({ commits: left.commits.length, strikes: left.strikes.length }, "publishing what a former agent left");
+    const facts = this.#lastNats();
+    if (facts === undefined) return false;
+    try {
+      this.#connection = await connectNats(facts, { name: `everycore-agent-${this.node}`, timeoutMs: recoverWithinMs });
+      this.#natsFacts = facts;
+    } catch {
+      return false; // the leader will say where NATS is now
+    }
+    const recovered = await this.#publishLeftovers();
+    return recovered;
+  }
+
+  async #publishLeftovers(): Promise<boolean> {
+    const publisher = new Publisher({ node: this.node, log: this.#parts.log, connection: () => this.#connection, bytesOf: this.#leftovers.bytesOf });
+    const deadline = setTimeout(() => publisher.close(), recoverWithinMs);
+    try {
+      return await publishLeftovers(publisher, this.#leftovers);
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  #lastNats(): NatsFacts | undefined {
+    try {
+      return JSON.parse(readFileSync(join(this.#parts.config.dataDir, "nats.json"), "utf8")) as NatsFacts; // our own file
+    } catch {
+      return undefined; // never welcomed before
+    }
+  }
+
+  /** Callbacks only enqueue; one loop performs. */
+  emit(event: AgentEvent): void {
+    this.#queue.push(event);
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        const effects = step(this.state, next);
+        for (const effect of effects) this.#perform(effect);
+        if (next.kind === "workerDied") this.#pool.retire(next.worker);
+      }
+    } finally {
+      this.#running = false;
+    }
+    this.#scheduleTick();
+  }
+
+  /** A timer only while something runs or waits; never per item. */
+  #scheduleTick(): void {
+    if (this.#tick !== undefined || this.#stopping) return;
+    const { state } = this;
+    let wait: number | undefined;
+    const within = (ms: number): void => void (wait = Math.min(wait ?? ms, ms));
+    for (const worker of state.workers.values()) if (worker.slices.length > 0) within(tickMs);
+    for (const job of state.jobs.values()) {
+      if (job.waiting.length > 0) within(tickMs);
+      if (job.task.itemTimeoutMs !== undefined && job.leases.size > 0) within(Math.max(5, Math.min(job.task.itemTimeoutMs / 10, 100)));
+    }
+    if (state.drain === "draining") within(tickMs);
+    if (wait === undefined) return;
+    this.#tick = setTimeout(() => {
+      this.#tick = undefined;
+      this.#pool.lookAll();
+      this.emit({ kind: "tick", at: performance.now() });
+    }, wait);
+  }
+
+  #every(ms: number, run: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      run();
+      if (!this.#stopping) this.#every(ms, run);
+    }, ms);
+    this.#timers.add(timer);
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.kind) {
+      case "startWorker":
+        return this.#pool.start(effect, effect.job === undefined ? undefined : this.#tasks.get(effect.job));
+      case "sendTask": {
+        const task = this.#tasks.get(effect.job);
+        if (task === undefined) return;
+        return this.#pool.sendTask(effect, task, task.bundle === undefined ? undefined : this.#inputs.bundleDir(task.bundle));
+      }
+      case "sendSlice": {
+        const lease = this.#leases.get(effect.lease);
+        if (lease !== undefined) this.#pool.sendSlice(effect, lease.message, this.#inputs.inputsOf(effect.lease));
+        return;
+      }
+      case "setLimit":
+        return this.#pool.setLimit(effect);
+      case "readCursor":
+        return this.#pool.readCursor(effect);
+      case "killGroup":
+        return this.#pool.kill(effect);
+      case "appendTimeout":
+        return this.#pool.appendTimeout(effect);
+      case "freeOutcomes":
+        return this.#pool.free(effect.runs);
+      case "drained":
+        this.#link?.send({ drained: { slots: this.slots } });
+        return this.#onEnd();
+      default:
+        return this.#performOutside(effect);
+    }
+  }
+
+  #performOutside(effect: Exclude<Effect, { kind: "startWorker" | "sendTask" | "sendSlice" | "setLimit" | "readCursor" | "killGroup" | "appendTimeout" | "freeOutcomes" | "drained" }>): void {
+    switch (effect.kind) {
+      case "answerLease":
+        this.#answers.get(effect.ask)?.respond(encodeLeaseReply(effect.reply));
+        return void this.#answers.delete(effect.ask);
+      case "fetchInput":
+        return this.#fetch(effect.job, effect.lease);
+      case "forgetLease":
+        this.#leases.get(effect.lease)?.fetch.abort();
+        this.#leases.delete(effect.lease);
+        return this.#inputs.forget(effect.lease);
+      case "publishCommit":
+        this.#acknowledged(this.publisher.commit(effect.segment as never, effect.record, effect.runs), (seq) => ({ kind: "commitAcked", at: performance.now(), commit: effect.commit, seq }));
+        return;
+      case "publishStrike":
+        this.#acknowledged(this.publisher.strike(effect.segment as never, effect.record), (seq) => ({ kind: "strikeAcked", at: performance.now(), strike: effect.strike, seq }));
+        return;
+      case "dropJob":
+        this.#tasks.delete(effect.job);
+        return this.#output.drop(effect.job);
+      case "closeLink":
+        this.#parts.log.warn({ reason: effect.reason }, "link closed");
+        return this.#link?.drop();
+      case "hello":
+        return this.#hello(effect);
+      case "gaveBack":
+        return this.#say({ gaveBack: { job: effect.job, ...(effect.grant === undefined ? {} : { grant: grantToProto(effect.grant) }), ranges: effect.ranges } });
+      case "taskFailed": {
+        const { error } = effect;
+        const info = typeof error === "string" ? encodeErrorInfo({ kind: "error", name: "TaskError", message: error }) : error;
+        return this.#say({ taskFailed: { job: effect.job, error: info, died: effect.died } });
+      }
+      case "starving":
+        return this.#say({ starving: { slots: effect.slots } });
+      case "sliceStarting":
+        return this.#say({ sliceStarting: { job: effect.job, grant: grantToProto(effect.grant), range: effect.range, ask: effect.ask } });
+    }
+  }
+
+  #acknowledged(published: Promise<number | undefined>, event: (seq: number) => AgentEvent): void {
+    published.then(
+      (seq) => seq === undefined || this.emit(event(seq)),
+      // Outcomes stay in their files; the next agent on this directory publishes them.
+      (error: unknown) => this.#parts.log.error({ reason: String(error) }, "a record could not be built"),
+    );
+  }
+
+  /** Without a link nothing is said: the next hello reports everything that lasts. */
+  #say(message: LooseMessage): void {
+    if (this.#linked) this.#link?.send(message);
+  }
+
+  #hello(effect: Extract<Effect, { kind: "hello" }>): void {
+    this.#link?.send({
+      hello: {
+        node: this.#nodeInfo(),
+        machineId: machineIdOf(),
+        incarnation: this.incarnation,
+        epochSeen: effect.epoch,
+        leases: effect.leases.map(reportToProto),
+        accepted: effect.accepted,
+        filesRecovered: this.#filesRecovered,
+        acknowledged: Object.fromEntries(effect.acknowledged),
+      },
+    });
+  }
+
+  #nodeInfo(): LooseMessage {
+    return {
+      id: this.node,
+      host: hostname(),
+      slots: this.slots,
+      slotsReason: this.#slotsReason,
+      version: this.#parts.version,
+      runtimes: this.#parts.runtimes,
+      memoryBytes: memoryBytesOf(),
+      isolation: "none",
+      os: `${process.platform}-${process.arch}`,
+      pid: process.pid,
+      spoolBytes: this.state.spoolBytes,
+    };
+  }
+
+  #heartbeat(): void {
+    this.#watchDisk();
+    const { state } = this;
+    const running = [...state.workers.values()].flatMap((worker) => worker.slices.slice(0, 1).map((slice) => ({ job: slice.job, slot: worker.slot, index: slice.cursor ?? slice.start, ms: performance.now() - slice.cursorAt })));
+    const gaveBack = reportOf(state).filter((report) => report.gaveBack.length > 0);
+    let queued = 0;
+    for (const job of state.jobs.values()) for (const lease of job.leases.values()) queued += lease.queue.size;
+    this.#say({
+      heartbeat: {
+        busy: running.length,
+        accepted: state.accepted,
+        spoolBytes: state.spoolBytes,
+        disk: state.diskFull ? "full" : "ok",
+        gaveBack: gaveBack.map(reportToProto),
+        queuedItems: queued,
+        running,
+      },
+    });
+  }
+
+  #watchDisk(): void {
+    let full = false;
+    try {
+      const { bavail, bsize } = statfsSync(this.#parts.config.dataDir);
+      full = bavail * bsize < diskFloorBytes;
+    } catch {
+      full = true; // the directory is gone: nothing can be kept
+    }
+    if (full !== this.state.diskFull) this.emit({ kind: "diskLevel", at: performance.now(), full });
+  }
+
+  #fromLeader(message: LooseMessage): void {
+    let parsed: FromLeader | undefined;
+    try {
+      parsed = parseToAgent(message, performance.now());
+    } catch (error) {
+      return this.#parts.log.warn({ reason: String(error) }, "malformed message of the leader ignored");
+    }
+    if (parsed === undefined) return;
+    if ("outputAsk" in parsed) return this.#sendOutput(parsed.outputAsk);
+    if (parsed.welcome !== undefined) this.#welcome(parsed.welcome, parsed.event);
+    else this.emit(parsed.event);
+  }
+
+  #welcome(welcome: WelcomeFacts, event: AgentEvent): void {
+    this.#joinNats(welcome).then(
+      () => {
+        this.#linked = true;
+        this.emit(event);
+        this.#onWelcome();
+      },
+      (error: unknown) => {
+        this.#parts.log.warn({ reason: String(error) }, "NATS cannot be reached");
+        this.#link?.drop();
+      },
+    );
+  }
+
+  /** Connects where the leader says; the old connection goes only when the place has changed. */
+  async #joinNats(welcome: WelcomeFacts): Promise<void> {
+    const { cluster: _cluster, ...facts } = welcome;
+    const same = this.#connection !== undefined && !this.#connection.isClosed() && JSON.stringify(facts) === JSON.stringify(this.#natsFacts);
+    if (!same) {
+      const old = this.#connection;
+      this.#connection = await connectNats(facts, { name: `everycore-agent-${this.node}`, timeoutMs: 5_000 });
+      this.#natsFacts = facts;
+      void old?.close();
+      writeFileSync(join(this.#parts.config.dataDir, "nats.json"), JSON.stringify(facts), { mode: 0o600 });
+    }
+    if (!same || this.#listening !== this.#connection) {
+      this.#listening = this.#connection;
+      listen(this.#connection!, subjects.lease(this.node), (message) => this.#leaseArrived(message));
+    }
+    if (!this.#filesRecovered) this.#filesRecovered = await this.#publishLeftovers();
+    await this.#connection!.flush();
+  }
+  #listening: NatsConnection | undefined;
+
+  #leaseArrived(raw: Msg): void {
+    let message: LeaseMessage;
+    let ready = true;
+    const isNew = (lease: LeaseMessage): boolean => !this.state.seen.has(lease.grant.id);
+    try {
+      message = decodeLease(raw.data);
+      if (message.grant.node !== this.node) throw new EverycoreError("bad-input", `a lease of node ${message.grant.node}`);
+      if (isNew(message)) ready = this.#inputs.takeReady(message);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#parts.log.warn({ reason }, "malformed lease refused");
+      raw.respond(encodeLeaseReply({ ok: false, reason: "malformed", message: reason }));
+      return;
+    }
+    const { grant, task } = message;
+    if (isNew(message)) {
+      this.#leases.set(grant.id, { message, fetch: new AbortController() });
+      this.#tasks.set(message.job, task);
+    }
+    const ask = (this.#asks += 1);
+    this.#answers.set(ask, raw);
+    this.emit({ kind: "leaseArrived", at: performance.now(), lease: factsOf(message), ask, ready });
+    if (!this.state.seen.has(grant.id)) {
+      this.#leases.delete(grant.id);
+      this.#inputs.forget(grant.id);
+    }
+  }
+
+  #fetch(job: JobId, id: LeaseId): void {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return;
+    this.#inputs.fetch(lease.message, lease.fetch.signal).then(
+      () => this.emit({ kind: "inputReady", at: performance.now(), job, lease: id }),
+      (error: unknown) => {
+        if (lease.fetch.signal.aborted) return;
+        const message = error instanceof Error ? error.message : String(error);
+        this.#parts.log.warn({ job, lease: id, reason: message }, "input could not be fetched");
+        this.emit({ kind: "inputFailed", at: performance.now(), job, lease: id, bundle: error instanceof BundleFailure, message });
+      },
+    );
+  }
+
+  #sendOutput(ask: { job: JobId; ask: number }): void {
+    const { pieces, dropped } = this.#output.read(ask.job);
+    for (const piece of pieces) {
+      for (let at = 0; at < piece.data.length; at += outputPieceBytes) {
+        this.#say({ output: { ask: ask.ask, slot: piece.slot, stream: piece.stream, data: piece.data.subarray(at, at + outputPieceBytes), dropped: 0, last: false } });
+      }
+    }
+    this.#say({ output: { ask: ask.ask, slot: 0, stream: "stdout", data: Buffer.alloc(0), dropped, last: true } });
+  }
+
+  get isReady(): boolean {
+    return this.#linked;
+  }
+
+  /** Stops taking work; `ended` resolves when all is finished or given back, at latest after the deadline. */
+  drain(deadlineMs: number): void {
+    this.emit({ kind: "drainAsked", at: performance.now(), deadlineMs });
+  }
+
+  /** Ends workers, timers and connections. Outcomes that the log has not acknowledged stay in their files. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#pool.lookAll();
+    this.#pool.killAll();
+    clearTimeout(this.#tick);
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.publisher.close();
+    for (const lease of this.#leases.values()) lease.fetch.abort();
+    await this.#link?.close();
+    await this.#connection?.close();
+    this.#stateDir.release();
+  }
+}
+
+const factsOf = (message: LeaseMessage): LeaseFacts => ({
+  epoch: message.epoch,
+  job: message.job,
+  segment: message.segment,
+  task: {
+    runtime: message.task.runtime,
+    reduced: message.task.reduce !== undefined,
+    retries: message.task.retries,
+    itemTimeoutMs: message.task.itemTimeoutMs,
+  },
+  grant: message.grant,
+  attempts: message.attempts,
+  mode: message.mode,
+  itemMs: message.itemMs,
+  priority: message.priority,
+  tag: message.tag,
+  partials: message.items.partials === true,
+});

@@ -1,0 +1,62 @@
+/** The agent's configuration, as the CLI hands it over: one JSON object in argv. */
+import { EverycoreError, fieldsOf } from "@everycore/protocol";
+
+export interface AgentConfig {
+  /** Addresses of coordinators, tried in turn. */
+  readonly join: readonly string[];
+  readonly secret: string;
+  /** State directory; one agent each. */
+  readonly dataDir: string;
+  /** Absent: what the machine gives. */
+  readonly slots?: number;
+  readonly httpListen: string;
+  readonly logLevel: string;
+  /** Ends with its stdin, so that a killed parent leaves nothing behind. */
+  readonly lifeline: boolean;
+  /** Allows other than loopback without TLS. */
+  readonly insecureNetwork: boolean;
+}
+
+export function parseConfig(argument: string | undefined): AgentConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(argument ?? "");
+  } catch (error) {
+    throw new EverycoreError("bad-input", "the agent's configuration is not JSON", { cause: error });
+  }
+  const fields = fieldsOf(value, "agent configuration");
+  const join = fields["join"];
+  const string = (name: string, fallback?: string): string => {
+    const given = fields[name] ?? fallback;
+    if (typeof given !== "string" || given === "") throw new EverycoreError("bad-input", `agent configuration: "${name}" is missing`);
+    return given;
+  };
+  if (!Array.isArray(join) || join.length === 0 || !join.every((address) => typeof address === "string")) {
+    throw new EverycoreError("bad-input", 'agent configuration: "join" must list addresses of coordinators');
+  }
+  const slots = fields["slots"];
+  if (slots !== undefined && (!Number.isInteger(slots) || (slots as number) < 1 || (slots as number) > 4_096)) {
+    throw new EverycoreError("bad-input", `agent configuration: slots must be 1 to 4096, not ${String(slots)}`);
+  }
+  const config: AgentConfig = {
+    join: join as string[],
+    secret: string("secret"),
+    dataDir: string("dataDir"),
+    httpListen: string("httpListen", "127.0.0.1:0"),
+    logLevel: string("logLevel", "info"),
+    lifeline: fields["lifeline"] === true,
+    insecureNetwork: fields["insecureNetwork"] === true,
+    ...(slots === undefined ? {} : { slots: slots as number }),
+  };
+  for (const address of [...config.join, config.httpListen]) refuseOpenNetwork(address, config);
+  return config;
+}
+
+/** P8: nothing leaves or listens beyond loopback without TLS, unless the operator says that the network is his. */
+function refuseOpenNetwork(address: string, config: AgentConfig): void {
+  const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+  if (config.insecureNetwork || host === "localhost" || host === "::1" || host.startsWith("127.")) return;
+  throw new EverycoreError("refused", `${address} is beyond loopback, and this link has no TLS yet`, {
+    hint: "use loopback or a tunnel, or --insecure-network on a network that is yours alone",
+  });
+}

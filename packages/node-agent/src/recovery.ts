@@ -1,0 +1,114 @@
+/**
+ * What a former agent left (P3, DESIGN 8): its process groups are ended, its outcome files are published, and the
+ * item that each of its workers was running is struck `lost`. Files of another boot are discarded: what a power
+ * cut left of them is not to be trusted, and the leader knows the leases.
+ */
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { CommitPart, CommitRecord, StrikeRecord } from "@everycore/protocol";
+import { limits, outcomeStatus, recordStatus } from "@everycore/protocol";
+import type { OutcomeRun } from "./core/index.ts";
+import type { Publisher } from "./data/publisher.ts";
+import { endLeftover } from "./machine/processes.ts";
+import { OutcomeFiles } from "./slots/outcome-files.ts";
+import type { ScannedSlice } from "./slots/outcome-scan.ts";
+import type { SliceHead } from "./slots/slice-head.ts";
+import { readLeftPage } from "./slots/slot-page.ts";
+
+export interface Leftovers {
+  readonly commits: readonly { record: CommitRecord; head: SliceHead; runs: readonly OutcomeRun[] }[];
+  readonly strikes: readonly { record: StrikeRecord; head: SliceHead }[];
+  readonly bytesOf: (run: OutcomeRun) => Buffer;
+  /** Removes the directories, once all is published. */
+  readonly remove: () => void;
+}
+
+export function collectLeftovers(slotsDir: string, options: { bootId: string; log: Logger }): Leftovers {
+  const { bootId, log } = options;
+  const dirs = existsSync(slotsDir) ? readdirSync(slotsDir).map((name) => join(slotsDir, name)) : [];
+  const stores: OutcomeFiles[] = [];
+  const commits: { record: CommitRecord; head: SliceHead; runs: OutcomeRun[] }[] = [];
+  const strikes: { record: StrikeRecord; head: SliceHead }[] = [];
+  for (const dir of dirs) {
+    const page = readLeftPage(dir);
+    if (page === undefined || page.bootId !== bootId) continue;
+    if (endLeftover(page.pid, page.startTime)) log.info({ pid: page.pid }, "ended a worker of a former agent");
+    try {
+      const files = OutcomeFiles.leftIn(dir);
+      stores.push(files);
+      const slices = files.read();
+      for (const slice of slices) commits.push(...commitsOf(slice));
+      const last = slices.at(-1);
+      const isRunning = page.phase === "item" && last !== undefined && page.slice === last.slice;
+      if (!isRunning) continue;
+      const cursor = last.head.start + last.items;
+      if (cursor < Math.min(last.head.end, page.limitOf(last.slice) ?? last.head.end)) {
+        strikes.push({ record: strikeOf(last.head, cursor), head: last.head });
+      }
+    } catch (error) {
+      log.warn({ dir, reason: error instanceof Error ? error.message : String(error) }, "unreadable slot files");
+    }
+  }
+  return {
+    commits,
+    strikes,
+    bytesOf: (run) => stores.find((files) => files.has(run.file))!.bytesOf(run),
+    remove: () => {
+      for (const dir of dirs) rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+function* commitsOf(slice: ScannedSlice): Generator<{ record: CommitRecord; head: SliceHead; runs: OutcomeRun[] }> {
+  const { head } = slice;
+  let runs: OutcomeRun[] = [];
+  let bytes = 0;
+  const flush = (): { record: CommitRecord; head: SliceHead; runs: OutcomeRun[] } => {
+    const parts = runs.map((run) => partOf(head, run));
+    const record = { kind: "commit", job: head.job, epoch: head.epoch, leases: [head.grant], parts, usage: [], bytes } as const;
+    const out = { record, head, runs };
+    runs = [];
+    bytes = 0;
+    return out;
+  };
+  for (const run of slice.runs) {
+    const size = run.to - run.from;
+    if (runs.length > 0 && (bytes + size > limits.messageBytesMax || runs.length >= limits.commitPartsMax)) yield flush();
+    runs.push(run);
+    bytes += size;
+  }
+  if (runs.length > 0) yield flush();
+}
+
+function partOf(head: SliceHead, run: OutcomeRun): CommitPart {
+  const tried = head.attempts.find((known) => known.start <= run.start && run.start < known.end)?.level ?? 0;
+  const isGood = run.status === outcomeStatus.value || run.status === recordStatus.partial;
+  const failed = run.status === outcomeStatus.timeout ? "timeout" : "error";
+  const status = isGood ? "value" : tried < head.retries ? "again" : failed;
+  const part = { lease: 0, start: run.start, end: run.end, status } as const;
+  return run.missing === undefined ? part : { ...part, missing: run.missing };
+}
+
+const strikeOf = (head: SliceHead, item: number): StrikeRecord => ({
+  kind: "strike",
+  job: head.job,
+  epoch: head.epoch,
+  cause: "lost",
+  lease: head.grant,
+  ranges: [{ start: item, end: item + 1 }],
+  byLeader: false,
+  detail: { reason: "the agent died while the item ran" },
+});
+
+/** True when the log has all of it; false when the publisher was closed before. */
+export async function publishLeftovers(publisher: Publisher, left: Leftovers): Promise<boolean> {
+  for (const { record, head, runs } of left.commits) {
+    if ((await publisher.commit(head.segment, record, runs)) === undefined) return false;
+  }
+  for (const { record, head } of left.strikes) {
+    if ((await publisher.strike(head.segment, record)) === undefined) return false;
+  }
+  left.remove();
+  return true;
+}

@@ -1,0 +1,270 @@
+/**
+ * All worker processes of the agent by the core's numbers, and the outcome files of those that are dead but not
+ * acknowledged. Performs the core's effects on workers and turns what they do into events.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { FromWorker, JobId, TaskSpec } from "@everycore/protocol";
+import { codecs, encodeErrorInfo, outcomeStatus } from "@everycore/protocol";
+import type { AgentEvent, Effect, OutcomeRun, SeenRuns, SliceSight } from "../core/index.ts";
+import type { LeaseInputs } from "../data/inputs.ts";
+import type { LeaseMessage } from "@everycore/protocol";
+import { encodeHead } from "./slice-head.ts";
+import type { OutcomeFiles } from "./outcome-files.ts";
+import type { OutputStore } from "./output-store.ts";
+import type { WorkerCommand } from "./worker-process.ts";
+import { WorkerProcess } from "./worker-process.ts";
+
+/** After a limit was lowered the worker may be between reading the old one and claiming an item (DESIGN 9). */
+const cutWaitMs = 2;
+
+export interface PoolOptions {
+  readonly dir: string;
+  readonly bootId: string;
+  readonly setpriv: string | undefined;
+  readonly node: string;
+  readonly log: Logger;
+  readonly output: OutputStore;
+  readonly command: (runtime: string, dir: string, task: TaskSpec | undefined) => WorkerCommand;
+  readonly now: () => number;
+  readonly emit: (event: AgentEvent) => void;
+  /** Bytes that one worker may use. */
+  readonly memoryBytesMax: number;
+}
+
+interface Entry {
+  readonly process: WorkerProcess;
+  job: JobId | undefined;
+  readonly sights: Map<number, number>;
+}
+
+type Of<Kind extends Effect["kind"]> = Extract<Effect, { kind: Kind }>;
+
+export class WorkerPool {
+  readonly #options: PoolOptions;
+  readonly #workers = new Map<number, Entry>();
+  /** Stores that have files, the dead ones' included. */
+  readonly #stores = new Map<OutcomeFiles, WorkerProcess>();
+  readonly #storeOf = new Map<number, OutcomeFiles>();
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+  }
+
+  start(effect: Of<"startWorker">, task: TaskSpec | undefined): void {
+    const { dir, bootId, setpriv, output, emit, now } = this.#options;
+    const workerDir = join(dir, `${effect.slot}-${effect.worker}-${bootId.slice(0, 6)}-${process.pid}`);
+    const { worker } = effect;
+    const started = new WorkerProcess({
+      id: worker,
+      slot: effect.slot,
+      dir: workerDir,
+      command: this.#options.command(effect.runtime, workerDir, task),
+      bootId,
+      setpriv,
+      onFrame: (frame) => this.#heard(worker, frame),
+      onDeath: ({ phase, detail }) => {
+        this.look(worker);
+        emit({ kind: "workerDied", at: now(), worker, phase, sights: this.#sightsOf(worker), detail });
+      },
+      onPrint: (stream, data) => {
+        const job = this.#workers.get(worker)?.job;
+        if (job !== undefined) output.append({ job, slot: effect.slot, stream }, data);
+      },
+    });
+    this.#workers.set(worker, { process: started, job: effect.job, sights: new Map() });
+    this.#stores.set(started.files, started);
+  }
+
+  #heard(worker: number, frame: FromWorker): void {
+    const { emit, now } = this.#options;
+    switch (frame.t) {
+      case "ready":
+        return emit({ kind: "workerReady", at: now(), worker });
+      case "loaded":
+        return emit({ kind: "workerLoaded", at: now(), worker });
+      case "initFailed":
+        return emit({ kind: "initFailed", at: now(), worker, error: frame.error });
+      case "sliceEnded": {
+        this.look(worker);
+        const entry = this.#workers.get(worker);
+        entry?.sights.delete(frame.slice);
+        entry?.process.files.sliceEnded();
+        return emit({ kind: "sliceEnded", at: now(), worker, slice: frame.slice, ended: frame.at, busyMs: frame.busyMs, cpuMs: frame.cpuMs });
+      }
+    }
+  }
+
+  /** Reads what the worker has appended and tells the core of it. */
+  look(worker: number): void {
+    const entry = this.#workers.get(worker);
+    if (entry === undefined) return;
+    const seen: SeenRuns[] = [];
+    for (const slice of entry.process.read()) {
+      entry.sights.set(slice.slice, slice.head.start + slice.items);
+      if (slice.runs.length === 0) continue;
+      for (const run of slice.runs) this.#storeOf.set(run.file, entry.process.files);
+      seen.push({ slice: slice.slice, job: slice.head.job, lease: slice.head.grant.id, runs: slice.runs });
+      slice.runs = [];
+    }
+    if (seen.length > 0) this.#options.emit({ kind: "outcomesSeen", at: this.#options.now(), worker, seen });
+  }
+
+  lookAll(): void {
+    for (const worker of this.#workers.keys()) this.look(worker);
+  }
+
+  #sightsOf(worker: number): SliceSight[] {
+    const sights = this.#workers.get(worker)?.sights ?? new Map<number, number>();
+    return [...sights].map(([slice, cursor]) => ({ slice, cursor }));
+  }
+
+  sendTask(effect: Of<"sendTask">, task: TaskSpec, bundleDir: string | undefined): void {
+    const entry = this.#workers.get(effect.worker);
+    if (entry === undefined) return;
+    entry.job = effect.job;
+    entry.process.send({
+      t: "task",
+      job: effect.job,
+      runtime: task.runtime,
+      ...(bundleDir === undefined ? {} : { dir: bundleDir }),
+      ...(task.entry === undefined ? {} : { entry: task.entry }),
+      ...(task.export === undefined ? {} : { export: task.export }),
+      ...(task.reduce === undefined ? {} : { reduce: task.reduce }),
+      ...(task.argv === undefined ? {} : { argv: task.argv }),
+      ...(task.cwd === undefined ? {} : { cwd: task.cwd }),
+      ...(task.env === undefined ? {} : { env: task.env }),
+      seed: task.seed,
+      rangeStart: task.rangeStart,
+      retries: task.retries,
+      node: this.#options.node,
+      slot: entry.process.slot,
+      scratch: entry.process.scratch,
+    });
+  }
+
+  sendSlice(effect: Of<"sendSlice">, message: LeaseMessage, inputs: LeaseInputs | undefined): void {
+    const entry = this.#workers.get(effect.worker);
+    if (entry === undefined) return;
+    const { start, end, slice } = effect;
+    const { grant, task } = message;
+    const reduced = task.reduce !== undefined && !effect.partials;
+    const head = encodeHead({
+      job: effect.job,
+      segment: message.segment as never, // checked by decodeLease
+      epoch: message.epoch,
+      grant,
+      start,
+      end,
+      slot: entry.process.slot,
+      retries: task.retries,
+      attempts: effect.attempts,
+      reduced,
+    });
+    const files = inputs?.files?.filter((file) => file.first < end && file.first + file.count > start);
+    entry.process.page.setLimit(slice, end);
+    entry.process.send({
+      t: "slice",
+      slice,
+      start,
+      end,
+      file: entry.process.files.pathForSlice(),
+      head,
+      codec: codecs[message.items.codec],
+      ...(inputs?.inline === undefined ? {} : { block: inputs.inline.slice(start - grant.start, end - grant.start) }),
+      ...(files === undefined ? {} : { files }),
+      ...(inputs?.partials === undefined ? {} : { partials: inputs.partials }),
+      reduced,
+    });
+  }
+
+  setLimit(effect: Of<"setLimit">): void {
+    this.#workers.get(effect.worker)?.process.page.setLimit(effect.slice, effect.limit);
+  }
+
+  readCursor(effect: Of<"readCursor">): void {
+    const { worker, cut } = effect;
+    const look = (): void => {
+      const entry = this.#workers.get(worker);
+      if (entry === undefined) return;
+      // Phase first: items claimed after it only make the cursor, read later, larger.
+      const { phase } = entry.process.page.read();
+      this.look(worker);
+      this.#options.emit({ kind: "cursorRead", at: this.#options.now(), worker, phase, sights: this.#sightsOf(worker), cut });
+    };
+    if (cut) setTimeout(look, cutWaitMs);
+    else look();
+  }
+
+  kill(effect: Of<"killGroup">): void {
+    const { worker, reason } = effect;
+    this.#workers.get(worker)?.process.kill(reason.kind === "memory" ? "out of memory" : undefined);
+  }
+
+  appendTimeout(effect: Of<"appendTimeout">): void {
+    const entry = this.#workers.get(effect.worker);
+    if (entry === undefined) return;
+    const message = `the item ran longer than ${effect.timeoutMs} ms`;
+    entry.process.files.append({
+      index: effect.item,
+      status: outcomeStatus.timeout,
+      codec: codecs.error,
+      micros: effect.timeoutMs * 1_000,
+      payload: encodeErrorInfo({ kind: "timeout", name: "TimeoutError", message }),
+    });
+    this.look(effect.worker);
+  }
+
+  /** After its death was judged. */
+  retire(worker: number): void {
+    const entry = this.#workers.get(worker);
+    if (entry === undefined) return;
+    this.#workers.delete(worker);
+    if (entry.process.retire()) this.#removeStore(entry.process.files);
+  }
+
+  #removeStore(files: OutcomeFiles): void {
+    this.#stores.get(files)?.removeDir();
+    this.#stores.delete(files);
+  }
+
+  bytesOf(run: OutcomeRun): Buffer {
+    const store = this.#storeOf.get(run.file);
+    if (store === undefined) throw new Error(`no outcome file ${run.file}`);
+    return store.bytesOf(run);
+  }
+
+  free(runs: readonly OutcomeRun[]): void {
+    for (const run of runs) {
+      const store = this.#storeOf.get(run.file);
+      if (store === undefined) continue;
+      store.free(run);
+      if (!store.has(run.file)) this.#storeOf.delete(run.file);
+      if (store.isEmpty && !this.#isAlive(store)) this.#removeStore(store);
+    }
+  }
+
+  #isAlive(files: OutcomeFiles): boolean {
+    const process = this.#stores.get(files);
+    return process !== undefined && this.#workers.has(process.id);
+  }
+
+  /** Workers over their memory are named to the core; peaks are remembered for the day they die. */
+  watchMemory(): void {
+    for (const [worker, entry] of this.#workers) {
+      if (entry.process.sampleMemory() <= this.#options.memoryBytesMax) continue;
+      this.look(worker);
+      this.#options.emit({ kind: "memoryOver", at: this.#options.now(), worker });
+    }
+  }
+
+  get size(): number {
+    return this.#workers.size;
+  }
+
+  killAll(): void {
+    for (const entry of this.#workers.values()) entry.process.kill();
+  }
+}
