@@ -6,6 +6,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { expect, test } from "vitest";
 import { Child } from "../src/local/child.ts";
+import { KeptPart } from "../src/local/kept-part.ts";
 import { natsUser } from "../src/local/nats-config.ts";
 import { freePort, startNats } from "../src/local/parts.ts";
 import { keepSecret, makeStateFolder, takeFolder } from "../src/local/state-folder.ts";
@@ -123,4 +124,54 @@ test("a state folder has one owner at a time, and one secret for ever", async ()
   await writeFile(join(dir, "owner.pid"), String(process.ppid)); // a Node process that is not us
   await expect(takeFolder(dir)).rejects.toMatchObject({ code: "conflict" });
   await owner[Symbol.asyncDispose]();
+});
+
+const living =
+  'process.stdin.resume().on("end", () => process.exit(0)); console.log(JSON.stringify({ ready: true, pid: process.pid }));';
+
+test("a part that is killed is started again, knows its former address, and is said; closing ends it", async () => {
+  await using at = await folder();
+  const said: string[] = [];
+  const again = Promise.withResolvers<Child>();
+  let first: Child | undefined;
+  const part = new KeptPart<{ address: string }>({
+    name: "coordinator",
+    say: (line) => said.push(line),
+    start: async (previous, stop) => {
+      const child = await role(at, living);
+      await child.ready(stop);
+      if (previous === undefined) first = child;
+      else again.resolve(child);
+      return { child, ready: { address: previous === undefined ? "a:1" : `${previous.address} again` } };
+    },
+  });
+  expect(await part.open(signal)).toEqual({ address: "a:1" });
+  first!.process.kill("SIGKILL");
+  const second = await again.promise;
+  expect(said).toEqual(["coordinator ended (signal SIGKILL); it is started again"]);
+  await part.close();
+  await part.close();
+  expect(second.isEnded).toBe(true);
+});
+
+test("closing a part while it starts ends it too", async () => {
+  await using at = await folder();
+  let child: Child | undefined;
+  const part = new KeptPart({
+    name: "agent-1",
+    say: () => {},
+    start: async (_, stop) => {
+      child = await role(at, "process.stdin.resume();"); // never ready
+      try {
+        return { child, ready: await child.ready(stop) };
+      } finally {
+        if (stop.aborted) await child.stop();
+      }
+    },
+  });
+  const opening = part.open(signal);
+  await part.close();
+  await expect(opening).rejects.toMatchObject({ code: "cancelled" });
+  await child!.stop();
+  expect(child!.isEnded).toBe(true);
 });

@@ -5,7 +5,6 @@
  */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import {
   accessSync,
   appendFileSync,
@@ -153,7 +152,8 @@ export class Child {
     const timer = setTimeout(() => this.#killGroup(), stopWithinMs);
     await this.ended;
     clearTimeout(timer);
-    if (this.process.stdout?.readableEnded === false) await once(this.process, "close").catch(() => {});
+    // Whatever of its descendants still holds the pipes must not keep us alive.
+    for (const pipe of [this.process.stdin, this.process.stdout, this.process.stderr]) pipe?.destroy();
   }
 
   #killGroup(): void {

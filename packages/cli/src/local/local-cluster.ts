@@ -2,19 +2,17 @@
  * A whole cluster on this machine, owned by this process: nats-server, one coordinator, N agents. The same for an
  * embedded cluster, which lives in a temporary folder for one command, and for `up`, whose folder is kept.
  *
- *  U1  a part that dies is started again under the same address, after a wait that grows to 10 s; the others go on;
+ *  U1  a part that dies is started again under the same address (kept-part.ts); the others go on;
  *  U2  closing ends agents first (they publish what they have), then the coordinator, then nats-server;
  *  U3  the coordinator's port is chosen before it runs, so that coordinator and agents start at the same time.
  */
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { resolveNatsServer } from "../nats-server/index.ts";
 import { EverycoreError } from "@everycore/protocol";
 import { divideSlots } from "./cores.ts";
-import type { Started } from "./parts.ts";
+import { KeptPart } from "./kept-part.ts";
+import type { Closable } from "./kept-part.ts";
 import { freePort, startAgent, startCoordinator, startNats } from "./parts.ts";
-
-const restartMs = { first: 200, max: 10_000, calmAfter: 30_000 };
 
 export interface LocalClusterOptions {
   /** Where everything is kept. */
@@ -32,74 +30,6 @@ export interface LocalClusterOptions {
   /** Gets what a person should know, in one line each. */
   readonly say: (line: string) => void;
   readonly signal: AbortSignal;
-}
-
-interface Closable {
-  close(): Promise<void>;
-}
-
-type StartPart<Ready> = (previous: Ready | undefined, signal: AbortSignal) => Promise<Started<Ready>>;
-
-/** A part that is kept running until it is closed. */
-class KeptPart<Ready> implements Closable {
-  readonly #name: string;
-  readonly #start: StartPart<Ready>;
-  readonly #say: (line: string) => void;
-  readonly #closing = new AbortController();
-  #opening: Promise<Started<Ready>> | undefined;
-  #keeping: Promise<void> | undefined;
-
-  constructor(options: { name: string; say: (line: string) => void; start: StartPart<Ready> }) {
-    this.#name = options.name;
-    this.#say = options.say;
-    this.#start = options.start;
-  }
-
-  async open(signal: AbortSignal): Promise<Ready> {
-    this.#opening = this.#start(undefined, AbortSignal.any([signal, this.#closing.signal]));
-    const started = await this.#opening;
-    this.#keeping = this.#keep(started);
-    return started.ready;
-  }
-
-  async close(): Promise<void> {
-    this.#closing.abort(new EverycoreError("cancelled", `${this.#name} is ended`));
-    await this.#opening?.catch(() => {}); // whoever opened it has heard why
-    await this.#keeping;
-  }
-
-  /** U1. Ends with the part, and sees to it that no process is left. */
-  async #keep(first: Started<Ready>): Promise<void> {
-    const { signal } = this.#closing;
-    const closing = Promise.withResolvers<"closing">();
-    signal.addEventListener("abort", () => closing.resolve("closing"), { once: true });
-    let current: Started<Ready> | undefined = first;
-    let waitMs = restartMs.first;
-    while (current !== undefined) {
-      const startedAt = performance.now();
-      const how: string = await Promise.race([current.child.ended, closing.promise]);
-      if (signal.aborted) return current.child.stop();
-      if (performance.now() - startedAt > restartMs.calmAfter) waitMs = restartMs.first;
-      this.#say(`${this.#name} ended (${how}); it is started again`);
-      const { ready }: Started<Ready> = current;
-      current = undefined;
-      while (current === undefined && !signal.aborted) {
-        await delay(waitMs, undefined, { signal }).catch(() => {});
-        waitMs = Math.min(restartMs.max, waitMs * 2);
-        current = signal.aborted ? undefined : await this.#again(ready);
-      }
-    }
-  }
-
-  async #again(previous: Ready): Promise<Started<Ready> | undefined> {
-    try {
-      return await this.#start(previous, this.#closing.signal);
-    } catch (error) {
-      const [sentence] = (error as Error).message.split("\n");
-      if (!this.#closing.signal.aborted) this.#say(`${this.#name} could not be started again: ${sentence}`);
-      return undefined;
-    }
-  }
 }
 
 export class LocalCluster implements AsyncDisposable {
