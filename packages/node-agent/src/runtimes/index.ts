@@ -3,6 +3,7 @@
  * it) and one host: host/*.ts for those written in TypeScript, python/ for Python.
  */
 import type { Runtime } from "@everycore/protocol";
+import { EverycoreError } from "@everycore/protocol";
 import { execRuntime } from "./exec.ts";
 import { jsRuntime } from "./js.ts";
 import { pythonRuntime } from "./python.ts";
@@ -40,6 +41,24 @@ export async function discover(): Promise<FoundRuntime[]> {
   return found.flat();
 }
 
-export function startCommand(found: FoundRuntime, slotDir: string): StartCommand {
-  return supports[found.name].start(slotDir, found);
+export interface StartOptions {
+  /** Folder with the worker's page and outcome files. */
+  readonly slotDir: string;
+  /** What `discover` found. */
+  readonly interpreters: readonly FoundRuntime[];
+  /** python: the version asked for, "3.11"; absent for the first found. */
+  readonly python?: string;
+}
+
+export function startCommand(runtime: Runtime, options: StartOptions): StartCommand {
+  const { interpreters, python, slotDir } = options;
+  const found = interpreters.find(
+    ({ name, version }) =>
+      name === runtime && (name !== "python" || python === undefined || version.startsWith(`${python}.`)),
+  );
+  if (found === undefined) {
+    const what = python === undefined ? runtime : `${runtime} ${python}`;
+    throw new EverycoreError("bad-task", `this node has no ${what}`);
+  }
+  return supports[runtime].start(slotDir, found);
 }
