@@ -15,7 +15,10 @@ export const settings = {
   secret: { variable: "EVERYCORE_SECRET", about: "the cluster's secret itself" },
   secretFile: { variable: "EVERYCORE_SECRET_FILE", about: "file that holds the cluster's secret" },
   slots: { variable: "EVERYCORE_SLOTS", about: "workers at once on this machine" },
-  dataDir: { variable: "EVERYCORE_DATA", about: "where state is kept" },
+  dataDir: {
+    variable: "EVERYCORE_DATA",
+    about: "folder in which up, coordinator and agent keep their folders",
+  },
   logLevel: { variable: "EVERYCORE_LOG_LEVEL", about: "trace, debug, info, warn, error or silent" },
   nats: { variable: "EVERYCORE_NATS", about: "URL of the NATS server to use" },
 } as const;

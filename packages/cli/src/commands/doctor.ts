@@ -181,7 +181,7 @@ function configuration(): Finding[] {
 }
 
 function stateFolders(): Finding[] {
-  const home = stateHome();
+  const home = stateHome(loadConfig());
   if (!existsSync(home)) return [{ level: "ok", what: "state", detail: `${home}: none yet` }];
   return readdirSync(home, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())

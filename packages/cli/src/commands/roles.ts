@@ -75,7 +75,7 @@ async function secretFor(flags: RoleFlags, config: Config, makeIn?: string): Pro
 async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
-  const dir = resolve(flags.data ?? config.dataDir?.value ?? join(stateHome(), "coordinator"));
+  const dir = resolve(flags.data ?? join(stateHome(config), "coordinator"));
   await makeStateFolder(dir);
   await using _owner = await takeFolder(dir);
   const secret = await secretFor(flags, config, join(dir, "secret"));
@@ -125,7 +125,7 @@ async function ownNats(options: {
 async function agent(flags: RoleFlags & { join?: string[]; slots?: number }): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
-  const dir = resolve(flags.data ?? config.dataDir?.value ?? join(stateHome(), "agent"));
+  const dir = resolve(flags.data ?? join(stateHome(config), "agent"));
   await makeStateFolder(dir);
   const configured =
     config.slots === undefined ? undefined : parseCount("slots", { min: 1, max: 4096 })(config.slots.value);

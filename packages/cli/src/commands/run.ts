@@ -21,7 +21,7 @@ export const runCommand = (): Command =>
     .description("run a program once for each item, on all cores")
     .argument(
       "<program...>",
-      "program and arguments: {} item, {/} its base name, {.} without extension, {#} index",
+      "program and arguments: {} item, {/} its base name, {.} without extension, {#} its number from 1",
     )
     .option("--scratch", "run in an empty folder and a bare environment instead of where you are")
     .passThroughOptions()

@@ -56,7 +56,7 @@ async function up(flags: UpFlags): Promise<void> {
     );
   }
   const config = loadConfig();
-  const dir = resolve(flags.data ?? config.dataDir?.value ?? join(stateHome(), "up"));
+  const dir = resolve(flags.data ?? join(stateHome(config), "up"));
   await makeStateFolder(dir);
   await using _owner = await takeFolder(dir);
   using interrupts = new Interrupts("leave", "ending; once more to leave at once");

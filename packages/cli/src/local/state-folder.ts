@@ -4,14 +4,17 @@ import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { join } from "node:path";
 import { readSecretFile } from "@everycore/client";
+import type { Config } from "@everycore/client";
 import { EverycoreError } from "@everycore/protocol";
 
-/** $XDG_STATE_HOME/everycore, by default below the home folder. */
-export const stateHome = (environment: NodeJS.ProcessEnv = process.env): string =>
-  join(
+/** Where the roles keep their folders: the setting, or $XDG_STATE_HOME/everycore, by default below the home folder. */
+export function stateHome(config: Config, environment: NodeJS.ProcessEnv = process.env): string {
+  if (config.dataDir !== undefined) return config.dataDir.value;
+  return join(
     environment["XDG_STATE_HOME"] || join(environment["HOME"] || homedir(), ".local", "state"),
     "everycore",
   );
+}
 
 /** Makes the folder, 0700; refuses one that belongs to another user. */
 export async function makeStateFolder(dir: string): Promise<void> {
