@@ -96,9 +96,10 @@ export class WorkerLoop {
       else if (frame.reduced) at = await this.#reduce(frame, task);
       else at = await this.#plain(frame, task);
     } catch (error) {
-      // Only appending throws here: tasks' errors are outcomes.
-      process.stderr.write(`everycore: cannot write outcomes: ${String(error)}\n`);
-      process.exit(exitDiskFull);
+      // Tasks' errors are outcomes. A combine that throws has none to be: its span dies as a crash, not as a full disk.
+      const disk = isDiskError(error);
+      process.stderr.write(`everycore: cannot ${disk ? "write outcomes" : "go on with this slice"}: ${String(error)}\n`);
+      process.exit(disk ? exitDiskFull : 1);
     }
     slot.setPhase("idle", frame.slice);
     const used = process.cpuUsage(cpu);
