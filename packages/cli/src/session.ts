@@ -110,6 +110,7 @@ async function embed(flags: ClusterFlags, config: Config, signal: AbortSignal): 
       insecureNetwork: false,
       say,
       signal,
+      stop: "quick",
     });
     const cluster = connect({ address: local.address, secret: local.secret });
     const dispose = async (): Promise<void> => {

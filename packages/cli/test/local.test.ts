@@ -149,8 +149,8 @@ test("a part that is killed is started again, knows its former address, and is s
   first!.process.kill("SIGKILL");
   const second = await again.promise;
   expect(said).toEqual(["coordinator ended (signal SIGKILL); it is started again"]);
-  await part.close();
-  await part.close();
+  await part.close("orderly");
+  await part.close("orderly");
   expect(second.isEnded).toBe(true);
 });
 
@@ -170,7 +170,7 @@ test("closing a part while it starts ends it too", async () => {
     },
   });
   const opening = part.open(signal);
-  await part.close();
+  await part.close("orderly");
   await expect(opening).rejects.toMatchObject({ code: "cancelled" });
   await child!.stop();
   expect(child!.isEnded).toBe(true);

@@ -78,6 +78,7 @@ async function up(flags: UpFlags): Promise<void> {
     insecureNetwork: flags.insecureNetwork ?? false,
     say,
     signal,
+    stop: "orderly",
   }).catch((error: unknown) => {
     throw signal.aborted ? new EndedInOrder() : error;
   });

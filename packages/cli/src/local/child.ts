@@ -20,7 +20,11 @@ import type { ErrorCode } from "@everycore/protocol";
 
 const logBytesMax = 10 * 1024 * 1024;
 const readyWithinMs = 30_000;
-const stopWithinMs = 10_000;
+/** An agent drains for 10 s; a throwaway cluster has nothing to drain. */
+const stopWithinMs = { orderly: 12_000, quick: 3_000 };
+
+/** orderly: work is finished or given back. quick: nothing of it is kept, only gone must it be. */
+export type StopKind = keyof typeof stopWithinMs;
 
 /** The file of a command on PATH, or undefined. */
 export function onPath(command: string): string | undefined {
@@ -72,6 +76,8 @@ export interface ChildOptions {
   readonly isForeground?: boolean;
   /** Ended by the kernel when we die. */
   readonly diesWithUs?: boolean;
+  /** Ends by itself when its stdin is closed. */
+  readonly hasLifeline?: boolean;
 }
 
 export class Child {
@@ -80,11 +86,13 @@ export class Child {
   readonly logFile: string;
   /** Resolves when it has ended: how, in words. */
   readonly ended: Promise<string>;
+  readonly #hasLifeline: boolean;
   #isEnded = false;
 
   constructor(options: ChildOptions) {
     this.name = options.name;
     this.logFile = options.logFile;
+    this.#hasLifeline = options.hasLifeline ?? false;
     const setpriv = options.diesWithUs === true ? onPath("setpriv") : undefined;
     const [command, args] =
       setpriv === undefined
@@ -146,10 +154,12 @@ export class Child {
   }
 
   /** Asks, waits a bounded time, kills the group. May be called twice. */
-  async stop(): Promise<void> {
+  async stop(kind: StopKind = "orderly"): Promise<void> {
     if (this.#isEnded || this.process.pid === undefined) return;
-    this.process.kill("SIGTERM");
-    const timer = setTimeout(() => this.#killGroup(), stopWithinMs);
+    if (kind === "orderly") this.process.kill("SIGTERM");
+    else if (this.#hasLifeline) this.process.stdin!.end();
+    else this.#killGroup();
+    const timer = setTimeout(() => this.#killGroup(), stopWithinMs[kind]);
     await this.ended;
     clearTimeout(timer);
     // Whatever of its descendants still holds the pipes must not keep us alive.

@@ -7,12 +7,13 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { EverycoreError } from "@everycore/protocol";
+import type { StopKind } from "./child.ts";
 import type { Started } from "./parts.ts";
 
 const restartMs = { first: 200, max: 10_000, calmAfter: 30_000 };
 
 export interface Closable {
-  close(): Promise<void>;
+  close(kind: StopKind): Promise<void>;
 }
 
 type StartPart<Ready> = (previous: Ready | undefined, signal: AbortSignal) => Promise<Started<Ready>>;
@@ -23,6 +24,7 @@ export class KeptPart<Ready> implements Closable {
   readonly #start: StartPart<Ready>;
   readonly #say: (line: string) => void;
   readonly #closing = new AbortController();
+  #stopKind: StopKind = "orderly";
   #opening: Promise<Started<Ready>> | undefined;
   #keeping: Promise<void> | undefined;
 
@@ -39,7 +41,8 @@ export class KeptPart<Ready> implements Closable {
     return started.ready;
   }
 
-  async close(): Promise<void> {
+  async close(kind: StopKind): Promise<void> {
+    this.#stopKind = kind;
     this.#closing.abort(new EverycoreError("cancelled", `${this.#name} is ended`));
     await this.#opening?.catch(() => {}); // whoever opened it has heard why
     await this.#keeping;
@@ -55,7 +58,7 @@ export class KeptPart<Ready> implements Closable {
     while (current !== undefined) {
       const startedAt = performance.now();
       const how: string = await Promise.race([current.child.ended, closing.promise]);
-      if (signal.aborted) return current.child.stop();
+      if (signal.aborted) return current.child.stop(this.#stopKind);
       if (performance.now() - startedAt > restartMs.calmAfter) waitMs = restartMs.first;
       this.#say(`${this.#name} ended (${how}); it is started again`);
       const { ready }: Started<Ready> = current;

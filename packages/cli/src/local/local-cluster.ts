@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { resolveNatsServer } from "../nats-server/index.ts";
 import { EverycoreError } from "@everycore/protocol";
 import { divideSlots } from "./cores.ts";
+import type { StopKind } from "./child.ts";
 import { KeptPart } from "./kept-part.ts";
 import type { Closable } from "./kept-part.ts";
 import { freePort, startAgent, startCoordinator, startNats } from "./parts.ts";
@@ -30,6 +31,8 @@ export interface LocalClusterOptions {
   /** Gets what a person should know, in one line each. */
   readonly say: (line: string) => void;
   readonly signal: AbortSignal;
+  /** How it is ended: an embedded cluster needs no order. */
+  readonly stop: StopKind;
 }
 
 export class LocalCluster implements AsyncDisposable {
@@ -38,6 +41,7 @@ export class LocalCluster implements AsyncDisposable {
   readonly secret: string;
   readonly slots: number;
   readonly #parts: readonly (readonly Closable[])[];
+  readonly #stop: StopKind;
 
   constructor(fields: {
     address: string;
@@ -45,17 +49,20 @@ export class LocalCluster implements AsyncDisposable {
     secret: string;
     slots: number;
     parts: readonly (readonly Closable[])[];
+    stop: StopKind;
   }) {
     this.address = fields.address;
     this.http = fields.http;
     this.secret = fields.secret;
     this.slots = fields.slots;
     this.#parts = fields.parts;
+    this.#stop = fields.stop;
   }
 
   /** U2. Parts that start together end together. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const group of this.#parts.toReversed()) await Promise.all(group.map((part) => part.close()));
+    for (const group of this.#parts.toReversed())
+      await Promise.all(group.map((part) => part.close(this.#stop)));
   }
 }
 
@@ -95,9 +102,16 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
       ...agentParts.map((part) => part.open(signal)),
     ]);
     const slots = agents.reduce((sum, agent) => sum + agent.slots, 0);
-    return new LocalCluster({ address: leader.address, http: leader.http, secret, slots, parts: opened });
+    return new LocalCluster({
+      address: leader.address,
+      http: leader.http,
+      secret,
+      slots,
+      parts: opened,
+      stop: options.stop,
+    });
   } catch (error) {
-    for (const group of opened.toReversed()) await Promise.all(group.map((part) => part.close()));
+    for (const group of opened.toReversed()) await Promise.all(group.map((part) => part.close(options.stop)));
     throw error;
   }
 }

@@ -166,6 +166,7 @@ async function startRole<Ready>(
     name: options.name,
     command: process.execPath,
     args: [roleProgram(), mainOf(role)],
+    hasLifeline: true,
     environment: { ...process.env, EVERYCORE_ROLE_CONFIG: JSON.stringify(config) }, // not argv: see role.ts
     logFile: options.logFile,
     ...(options.isForeground === undefined ? {} : { isForeground: options.isForeground }),
