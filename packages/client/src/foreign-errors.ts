@@ -61,6 +61,12 @@ function fromTransport(error: Error & ServiceFailure, address: string): Everycor
       },
     );
   }
+  if (error.code === status.UNIMPLEMENTED) {
+    return new EverycoreError("internal", `the coordinator at ${address} does not know this call`, {
+      hint: "upgrade the coordinator first, then agents and clients",
+      cause: error,
+    });
+  }
   if (error.code === status.UNAUTHENTICATED) {
     return new EverycoreError(code, `the coordinator at ${address} does not accept this secret`, {
       hint: "give the cluster's secret by --secret-file or EVERYCORE_SECRET_FILE",

@@ -12,9 +12,9 @@ interface ConfigFlags {
 }
 
 export function configCommand(): Command {
-  const command = new Command("config").description(
-    "settings: flags > EVERYCORE_* > ./everycore.json > config.json",
-  );
+  const command = new Command("config")
+    .description("settings: flags > EVERYCORE_* > ./everycore.json > config.json")
+    .addHelpText("after", "\nExample:\n  everycore config get --show-origin");
   command.addCommand(
     new Command("get")
       .description("the settings in force; the secret is not shown")

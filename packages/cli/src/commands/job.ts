@@ -45,7 +45,9 @@ async function withCluster(
 }
 
 export function jobCommand(): Command {
-  const command = new Command("job").description("look at jobs, wait for them, read their results, end them");
+  const command = new Command("job")
+    .description("look at jobs, wait for them, read their results, end them")
+    .addHelpText("after", "\nExample:\n  everycore job list");
   for (const verb of [list(), get(), wait(), results(), output(), cancel(), retry(), remove(), audit()])
     command.addCommand(verb);
   return command;

@@ -10,7 +10,9 @@ import { formatOption, printJson } from "./job.ts";
 type FormatFlags = ClusterFlags & { readonly output: "table" | "json" };
 
 export function nodeCommand(): Command {
-  const command = new Command("node").description("look at nodes, and drain them");
+  const command = new Command("node")
+    .description("look at nodes, and drain them")
+    .addHelpText("after", "\nExample:\n  everycore node list");
   for (const verb of [list(), get(), drain()]) command.addCommand(verb);
   return command;
 }
