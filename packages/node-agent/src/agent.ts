@@ -37,11 +37,16 @@ export interface RuntimeFacts {
   readonly path: string;
 }
 
+/** What a task may ask for: `js`, `exec`, `python`, `python3.11`. */
+export const runtimeNames = ({ name, version }: Pick<RuntimeFacts, "name" | "version">): string[] =>
+  name === "python" ? [name, `${name}${version.split(".").slice(0, 2).join(".")}`] : [name];
+
 export interface AgentParts {
   readonly config: AgentConfig;
   readonly log: Logger;
   readonly runtimes: readonly RuntimeFacts[];
-  readonly command: (runtime: string, dir: string, task: TaskSpec | undefined) => WorkerCommand;
+  /** How to start a worker of one of `runtimeNames`. */
+  readonly command: (runtime: string, dir: string) => WorkerCommand;
   readonly version: string;
 }
 
@@ -101,7 +106,7 @@ export class Agent {
     const bootId = bootIdOf();
     const slotsDir = join(config.dataDir, "slots");
     this.#leftovers = collectLeftovers(slotsDir, { bootId, log });
-    this.state = newAgent({ slots, runtimes: new Set(runtimes.map((runtime) => runtime.name.replace(/^python.*/, "python"))) });
+    this.state = newAgent({ slots, runtimes: runtimes.flatMap(runtimeNames) });
     this.#output = new OutputStore(join(config.dataDir, "output"));
     this.#inputs = new Inputs({ dir: join(config.dataDir, "cache"), connection: () => this.#connection });
     this.#pool = new WorkerPool({
@@ -233,7 +238,7 @@ export class Agent {
   #perform(effect: Effect): void {
     switch (effect.kind) {
       case "startWorker":
-        return this.#pool.start(effect, effect.job === undefined ? undefined : this.#tasks.get(effect.job));
+        return this.#pool.start(effect);
       case "sendTask": {
         const task = this.#tasks.get(effect.job);
         if (task === undefined) return;
@@ -505,7 +510,7 @@ const factsOf = (message: LeaseMessage): LeaseFacts => ({
   job: message.job,
   segment: message.segment,
   task: {
-    runtime: message.task.runtime,
+    runtime: `${message.task.runtime}${message.task.python ?? ""}`,
     reduced: message.task.reduce !== undefined,
     retries: message.task.retries,
     itemTimeoutMs: message.task.itemTimeoutMs,

@@ -6,7 +6,7 @@
 import { pino } from "pino";
 import type { ErrorCode } from "@everycore/protocol";
 import { errorCodes, EverycoreError } from "@everycore/protocol";
-import { Agent } from "./agent.ts";
+import { Agent, runtimeNames } from "./agent.ts";
 import { parseConfig } from "./config.ts";
 import { openHttp } from "./http.ts";
 import { agentMetrics } from "./metrics.ts";
@@ -25,8 +25,11 @@ async function main(): Promise<void> {
     log,
     version,
     runtimes,
-    command: (runtime, slotDir, task) =>
-      startCommand(runtime as never, { slotDir, interpreters: runtimes, ...(task?.python === undefined ? {} : { python: task.python }) }),
+    command: (runtime, slotDir) => {
+      const found = runtimes.find((one) => runtimeNames(one).includes(runtime));
+      if (found === undefined) throw new EverycoreError("internal", `no runtime ${runtime} on this node`);
+      return startCommand(found, slotDir);
+    },
   });
   const http = await openHttp(config.httpListen, { ready: () => agent.isReady, metrics: agentMetrics(agent) });
   let ending = false;

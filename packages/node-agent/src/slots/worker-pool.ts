@@ -26,7 +26,7 @@ export interface PoolOptions {
   readonly node: string;
   readonly log: Logger;
   readonly output: OutputStore;
-  readonly command: (runtime: string, dir: string, task: TaskSpec | undefined) => WorkerCommand;
+  readonly command: (runtime: string, dir: string) => WorkerCommand;
   readonly now: () => number;
   readonly emit: (event: AgentEvent) => void;
   /** Bytes that one worker may use. */
@@ -53,7 +53,7 @@ export class WorkerPool {
     mkdirSync(options.dir, { recursive: true, mode: 0o700 });
   }
 
-  start(effect: Of<"startWorker">, task: TaskSpec | undefined): void {
+  start(effect: Of<"startWorker">): void {
     const { dir, bootId, setpriv, output, emit, now } = this.#options;
     const workerDir = join(dir, `${effect.slot}-${effect.worker}-${bootId.slice(0, 6)}-${process.pid}`);
     const { worker } = effect;
@@ -61,7 +61,7 @@ export class WorkerPool {
       id: worker,
       slot: effect.slot,
       dir: workerDir,
-      command: this.#options.command(effect.runtime, workerDir, task),
+      command: this.#options.command(effect.runtime, workerDir),
       bootId,
       setpriv,
       onFrame: (frame) => this.#heard(worker, frame),

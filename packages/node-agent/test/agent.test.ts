@@ -1,0 +1,65 @@
+import { decode, outcomeStatus } from "@everycore/protocol";
+import { expect, test } from "vitest";
+import { until } from "../../../test/support/until.ts";
+import { FakeLeader, inlineItems, newJob, startAgent } from "./support/fake-leader.ts";
+
+test("a leased range is run, committed once per item, in bulk", async () => {
+  await using leader = await FakeLeader.start();
+  await using agent = await startAgent(leader);
+  expect(agent.ready).toMatchObject({ ready: true, slots: 2 });
+  const job = newJob();
+  const bundle = leader.bundle(job, "export default (n) => n * 2;");
+  const reply = await leader.lease(leader.message(job, { start: 0, end: 20_000 }, { bundle }));
+  expect(reply).toEqual({ ok: true, accepted: 1 });
+  const fold = await leader.covered(job, 20_000);
+  expect(fold.dropped).toMatchObject({ duplicate: 0, invalid: 0, stale: 0 });
+  const outcomes = await leader.outcomes(job);
+  expect(decode(outcomes.get(12_345)!.payload)).toBe(24_690);
+  expect((await leader.commits(job)).length).toBeLessThan(20);
+});
+
+test("inline items are cut to slices and an error is an outcome", async () => {
+  await using leader = await FakeLeader.start();
+  await using agent = await startAgent(leader);
+  expect(agent.ready["ready"]).toBe(true);
+  const job = newJob();
+  const bundle = leader.bundle(job, "export default (s) => { if (s === 'c') throw new RangeError('no c'); return s + s; };");
+  const message = leader.message(job, { start: 0, end: 4 }, { bundle }, { items: { codec: "utf8", inline: inlineItems(["a", "b", "c", "d"]) } });
+  await leader.lease(message);
+  await leader.covered(job, 4);
+  const outcomes = await leader.outcomes(job);
+  expect(decode(outcomes.get(3)!.payload)).toBe("dd");
+  expect(outcomes.get(2)!.status).toBe(outcomeStatus.error);
+  expect(decode(outcomes.get(2)!.payload)).toMatchObject({ name: "RangeError", message: "no c" });
+});
+
+test("a crash strikes one item and the rest goes on", async () => {
+  await using leader = await FakeLeader.start();
+  await using agent = await startAgent(leader);
+  expect(agent.ready["ready"]).toBe(true);
+  const job = newJob();
+  const bundle = leader.bundle(job, "export default (n) => { if (n === 7) { console.error('last words'); process.exit(9); } return n; };");
+  await leader.lease(leader.message(job, { start: 0, end: 50 }, { bundle }));
+  const strikes = await until(async () => (await leader.strikes(job)).length > 0 && leader.strikes(job), { what: "a strike" });
+  expect(strikes).toMatchObject([{ cause: "crash", ranges: [{ start: 7, end: 8 }], byLeader: false, detail: { exitCode: 9 } }]);
+  expect(strikes[0]!.detail!.stderrTail).toContain("last words");
+  const fold = await until(async () => {
+    const now = await leader.fold(job);
+    return now.covered.size === 49 ? now : undefined;
+  }, { what: "49 items" });
+  expect(fold.covered.has(7)).toBe(false);
+});
+
+test("an item over its time ends as timeout, its neighbours well", async () => {
+  await using leader = await FakeLeader.start();
+  await using agent = await startAgent(leader);
+  expect(agent.ready["ready"]).toBe(true);
+  const job = newJob();
+  const bundle = leader.bundle(job, "export default (n) => { if (n === 5) for (;;); return n; };");
+  await leader.lease(leader.message(job, { start: 0, end: 12 }, { bundle, itemTimeoutMs: 300 }));
+  await leader.covered(job, 12);
+  const outcomes = await leader.outcomes(job);
+  expect(outcomes.get(5)!.status).toBe(outcomeStatus.timeout);
+  expect([...outcomes.values()].filter((outcome) => outcome.status === outcomeStatus.value)).toHaveLength(11);
+  expect(await leader.strikes(job)).toEqual([]);
+});
