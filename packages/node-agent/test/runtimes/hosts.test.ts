@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { codecs, decode, encode, packEntries, page, readRecord, writeU64 } from "@everycore/protocol";
-import type { SlotRecord } from "@everycore/protocol";
+import type { Runtime, SlotRecord } from "@everycore/protocol";
 import { afterEach, describe, expect, test } from "vitest";
 import { discover, startCommand } from "../../src/runtimes/index.ts";
 
@@ -15,7 +15,7 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-async function startHost(runtime: string, code = "", file = "task.mjs") {
+async function startHost(runtime: Runtime, code = "", file = "task.mjs") {
   const dir = mkdtempSync(join(tmpdir(), "everycore-host-"));
   folders.push(dir);
   mkdirSync(join(dir, "scratch"));
@@ -24,8 +24,7 @@ async function startHost(runtime: string, code = "", file = "task.mjs") {
   cells.writeUInt32LE(page.magic, 0);
   cells.writeUInt32LE(page.version, 4);
   writeFileSync(join(dir, "page"), cells);
-  const found = (await discover()).find((one) => one.name === runtime)!;
-  const start = startCommand(found, dir);
+  const start = startCommand(runtime, { slotDir: dir, interpreters: await discover() });
   const child = spawn(start.file, start.args, {
     env: { ...process.env, ...start.env },
     stdio: ["ignore", "ignore", "ignore", "pipe"],
