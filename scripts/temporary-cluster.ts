@@ -44,6 +44,7 @@ export async function startTemporaryCluster(options: TemporaryClusterOptions): P
       listen: "127.0.0.1:0",
       httpListen: "127.0.0.1:0",
       insecureNetwork: false,
+      stop: "quick",
       say,
       signal,
     });

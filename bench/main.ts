@@ -1,0 +1,113 @@
+/**
+ * `npm run bench [-- NAME ...] [--repeat N]`: measures the figures and prints them as a table; all numbers go to a
+ * file in bench/results/. Always exits 0 when it could measure: whether a figure is good is for a reader to judge.
+ */
+import { mkdir, writeFile } from "node:fs/promises";
+import { cpus, totalmem } from "node:os";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { table } from "../packages/cli/src/terminal/table.ts";
+import type { Figure, FigureResult, Row } from "./figure.ts";
+import { coordinatorMemory } from "./figures/coordinator-memory.ts";
+import { firstResult } from "./figures/first-result.ts";
+import { idle } from "./figures/idle.ts";
+import { logNormal } from "./figures/log-normal.ts";
+import { noOp } from "./figures/no-op.ts";
+import { oneMs } from "./figures/one-ms.ts";
+import { programs } from "./figures/programs.ts";
+import { singleItem } from "./figures/single-item.ts";
+import { tenMs } from "./figures/ten-ms.ts";
+
+const figures: readonly Figure[] = [
+  oneMs,
+  tenMs,
+  logNormal,
+  noOp,
+  firstResult,
+  coordinatorMemory,
+  programs,
+  singleItem,
+  idle,
+];
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const options = readOptions();
+  if (typeof options === "string") {
+    say(options);
+    return 2;
+  }
+  const interrupted = new AbortController();
+  process.once("SIGINT", () => interrupted.abort(new Error("interrupted")));
+  process.once("SIGTERM", () => interrupted.abort(new Error("interrupted")));
+  const { signal } = interrupted;
+  const { chosen, repeat } = options;
+  const startedAt = new Date();
+  const results: Record<string, FigureResult | { error: string }> = {};
+  const rows: Row[] = [];
+  for (const figure of chosen) {
+    say(`${figure.name}:`);
+    try {
+      const result = await figure.run({ repeat, signal, say });
+      results[figure.name] = result;
+      rows.push(...result.rows);
+    } catch (error) {
+      if (signal.aborted) return 130;
+      const { message } = error as Error;
+      results[figure.name] = { error: message };
+      rows.push({ what: figure.name, target: "", measured: message, ratio: Number.NaN, spread: "" });
+    }
+  }
+  process.stdout.write(`\n${tableText(rows)}\n`);
+  say(`all numbers: ${await writeResults(startedAt, { repeat, results })}`);
+  return 0;
+}
+
+function readOptions(): { chosen: readonly Figure[]; repeat: number } | string {
+  const names = figures.map(({ name }) => name);
+  try {
+    const { values, positionals } = parseArgs({
+      options: { repeat: { type: "string", default: "9" } },
+      allowPositionals: true,
+    });
+    const repeat = Number(values.repeat);
+    if (!Number.isInteger(repeat) || repeat < 1) return `bench: --repeat is "${values.repeat}", not a count`;
+    const unknown = positionals.find((name) => !names.includes(name));
+    if (unknown !== undefined) return `bench: there is no figure ${unknown}; there are ${names.join(", ")}`;
+    const chosen =
+      positionals.length === 0 ? figures : figures.filter(({ name }) => positionals.includes(name));
+    return { chosen, repeat };
+  } catch (error) {
+    return `bench: ${(error as Error).message}`;
+  }
+}
+
+const tableText = (rows: readonly Row[]): string =>
+  table(
+    ["figure", "at least", "measured", "ratio", "spread"],
+    rows.map(({ what, target, measured, ratio, spread }) => [
+      what,
+      target,
+      measured,
+      Number.isNaN(ratio) ? "" : ratio.toFixed(2),
+      spread,
+    ]),
+  );
+
+async function writeResults(startedAt: Date, content: object): Promise<string> {
+  const folder = fileURLToPath(new URL("results", import.meta.url));
+  await mkdir(folder, { recursive: true });
+  const file = join(folder, `${startedAt.toISOString().replaceAll(/[:.]/g, "-")}.json`);
+  const [cpu] = cpus();
+  const machine = {
+    cpu: cpu?.model ?? "unknown",
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    node: process.version,
+  };
+  await writeFile(file, `${JSON.stringify({ startedAt, machine, ...content }, undefined, 2)}\n`);
+  return relative(process.cwd(), file);
+}

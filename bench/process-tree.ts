@@ -1,0 +1,110 @@
+/**
+ * CPU time and memory of the cluster's processes, from /proc. The cluster is whatever descends from this process;
+ * a child that has ended is counted where it was waited for (cutime, cstime), so nothing is missed or counted twice
+ * between two snapshots.
+ */
+import { readFileSync, readdirSync } from "node:fs";
+
+/** Kernel ticks per second, as /proc counts; 100 on every Linux that Node supports. */
+const ticksPerSecond = 100;
+
+export interface ProcessUsage {
+  readonly pid: number;
+  readonly role: string;
+  /** Own CPU time, s. */
+  readonly seconds: number;
+  /** CPU time of children that ended, and of theirs, s. */
+  readonly endedSeconds: number;
+}
+
+export type Snapshot = ReadonlyMap<number, ProcessUsage>;
+
+interface Stat extends Omit<ProcessUsage, "role"> {
+  readonly parent: number;
+}
+
+/** All processes below this one. */
+export function takeSnapshot(): Snapshot {
+  const children = new Map<number, Stat[]>();
+  for (const name of readdirSync("/proc")) {
+    const stat = /^\d+$/.test(name) ? readStat(Number(name)) : undefined;
+    if (stat === undefined) continue;
+    const siblings = children.get(stat.parent) ?? [];
+    siblings.push(stat);
+    children.set(stat.parent, siblings);
+  }
+  const found = new Map<number, ProcessUsage>();
+  const waiting = [...(children.get(process.pid) ?? [])];
+  for (let stat = waiting.pop(); stat !== undefined; stat = waiting.pop()) {
+    const { pid, seconds, endedSeconds } = stat;
+    found.set(pid, { pid, seconds, endedSeconds, role: roleOf(pid) });
+    waiting.push(...(children.get(pid) ?? []));
+  }
+  return found;
+}
+
+/** CPU seconds by role between two snapshots; workers that came and went stand under "ended workers". */
+export function usageBetween(before: Snapshot, after: Snapshot): Record<string, number> {
+  const sums: Record<string, number> = {};
+  const add = (role: string, seconds: number): void => {
+    if (seconds !== 0) sums[role] = (sums[role] ?? 0) + seconds;
+  };
+  for (const usage of after.values()) {
+    const old = before.get(usage.pid);
+    add(usage.role, usage.seconds - (old?.seconds ?? 0));
+    add("ended workers", usage.endedSeconds - (old?.endedSeconds ?? 0));
+  }
+  for (const usage of before.values()) {
+    // What it had used before is part of its parent's sum now.
+    if (!after.has(usage.pid)) add("ended workers", -usage.seconds - usage.endedSeconds);
+  }
+  return sums;
+}
+
+export const sumOf = (seconds: Readonly<Record<string, number>>): number =>
+  Object.values(seconds).reduce((sum, value) => sum + value, 0);
+
+/** Highest memory a process ever had, bytes. */
+export function peakMemoryBytes(pid: number): number {
+  const kilobytes = /^VmHWM:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  return Number(kilobytes) * 1024;
+}
+
+export function pidOf(role: string): number {
+  for (const usage of takeSnapshot().values()) if (usage.role === role) return usage.pid;
+  throw new Error(`there is no ${role} among this process's children`);
+}
+
+function readStat(pid: number): Stat | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // after the command's name, which may hold blanks: state ppid ... utime stime cutime cstime at 11 to 14
+    const fields = text
+      .slice(text.lastIndexOf(")") + 2)
+      .split(" ")
+      .map(Number);
+    const [user, system, endedUser, endedSystem] = fields.slice(11, 15);
+    if (endedSystem === undefined) return undefined;
+    return {
+      pid,
+      parent: fields[1]!,
+      seconds: (user! + system!) / ticksPerSecond,
+      endedSeconds: (endedUser! + endedSystem) / ticksPerSecond,
+    };
+  } catch {
+    return undefined; // it ended while we looked
+  }
+}
+
+function roleOf(pid: number): string {
+  let command: string;
+  try {
+    command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "other";
+  }
+  if (command.includes("nats-server")) return "nats-server";
+  if (/coordinator\/src\/main\.ts/.test(command)) return "coordinator";
+  if (/node-agent\/src\/main\.ts/.test(command)) return "agent";
+  return /-host\.|worker_host/.test(command) ? "worker" : "other";
+}

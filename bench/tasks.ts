@@ -1,0 +1,14 @@
+/** What the figures run: the same functions in the cluster's workers and in the bare processes. */
+
+/** Fixed work: an item that is interrupted takes longer and does not do less, as it would if it watched the clock. */
+export function spin(rounds: number): number {
+  let state = 1;
+  for (let round = 0; round < rounds; round += 1) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+  }
+  return state;
+}
+
+export function nothing(): void {}
