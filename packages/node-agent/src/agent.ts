@@ -146,6 +146,7 @@ export class Agent {
       onMessage: (message) => this.#fromLeader(message),
       onRefused: (error) => this.#onRefused(error),
     });
+    this.#link.open();
     this.#every(times.heartbeatMs, () => this.#heartbeat());
     this.#every(memoryWatchMs, () => this.#pool.watchMemory());
     this.emit({ kind: "tick", at: performance.now() });

@@ -4,9 +4,9 @@
  * it too.
  */
 import { pino } from "pino";
-import type { ErrorCode } from "@everycore/protocol";
+import type { ErrorCode, Runtime } from "@everycore/protocol";
 import { errorCodes, EverycoreError } from "@everycore/protocol";
-import { Agent, runtimeNames } from "./agent.ts";
+import { Agent } from "./agent.ts";
 import { parseConfig } from "./config.ts";
 import { openHttp } from "./http.ts";
 import { agentMetrics } from "./metrics.ts";
@@ -25,10 +25,10 @@ async function main(): Promise<void> {
     log,
     version,
     runtimes,
-    command: (runtime, slotDir) => {
-      const found = runtimes.find((one) => runtimeNames(one).includes(runtime));
-      if (found === undefined) throw new EverycoreError("internal", `no runtime ${runtime} on this node`);
-      return startCommand(found, slotDir);
+    command: (name, slotDir) => {
+      const version = /^python(.+)$/.exec(name)?.[1];
+      const runtime = version === undefined ? (name as Runtime) : "python"; // one of runtimeNames
+      return startCommand(runtime, { slotDir, interpreters: runtimes, ...(version === undefined ? {} : { python: version }) });
     },
   });
   const http = await openHttp(config.httpListen, { ready: () => agent.isReady, metrics: agentMetrics(agent) });

@@ -40,7 +40,10 @@ test("a crash strikes one item and the rest goes on", async () => {
   const job = newJob();
   const bundle = leader.bundle(job, "export default (n) => { if (n === 7) { console.error('last words'); process.exit(9); } return n; };");
   await leader.lease(leader.message(job, { start: 0, end: 50 }, { bundle }));
-  const strikes = await until(async () => (await leader.strikes(job)).length > 0 && leader.strikes(job), { what: "a strike" });
+  const strikes = await until(async () => {
+    const found = await leader.strikes(job);
+    return found.length > 0 ? found : undefined;
+  }, { what: "a strike" });
   expect(strikes).toMatchObject([{ cause: "crash", ranges: [{ start: 7, end: 8 }], byLeader: false, detail: { exitCode: 9 } }]);
   expect(strikes[0]!.detail!.stderrTail).toContain("last words");
   const fold = await until(async () => {

@@ -53,12 +53,16 @@ export class Link {
   readonly #service: grpc.ServiceClientConstructor;
   readonly #stop = new AbortController();
   #stream: Stream | undefined;
-  readonly #running: Promise<void>;
+  #running: Promise<void> | undefined;
 
   constructor(options: LinkOptions) {
     this.#options = options;
     this.#service = grpc.makeGenericClientConstructor(agentServiceDefinition(), "AgentService");
-    this.#running = this.#run();
+  }
+
+  /** Opens the first stream; apart from the constructor, because `onOpen` speaks through this link. */
+  open(): void {
+    this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {

@@ -67,7 +67,7 @@ function handle(state: AgentState, event: AgentEvent, effects: Effect[]): void {
     case "inputFailed":
       return inputFailed(state, event, effects);
     case "workerReady":
-      return workerReady(state, event, effects);
+      return workerReady(state, event);
     case "workerLoaded":
       return workerLoaded(state, event);
     case "initFailed":

@@ -49,6 +49,7 @@ export function startWorker(
   };
   state.workers.set(id, worker);
   effects.push({ kind: "startWorker", worker: id, slot: slot.id, runtime, job });
+  if (job !== undefined) effects.push({ kind: "sendTask", worker: id, job });
   return worker;
 }
 
@@ -87,20 +88,18 @@ export function workerFor(state: AgentState, slot: Slot, job: Job, effects: Effe
 function take(state: AgentState, worker: Worker, job: Job, effects: Effect[]): void {
   worker.job = job.id;
   worker.takenAt = state.now;
-  if (worker.life !== "spare") return;
-  advance(worker, "task");
+  // One that is still starting reads it from its pipe when it is up: no round trip for slices behind it.
   effects.push({ kind: "sendTask", worker: worker.id, job: job.id });
+  if (worker.life === "spare") advance(worker, "task");
 }
 
-export function workerReady(state: AgentState, event: Of<"workerReady">, effects: Effect[]): void {
+export function workerReady(state: AgentState, event: Of<"workerReady">): void {
   const worker = state.workers.get(event.worker);
   if (worker === undefined || worker.life !== "starting") return;
   const slot = state.slots[worker.slot];
   if (slot !== undefined) slot.startFailures = 0;
   advance(worker, "ready");
-  const job = worker.job === undefined ? undefined : state.jobs.get(worker.job);
-  if (job !== undefined) take(state, worker, job, effects);
-  else worker.job = undefined;
+  if (worker.job !== undefined) advance(worker, "task");
 }
 
 export function workerLoaded(state: AgentState, event: Of<"workerLoaded">): void {

@@ -84,7 +84,7 @@ export class FakeLeader implements AsyncDisposable {
     await manager.streams.add({ name: `EC_LOG_${segment}`, subjects: [`ec.v1.log.${segment}.>`], allow_direct: true });
     const leader = new FakeLeader(nats, connection);
     connection.subscribe(`ec.v1.log.${segment}.>`, { callback: () => {} });
-    connection.subscribe(subjects.fetch, { callback: (_error, message) => message.respond(leader.#fetched(message.data)) });
+    connection.subscribe(subjects.fetch, { callback: (_error, message) => void message.respond(leader.#fetched(message.data)) });
     await leader.#listen();
     return leader;
   }
@@ -259,7 +259,9 @@ export async function startAgent(leader: FakeLeader, options: { slots?: number; 
   child.stderr.on("data", (data: Buffer) => (errors += data.toString()));
   let line = "";
   child.stdout.on("data", (data: Buffer) => (line += data.toString()));
-  const text = await until(() => (line.includes("\n") || child.exitCode !== null) && `${line} `, { withinMs: 15_000, what: "the agent's first line" });
+  const text = await until(() => (line.includes("\n") || child.exitCode !== null ? `${line} ` : undefined), { withinMs: 15_000, what: "the first line of the agent" }).catch((error: unknown) => {
+    throw new Error(errors, { cause: error });
+  });
   const ready = JSON.parse(text.trim() === "" ? `{"ready":false,"message":${JSON.stringify(errors)}}` : text) as Record<string, unknown>;
   const kill = async (signal: NodeJS.Signals): Promise<number | null> => {
     if (child.exitCode === null && child.signalCode === null) {
