@@ -11,7 +11,7 @@ export default defineConfig({
         test: {
           ...shared,
           name: "unit",
-          include: ["packages/*/test/**/*.test.ts", "scripts/**/*.test.ts", "test/support/**/*.test.ts"],
+          include: ["packages/*/test/**/*.test.ts", "{scripts,bench,test/support}/**/*.test.ts"],
           testTimeout: 20_000,
         },
       },
