@@ -190,7 +190,7 @@ export class Submission {
       if (this.#queue.length > 0 && mayGo) {
         await this.#write(call, this.#cutBlock(), signal);
       } else if (this.#queue.length === 0 && this.#isInputEnded) {
-        call.write({ close: { total: this.#first } });
+        call.write({ close: { total: this.#options.spec.rangeItems ?? this.#first } });
         call.end();
         return;
       } else {

@@ -186,7 +186,9 @@ export class FakeCoordinator implements AsyncDisposable {
           if (blocksLeft < 0) call.emit("error", failure(status.UNAVAILABLE, "", "going down"));
           else call.write({ appended: job!.items.length });
         } else {
-          job!.total = job!.spec.rangeItems ?? message.close.total;
+          if (message.close.total !== (job!.spec.rangeItems ?? job!.items.length))
+            throw new Error("closed at a wrong total");
+          job!.total = message.close.total;
           if (job!.state === "accepting") job!.state = "done";
           this.#wake();
           call.write({ closed: this.#info(job!) });
