@@ -133,7 +133,7 @@ export class FakeLeader implements AsyncDisposable {
   }
 
   breakLink(): void {
-    this.#stream?.destroy();
+    this.#stream?.emit("error", { code: grpc.status.UNAVAILABLE, details: "broken by the test" });
   }
 
   /** A js bundle of one module. */
