@@ -1,0 +1,41 @@
+/** EverycoreErrors as gRPC says them; whatever else was thrown becomes `internal` with a number to look up in the log. */
+import type { ErrorCode } from "@everycore/protocol";
+import { EverycoreError } from "@everycore/protocol";
+import type { ServiceError } from "@grpc/grpc-js";
+import { Metadata, status } from "@grpc/grpc-js";
+import type { Logger } from "pino";
+
+const statusOf: Readonly<Record<ErrorCode, status>> = {
+  "bad-input": status.INVALID_ARGUMENT,
+  "not-found": status.NOT_FOUND,
+  ambiguous: status.INVALID_ARGUMENT,
+  conflict: status.FAILED_PRECONDITION,
+  "over-limit": status.RESOURCE_EXHAUSTED,
+  "bad-task": status.INVALID_ARGUMENT,
+  unreachable: status.UNAVAILABLE,
+  "no-leader": status.UNAVAILABLE,
+  "storage-full": status.RESOURCE_EXHAUSTED,
+  refused: status.UNAUTHENTICATED,
+  timeout: status.DEADLINE_EXCEEDED,
+  cancelled: status.CANCELLED,
+  internal: status.INTERNAL,
+};
+
+let internalCount = 0;
+
+/** Never shows a stack trace to a caller. */
+export function toServiceError(thrown: unknown, log: Logger, method: string): ServiceError {
+  let error: EverycoreError;
+  if (thrown instanceof EverycoreError && thrown.code !== "internal") error = thrown;
+  else {
+    internalCount += 1;
+    log.error({ err: thrown, method, number: internalCount }, "an RPC failed");
+    const said = thrown instanceof EverycoreError ? thrown.message : "the coordinator failed";
+    error = new EverycoreError("internal", `${said} (error ${internalCount} in the coordinator's log)`);
+  }
+  const metadata = new Metadata();
+  metadata.set("ec-code", error.code);
+  // Metadata values are ASCII; a hint with other letters would make the whole answer fail.
+  if (error.hint !== "") metadata.set("ec-hint", error.hint.replaceAll(/[^\x20-\x7e]/g, "?"));
+  return Object.assign(new Error(error.message), { code: statusOf[error.code], details: error.message, metadata });
+}

@@ -1,0 +1,117 @@
+/** Results, audit and prints of a job. */
+import type { JobId } from "@everycore/protocol";
+import { EverycoreError, isEnded } from "@everycore/protocol";
+import type { Follower } from "../changes.ts";
+import type { Standing } from "../data/job-reader.ts";
+import { readOutcomes } from "../data/job-reader.ts";
+import { Tail } from "../data/tail.ts";
+import { JobFold, streamOfSegment, subjects } from "@everycore/protocol";
+import { jobKey } from "../effects.ts";
+import { jobInfo } from "./job-info.ts";
+import type { ControlParts } from "./parts.ts";
+import { findJob, viewOf } from "./parts.ts";
+import type { Message } from "./server.ts";
+
+const auditMs = 600_000;
+
+export interface ResultsRequest {
+  readonly job: string;
+  readonly from: number;
+  readonly follow: boolean;
+  readonly unordered: boolean;
+}
+
+interface Writing {
+  readonly write: (message: Message) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+function standingOf(parts: ControlParts, id: JobId): Standing {
+  parts.mustLead();
+  const job = parts.state.jobs.get(id);
+  if (job === undefined) throw new EverycoreError("not-found", `job ${id} was deleted`);
+  return { isEnded: isEnded(job.state), seq: job.fold.seq, total: job.fold.total };
+}
+
+export async function results(parts: ControlParts, request: ResultsRequest, writing: Writing): Promise<void> {
+  const id = findJob(parts, request.job);
+  const job = parts.state.jobs.get(id)!;
+  const isReduced = job.spec.task.reduce !== undefined;
+  using following: Follower = parts.changes.follow(jobKey(id), writing.signal);
+  await using opened = parts.indexes.open({ id, segment: job.segment, isReduced });
+  const outcomes = readOutcomes({
+    index: opened.index,
+    bodies: parts.bodies,
+    from: request.from,
+    isUnordered: request.unordered,
+    isFollowing: request.follow,
+    isReduced,
+    standing: () => {
+      writing.signal.throwIfAborted();
+      return standingOf(parts, id);
+    },
+    version: () => following.version(),
+    changed: (seen) => following.changed(seen),
+  });
+  for await (const message of outcomes) await writing.write(message);
+  await writing.write({ end: jobInfo(viewOf(parts, id)) });
+}
+
+/** Proves P2 from the log alone: folds it anew and compares. */
+export async function audit(parts: ControlParts, typed: string, signal: AbortSignal): Promise<Message> {
+  const id = findJob(parts, typed);
+  const job = parts.state.jobs.get(id)!;
+  const target = job.fold.seq;
+  const fold = new JobFold(id, (of, grant) => parts.keys.verify(of, grant));
+  const counted = { records: 0, commits: 0 };
+  const done = Promise.withResolvers<void>();
+  if (target === 0) done.resolve();
+  const tail = new Tail({
+    data: parts.data,
+    stream: streamOfSegment(job.segment),
+    subjects: [subjects.logOfJob(job.segment, id), subjects.input(job.segment, id)],
+    onMalformed: () => parts.metrics.malformed("log"),
+    onRecord: (seq, { record }) => {
+      if (seq > target) return;
+      fold.apply(seq, record);
+      counted.records += 1;
+      if (record.kind === "commit") counted.commits += 1;
+      if (seq >= target) done.resolve();
+    },
+  });
+  const stop = AbortSignal.any([signal, AbortSignal.timeout(auditMs)]);
+  const abort = (): void => done.reject(new EverycoreError("timeout", `the audit of job ${id} was not finished in time`));
+  stop.addEventListener("abort", abort, { once: true });
+  try {
+    await done.promise;
+  } finally {
+    stop.removeEventListener("abort", abort);
+    await tail.close();
+  }
+  const total = fold.total ?? 0;
+  return {
+    job: id,
+    total,
+    covered: fold.covered.within(0, total).reduce((sum, range) => sum + range.end - range.start, 0),
+    counts: fold.counts(),
+    duplicate: fold.dropped.duplicate,
+    stale: fold.dropped.stale,
+    invalid: fold.dropped.invalid,
+    retries: fold.retries,
+    strikes: fold.strikeCount,
+    ...counted,
+    round: job.round,
+    closed: fold.total !== undefined && fold.covered.covers(0, total),
+    missing: fold.missing,
+  };
+}
+
+/** One node after the other: what waits here is bounded by what one node keeps. */
+export async function output(parts: ControlParts, typed: string, writing: Writing): Promise<void> {
+  const id = findJob(parts, typed);
+  for (const node of parts.links.nodes) {
+    for await (const { slot, stream, data, dropped } of parts.links.output(node, id)) {
+      await writing.write({ node, slot, stream, data, dropped });
+    }
+  }
+}

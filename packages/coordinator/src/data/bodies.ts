@@ -1,0 +1,85 @@
+/**
+ * Bodies of log messages by sequence: input blocks, outcomes, chunks. One cache for all who read, bounded in
+ * bytes (P7); two readers who ask at once share one request. A body that is asked for by a foreign hint (an
+ * agent's fetch, a chunk's sequence in an outcome) must stand on the subject that it claims.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import type { SegmentId } from "@everycore/protocol";
+import { EverycoreError, limits, streamOfSegment } from "@everycore/protocol";
+import { isMissing } from "./buckets.ts";
+import type { Data } from "./connection.ts";
+
+const triesMax = 20;
+const retryMs = 250;
+
+export interface Body {
+  readonly subject: string;
+  readonly data: Buffer;
+}
+
+export class Bodies {
+  readonly #data: Data;
+  readonly #bytesMax: number;
+  /** In order of use, oldest first. */
+  readonly #kept = new Map<string, Body>();
+  readonly #asked = new Map<string, Promise<Body>>();
+  #bytes = 0;
+
+  constructor(data: Data, bytesMax: number = limits.readerCacheBytes) {
+    this.#data = data;
+    this.#bytesMax = bytesMax;
+  }
+
+  /** Throws not-found when the log has no such message any more. */
+  get(segment: SegmentId, seq: number): Promise<Body> {
+    const key = `${segment}.${seq}`;
+    const kept = this.#kept.get(key);
+    if (kept !== undefined) {
+      this.#kept.delete(key);
+      this.#kept.set(key, kept);
+      return Promise.resolve(kept);
+    }
+    const asked = this.#asked.get(key);
+    if (asked !== undefined) return asked;
+    const asking = this.#fetch(segment, seq).finally(() => this.#asked.delete(key));
+    this.#asked.set(key, asking);
+    return asking;
+  }
+
+  /** What is cached now, without asking. */
+  peek(segment: SegmentId, seq: number): Body | undefined {
+    return this.#kept.get(`${segment}.${seq}`);
+  }
+
+  keep(segment: SegmentId, seq: number, body: Body): void {
+    const key = `${segment}.${seq}`;
+    if (this.#kept.has(key) || body.data.length > this.#bytesMax) return;
+    this.#kept.set(key, body);
+    this.#bytes += body.data.length;
+    for (const [oldest, old] of this.#kept) {
+      if (this.#bytes <= this.#bytesMax) return;
+      this.#kept.delete(oldest);
+      this.#bytes -= old.data.length;
+    }
+  }
+
+  async #fetch(segment: SegmentId, seq: number): Promise<Body> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        const message = await this.#data.jsm.direct.getMessage(streamOfSegment(segment), { seq });
+        if (message === null) throw new EverycoreError("not-found", `message ${seq} of segment ${segment} is gone`);
+        // The message's memory is ours alone: one copy out of the connection's buffer, else that stays alive.
+        const body = { subject: message.subject, data: Buffer.from(message.data) };
+        this.keep(segment, seq, body);
+        return body;
+      } catch (error) {
+        if (error instanceof EverycoreError) throw error;
+        if (isMissing(error)) throw new EverycoreError("not-found", `the log segment ${segment} is gone`);
+        if (tries >= triesMax) {
+          throw new EverycoreError("unreachable", "NATS does not answer", { cause: error });
+        }
+        await delay(retryMs);
+      }
+    }
+  }
+}

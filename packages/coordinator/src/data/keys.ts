@@ -1,0 +1,45 @@
+/**
+ * The cluster's key: 32 random bytes, created once and never replaced, so that every later leader recognises the
+ * leases of its predecessors. Agents and clients never have it.
+ */
+import { randomBytes } from "node:crypto";
+import type { JobId } from "@everycore/protocol";
+import { EverycoreError, jobKeyOf, leaseIdOf, leaseVerifier } from "@everycore/protocol";
+import type { KV } from "@nats-io/kv";
+import type { Keys } from "../core/index.ts";
+
+const keyName = "key.1";
+const keyBytes = 32;
+
+export async function clusterKey(meta: KV): Promise<Uint8Array> {
+  const known = await meta.get(keyName);
+  if (known?.operation === "PUT") return checked(known.value);
+  try {
+    const fresh = randomBytes(keyBytes);
+    await meta.create(keyName, fresh);
+    return fresh;
+  } catch (error) {
+    // Another coordinator was first.
+    const theirs = await meta.get(keyName);
+    if (theirs?.operation === "PUT") return checked(theirs.value);
+    throw error;
+  }
+}
+
+function checked(value: Uint8Array): Uint8Array {
+  if (value.length === keyBytes) return Uint8Array.from(value);
+  throw new EverycoreError("internal", `the cluster key in EC_META has ${value.length} bytes instead of ${keyBytes}`);
+}
+
+export function keysOf(key: Uint8Array): Keys {
+  const jobKeys = new Map<JobId, Uint8Array>();
+  const jobKey = (job: JobId): Uint8Array => {
+    let found = jobKeys.get(job);
+    if (found === undefined) {
+      if (jobKeys.size >= 10_000) jobKeys.clear();
+      jobKeys.set(job, (found = jobKeyOf(key, job)));
+    }
+    return found;
+  };
+  return { leaseId: (job, grant) => leaseIdOf(jobKey(job), grant), verify: leaseVerifier(key) };
+}

@@ -1,0 +1,156 @@
+/**
+ * Who leads: a key in EC_LEADER (memory, ttl 3 s), and the epoch, a counter in a file that only grows.
+ *
+ *  L1  the epoch is raised by compare-and-set before anything else is done as leader;
+ *  L2  a leader stops on its own clock when its last successful renewal is older than ttl - 1 s, whether or not
+ *      NATS answers: by then another may lead;
+ *  L3  an orderly end deletes the key, so that the next leader need not wait for its expiry.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { subjects, times } from "@everycore/protocol";
+import type { NatsConnection } from "@nats-io/nats-core";
+import type { KV } from "@nats-io/kv";
+import type { Logger } from "pino";
+
+const keyName = "leader";
+const epochName = "epoch";
+const pollMs = 250;
+
+export interface LeaderOptions {
+  readonly nats: NatsConnection;
+  readonly leader: KV;
+  readonly meta: KV;
+  readonly address: string;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  /** Called once per term; the promise it gives is awaited after the term has ended. */
+  readonly lead: (epoch: number, term: AbortSignal) => Promise<void>;
+  /** The first try is over, won or lost. */
+  readonly tried: () => void;
+}
+
+export class Leadership {
+  readonly #options: LeaderOptions;
+  #term: AbortController | undefined;
+
+  constructor(options: LeaderOptions) {
+    this.#options = options;
+  }
+
+  /** Ends the term; another campaign follows. */
+  stepDown(reason: string): void {
+    this.#term?.abort(new Error(reason));
+  }
+
+  /** Address of whoever leads, or "". */
+  async current(): Promise<string> {
+    const entry = await this.#options.leader.get(keyName).catch(() => null);
+    return entry?.operation === "PUT" ? entry.string() : "";
+  }
+
+  /** Campaigns and leads in turn until the signal. */
+  async run(): Promise<void> {
+    const { signal, log, tried } = this.#options;
+    while (!signal.aborted) {
+      try {
+        const revision = await this.#acquire();
+        if (revision !== undefined) await this.#serve(revision);
+      } catch (error) {
+        log.warn({ err: error }, "a term as leader ended in an error");
+      }
+      tried();
+      await delay(pollMs, undefined, { signal }).catch(() => {}); // aborted: the loop's condition ends it
+    }
+  }
+
+  async #acquire(): Promise<number | undefined> {
+    const { leader, address } = this.#options;
+    try {
+      return await leader.create(keyName, address);
+    } catch {
+      return undefined; // somebody leads, or NATS is away: try again
+    }
+  }
+
+  async #serve(first: number): Promise<void> {
+    const { signal, log, leader, lead } = this.#options;
+    const term = new AbortController();
+    this.#term = term;
+    const ended = AbortSignal.any([signal, term.signal]);
+    const renewal = { revision: first };
+    const renewing = this.#renew(renewal, term, ended);
+    try {
+      const epoch = await this.#raiseEpoch();
+      log.info({ epoch }, "leading");
+      this.#options.tried();
+      await lead(epoch, ended);
+    } finally {
+      term.abort(new Error("the term is over"));
+      await renewing;
+      this.#term = undefined;
+      // L3. Fails harmlessly when another has the key already.
+      await leader.delete(keyName, { previousSeq: renewal.revision }).catch(() => {});
+    }
+  }
+
+  async #renew(renewal: { revision: number }, term: AbortController, ended: AbortSignal): Promise<void> {
+    const { nats, address } = this.#options;
+    const tooOld = (): void => term.abort(new Error("the last renewal is too old"));
+    // L2: a timer of its own, since a request during an outage hangs for its whole timeout.
+    let watchdog = setTimeout(tooOld, times.leaderTtlMs - 1_000);
+    while (!ended.aborted) {
+      await delay(times.leaderRenewMs, undefined, { signal: ended }).catch(() => {}); // aborted: over
+      if (ended.aborted) break;
+      const startedAt = performance.now();
+      const renewed = await this.#renewOnce(renewal, term);
+      if (!renewed) continue;
+      clearTimeout(watchdog);
+      watchdog = setTimeout(tooOld, Math.max(0, times.leaderTtlMs - 1_000 - (performance.now() - startedAt)));
+      nats.publish(subjects.leader, address);
+    }
+    clearTimeout(watchdog);
+  }
+
+  /** True: the key is ours from now. Ends the term when it is another's. */
+  async #renewOnce(renewal: { revision: number }, term: AbortController): Promise<boolean> {
+    const { leader, address } = this.#options;
+    const lost = (): void => term.abort(new Error("another coordinator leads"));
+    try {
+      renewal.revision = await leader.update(keyName, address, renewal.revision, times.leaderTtlMs / 3);
+      return true;
+    } catch {
+      const entry = await leader.get(keyName).catch(() => undefined);
+      if (entry === undefined) return false; // NATS is away: the watchdog decides
+      if (entry !== null && entry.operation === "PUT") {
+        if (entry.string() !== address) lost();
+        else renewal.revision = entry.revision; // an update whose answer was lost
+        return false;
+      }
+      // Expired meanwhile, and nobody took it: still ours to take, by compare-and-set.
+      try {
+        renewal.revision = await leader.create(keyName, address);
+        return true;
+      } catch {
+        lost();
+        return false;
+      }
+    }
+  }
+
+  /** L1 */
+  async #raiseEpoch(): Promise<number> {
+    const { meta } = this.#options;
+    for (;;) {
+      const entry = await meta.get(epochName);
+      const epoch = (entry?.operation === "PUT" ? Number(entry.string()) : 0) + 1;
+      try {
+        if (entry === null) await meta.create(epochName, String(epoch));
+        else await meta.update(epochName, String(epoch), entry.revision);
+        return epoch;
+      } catch (error) {
+        const now = await meta.get(epochName);
+        if (now !== null && now.revision === (entry?.revision ?? 0)) throw error;
+      }
+    }
+  }
+}

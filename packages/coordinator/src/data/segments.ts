@@ -1,0 +1,263 @@
+/**
+ * The log's segments: streams EC_LOG_<segment>, one shared by small jobs, one for each large job or pipe.
+ *
+ *  G1  every segment has max_bytes, and all reservations stay below 90 % of what the server has for us: at the
+ *      limit even KV puts fail, and one greedy job would decapitate the cluster;
+ *  G2  a segment is deleted with its last job; never purged (a purge stalls publishers);
+ *  G3  only the leader creates, grows and deletes.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import type { JobId, JobSpec, SegmentId } from "@everycore/protocol";
+import { buckets, EverycoreError, isSegmentId, limits, streamOfSegment, subjects } from "@everycore/protocol";
+import { DiscardPolicy, RetentionPolicy, StorageType } from "@nats-io/jetstream";
+import type { JetStreamManager } from "@nats-io/jetstream";
+import type { Logger } from "pino";
+import type { StorageLevel } from "../core/index.ts";
+import { bucketBytes, isFull, isMissing } from "./buckets.ts";
+import { firstSizes, grownSize, isRotationDue, storageLevel, wantsOwnSegment } from "./segment-policy.ts";
+
+const pollMs = 500;
+const idlePollMs = 5_000;
+const streamPrefix = streamOfSegment("" as SegmentId);
+const probeName = "EC_PROBE";
+const probeStep = 16 * 1024 * 1024;
+const probeMax = 2 ** 42;
+
+interface Segment {
+  readonly id: SegmentId;
+  readonly createdAt: number;
+  maxBytes: number;
+  bytes: number;
+  readonly jobs: Set<JobId>;
+}
+
+export interface SegmentsOptions {
+  readonly jsm: JetStreamManager;
+  readonly log: Logger;
+  readonly onLevel: (level: StorageLevel) => void;
+  /** True while jobs are active: usage is looked at more often. */
+  readonly isActive: () => boolean;
+}
+
+export class Segments {
+  readonly #options: SegmentsOptions;
+  readonly #segments = new Map<SegmentId, Segment>();
+  #shared: Segment | undefined;
+  #choosing: Promise<unknown> = Promise.resolve();
+  #limit = 0;
+  #level: StorageLevel = "ok";
+  #wake = Promise.withResolvers<void>();
+
+  constructor(options: SegmentsOptions) {
+    this.#options = options;
+  }
+
+  get ids(): SegmentId[] {
+    return [...this.#segments.keys()];
+  }
+
+  get usage(): { bytes: number; reserved: number; limit: number; count: number } {
+    let bytes = 0;
+    for (const segment of this.#segments.values()) bytes += segment.bytes;
+    return { bytes, reserved: this.#storage().reserved, limit: this.#limit, count: this.#segments.size };
+  }
+
+  has(id: SegmentId): boolean {
+    return this.#segments.has(id);
+  }
+
+  /** Finds what former leaders left. */
+  async load(): Promise<void> {
+    this.#segments.clear();
+    this.#shared = undefined;
+    for await (const info of this.#options.jsm.streams.list()) {
+      const id = info.config.name.startsWith(streamPrefix) ? info.config.name.slice(streamPrefix.length) : "";
+      if (!isSegmentId(id)) continue;
+      const createdAt = Date.parse(String(info.created));
+      const { max_bytes: maxBytes } = info.config;
+      const segment = { id, createdAt, maxBytes, bytes: info.state.bytes, jobs: new Set<JobId>() };
+      this.#segments.set(id, segment);
+      if (id.startsWith("s") && createdAt > (this.#shared?.createdAt ?? 0)) this.#shared = segment;
+    }
+    this.#limit = await this.#findLimit();
+  }
+
+  /** A job of a record that was found. */
+  adopt(job: JobId, id: SegmentId): void {
+    this.#segments.get(id)?.jobs.add(job);
+  }
+
+  /** After all were adopted: segments that nobody uses were left by a submit or delete that was cut off (G2). */
+  async sweep(): Promise<void> {
+    for (const segment of [...this.#segments.values()]) {
+      if (segment.jobs.size === 0 && segment !== this.#shared) await this.#remove(segment);
+    }
+  }
+
+  /** The segment for a new job; one decision at a time. */
+  choose(job: JobId, spec: JobSpec, isPipe: boolean): Promise<SegmentId> {
+    const choice = this.#choosing.then(() => this.#choose(job, spec, isPipe));
+    this.#choosing = choice.catch(() => {}); // the caller hears of it
+    return choice;
+  }
+
+  async #choose(job: JobId, spec: JobSpec, isPipe: boolean): Promise<SegmentId> {
+    const own = wantsOwnSegment(spec, isPipe) ? await this.#create(`j${job}`, isPipe) : undefined;
+    const segment = own ?? (await this.#sharedNow());
+    segment.jobs.add(job);
+    return segment.id;
+  }
+
+  async #sharedNow(): Promise<Segment> {
+    const current = this.#shared;
+    if (current !== undefined && !isRotationDue(current, Date.now())) return current;
+    const fresh = await this.#create(`s${Date.now().toString(36)}`, false);
+    if (fresh === undefined) {
+      if (current !== undefined) return current;
+      throw new EverycoreError("storage-full", "the NATS server has no room for another job's log", {
+        hint: "delete ended jobs (everycore job delete ID), or give nats-server a larger max_file_store",
+      });
+    }
+    this.#shared = fresh;
+    if (current !== undefined && current.jobs.size === 0) await this.#remove(current);
+    return fresh;
+  }
+
+  /** undefined: there is no room. */
+  async #create(name: string, isPipe: boolean): Promise<Segment | undefined> {
+    const id = name as SegmentId; // built from an id or a number above
+    const known = this.#segments.get(id);
+    if (known !== undefined) return known;
+    if (this.#segments.size >= limits.segmentsMax) return undefined;
+    for (const maxBytes of firstSizes(isPipe, this.#storage())) {
+      try {
+        await this.#options.jsm.streams.add({
+          name: streamOfSegment(id),
+          subjects: [subjects.segmentLog(id), subjects.segmentInput(id)],
+          storage: StorageType.File,
+          retention: RetentionPolicy.Limits,
+          discard: DiscardPolicy.New,
+          max_bytes: maxBytes,
+          max_msg_size: -1,
+          allow_direct: true,
+        });
+        const segment: Segment = { id, createdAt: Date.now(), maxBytes, bytes: 0, jobs: new Set() };
+        this.#segments.set(id, segment);
+        return segment;
+      } catch (error) {
+        if (!isFull(error)) throw error;
+      }
+    }
+    return undefined;
+  }
+
+  async jobDeleted(job: JobId, id: SegmentId): Promise<void> {
+    const segment = this.#segments.get(id);
+    if (segment === undefined) return;
+    segment.jobs.delete(job);
+    if (segment.jobs.size > 0) return;
+    if (segment === this.#shared) this.#shared = undefined;
+    await this.#remove(segment);
+  }
+
+  async #remove(segment: Segment): Promise<void> {
+    this.#segments.delete(segment.id);
+    try {
+      await this.#options.jsm.streams.delete(streamOfSegment(segment.id));
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+  }
+
+  /** An append was refused: look now. */
+  pollSoon(): void {
+    this.#wake.resolve();
+  }
+
+  /** Watches usage until the signal. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#poll();
+      } catch (error) {
+        this.#options.log.debug({ err: error }, "storage usage could not be read");
+      }
+      const waitMs = this.#options.isActive() ? pollMs : idlePollMs;
+      const waiting = new AbortController();
+      const waited = delay(waitMs, undefined, { signal: AbortSignal.any([signal, waiting.signal]) });
+      await Promise.race([waited.catch(() => {}), this.#wake.promise]); // aborted: the loop's condition ends it
+      waiting.abort();
+      this.#wake = Promise.withResolvers();
+    }
+  }
+
+  async #poll(): Promise<void> {
+    for (const segment of [...this.#segments.values()]) {
+      const info = await this.#options.jsm.streams.info(streamOfSegment(segment.id));
+      segment.bytes = info.state.bytes;
+      segment.maxBytes = info.config.max_bytes;
+      const grown = grownSize(segment, this.#storage());
+      if (grown === undefined) continue;
+      try {
+        await this.#options.jsm.streams.update(streamOfSegment(segment.id), { max_bytes: grown });
+        segment.maxBytes = grown;
+      } catch (error) {
+        if (!isFull(error)) throw error;
+      }
+    }
+    const level = storageLevel([...this.#segments.values()], this.#storage());
+    if (level === this.#level) return;
+    this.#level = level;
+    this.#options.log.warn({ level, ...this.usage }, "storage level changed");
+    this.#options.onLevel(level);
+  }
+
+  get level(): StorageLevel {
+    return this.#level;
+  }
+
+  #storage(): { allowed: number; reserved: number } {
+    let reserved: number = bucketBytes.jobs + bucketBytes.nodes + bucketBytes.meta + bucketBytes.blobs;
+    for (const segment of this.#segments.values()) reserved += segment.maxBytes;
+    return { allowed: Math.floor(this.#limit * limits.storageReserveShare), reserved };
+  }
+
+  /**
+   * Bytes of file storage that streams may reserve. An account without a limit of its own does not tell the
+   * server's; what a stream can reserve besides ours is then found by trying, about 20 quick requests.
+   */
+  async #findLimit(): Promise<number> {
+    const { jsm } = this.#options;
+    const info = await jsm.getAccountInfo();
+    if (info.limits.max_storage > 0) return info.limits.max_storage;
+    let reserved = 0;
+    for await (const stream of jsm.streams.list()) {
+      if (stream.config.storage === StorageType.File) reserved += Math.max(0, stream.config.max_bytes);
+    }
+    let fits = 0;
+    let over = probeMax;
+    while (over - fits > probeStep) {
+      const tried = fits === 0 && over === probeMax ? 2 ** 33 : Math.floor((fits + over) / 2);
+      if (await this.#canReserve(tried)) fits = tried;
+      else over = tried;
+    }
+    return reserved + fits;
+  }
+
+  async #canReserve(bytes: number): Promise<boolean> {
+    const { jsm } = this.#options;
+    try {
+      await jsm.streams.add({
+        name: probeName,
+        subjects: [`ec.probe.${buckets.meta}`],
+        storage: StorageType.File,
+        max_bytes: bytes,
+      });
+    } catch (error) {
+      if (isFull(error)) return false;
+      throw error;
+    }
+    await jsm.streams.delete(probeName);
+    return true;
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Reads records of a stream in order, from a sequence on, for as long as it is wanted. Headers only: no fold
+ * needs a body. Pulls are bounded by bytes, never by message count (DESIGN 13). After a break of any kind it
+ * goes on behind the last sequence it handed out.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { limits } from "@everycore/protocol";
+import { DeliverPolicy } from "@nats-io/jetstream";
+import type { ConsumerMessages } from "@nats-io/jetstream";
+import type { Data } from "./connection.ts";
+import type { ReadRecord } from "./records.ts";
+import { readRecord } from "./records.ts";
+
+const retryMs = 100;
+
+export interface TailOptions {
+  readonly data: Data;
+  readonly stream: string;
+  readonly subjects: readonly string[];
+  /** Gets each record; awaited when it gives a promise, which holds the tail back. */
+  readonly onRecord: (seq: number, read: ReadRecord) => Promise<void> | void;
+  readonly onMalformed: (subject: string, seq: number) => void;
+}
+
+export class Tail {
+  readonly #options: TailOptions;
+  readonly #closing = new AbortController();
+  readonly #running: Promise<void>;
+  #messages: ConsumerMessages | undefined;
+  #seq = 0;
+
+  constructor(options: TailOptions) {
+    this.#options = options;
+    this.#running = this.#run();
+  }
+
+  /** Sequence of the last message seen. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** The connection came back: asks anew instead of waiting for missed heartbeats. */
+  restart(): void {
+    this.#messages?.stop();
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#messages?.stop();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      try {
+        await this.#read(signal);
+      } catch {
+        // NATS is away, or the stream is gone: tried again until close.
+        await delay(retryMs, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  async #read(signal: AbortSignal): Promise<void> {
+    const { data, stream, subjects, onRecord, onMalformed } = this.#options;
+    const consumer = await data.js.consumers.get(stream, {
+      filter_subjects: [...subjects],
+      headers_only: true,
+      inactive_threshold: 30_000,
+      ...(this.#seq === 0
+        ? { deliver_policy: DeliverPolicy.All }
+        : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: this.#seq + 1 }),
+    });
+    const messages = await consumer.consume({ max_bytes: limits.pullBytes, expires: 30_000, idle_heartbeat: 5_000 });
+    this.#messages = messages;
+    if (signal.aborted) messages.stop();
+    for await (const message of messages) {
+      if (message.seq <= this.#seq) continue;
+      const read = readRecord(message.subject, message.headers);
+      if (read === undefined) onMalformed(message.subject, message.seq);
+      else await onRecord(message.seq, read);
+      this.#seq = message.seq;
+    }
+    await consumer.delete().catch(() => {}); // it expires by itself otherwise
+  }
+}

@@ -1,0 +1,99 @@
+/** What the core wants done, as calls: one exhaustive switch. Nothing here decides; answers come back as events. */
+import type { JobId, NodeId } from "@everycore/protocol";
+import type { Asks } from "./asks.ts";
+import type { Changes } from "./changes.ts";
+import type { ClusterState, Effect } from "./core/index.ts";
+import type { JobRecords } from "./data/job-records.ts";
+import type { KnownNodes } from "./data/known-nodes.ts";
+import type { LeaseSender } from "./data/lease-sender.ts";
+import type { LogWriter } from "./data/log-writer.ts";
+import type { WorldEvent } from "./loop.ts";
+
+/** Messages to agents, by their link; lost when the link is: hello and reports repeat what matters. */
+export interface AgentMessages {
+  send(node: NodeId, message: object): void;
+}
+
+export interface EffectsOptions {
+  readonly state: () => ClusterState;
+  readonly enqueue: (event: WorldEvent) => void;
+  /** Aborted when the term ends: what is under way is dropped. */
+  readonly term: () => AbortSignal;
+  readonly jobRecords: JobRecords;
+  readonly knownNodes: KnownNodes;
+  readonly writer: LogWriter;
+  readonly leases: LeaseSender;
+  readonly links: AgentMessages;
+  readonly asks: Asks;
+  readonly changes: Changes;
+  /** Deletes record and log of a job. */
+  readonly deleteJob: (effect: Extract<Effect, { kind: "deleteJob" }>) => void;
+  readonly stepDown: (reason: string) => void;
+}
+
+export const jobKey = (job: JobId): string => `job.${job}`;
+export const nodeKey = (node: NodeId): string => `node.${node}`;
+
+export function performer(options: EffectsOptions): (effect: Effect) => void {
+  const { links, asks, changes, knownNodes } = options;
+  return (effect) => {
+    switch (effect.kind) {
+      case "putJob":
+        return putJob(effect, options);
+      case "deleteJob":
+        return options.deleteJob(effect);
+      case "appendRecord":
+        return options.writer.append(effect.segment, effect.record, options.term());
+      case "sendLease":
+        return sendLease(effect, options);
+      case "sendGiveBack":
+        return links.send(effect.node, { giveBack: { job: effect.job, wantMs: effect.wantMs } });
+      case "confirmGaveBack":
+        return links.send(effect.node, {
+          confirm: { job: effect.job, lease: Buffer.from(effect.lease, "hex"), ranges: effect.ranges },
+        });
+      case "sendCancel":
+        return links.send(effect.node, { cancel: { job: effect.job } });
+      case "sendJobEnded":
+        return links.send(effect.node, { ended: { job: effect.job } });
+      case "dropLeases":
+        return links.send(effect.node, { drop: { leases: effect.leases.map((id) => Buffer.from(id, "hex")) } });
+      case "mayStart":
+        return links.send(effect.node, { mayStart: { ask: effect.ask } });
+      case "sendDrain":
+        return links.send(effect.node, { drain: { reason: effect.reason } });
+      case "putNode":
+        return knownNodes.put(effect.node, { host: effect.host, draining: effect.draining });
+      case "deleteNode":
+        return knownNodes.delete(effect.node);
+      case "answer":
+        return asks.answer(effect.ask, effect.answer);
+      case "jobChanged":
+        return changes.touch(jobKey(effect.job));
+      case "nodeChanged":
+        return changes.touch(nodeKey(effect.node));
+      case "stepDown":
+        return options.stepDown(effect.reason);
+    }
+  };
+}
+
+function putJob(effect: Extract<Effect, { kind: "putJob" }>, options: EffectsOptions): void {
+  const { id: job } = effect.record;
+  const term = options.term();
+  void options.jobRecords.put(effect.record, term).then((refusal) => {
+    if (term.aborted) return;
+    if (refusal === undefined) options.enqueue({ kind: "jobStored", job });
+    else options.enqueue({ kind: "jobStoreFailed", job, message: refusal });
+  });
+}
+
+function sendLease(effect: Extract<Effect, { kind: "sendLease" }>, options: EffectsOptions): void {
+  const state = options.state();
+  const job = state.jobs.get(effect.job);
+  if (job === undefined) return;
+  const term = options.term();
+  void options.leases.send(effect, job, state.epoch).then((reply) => {
+    if (!term.aborted) options.enqueue({ kind: "leaseAnswered", job: effect.job, lease: effect.grant.id, reply });
+  });
+}

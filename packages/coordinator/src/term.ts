@@ -1,0 +1,135 @@
+/**
+ * One term as leader: takes over from records (DESIGN 9), follows every segment's log, ticks, and hands all back
+ * when it ends. Between terms this coordinator decides nothing.
+ */
+import type { JobId, JobRecord, SegmentId } from "@everycore/protocol";
+import { streamOfSegment, subjects } from "@everycore/protocol";
+import type { Logger } from "pino";
+import { isMissing } from "./data/buckets.ts";
+import type { Data } from "./data/connection.ts";
+import type { JobRecords } from "./data/job-records.ts";
+import type { KnownNodes } from "./data/known-nodes.ts";
+import type { Segments } from "./data/segments.ts";
+import { Tail } from "./data/tail.ts";
+import type { Loop } from "./loop.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** Requests for last sequences under way at once. */
+const recoverAtOnce = 50;
+/** Events that wait while logs are being read: beyond it the tails wait (P7). */
+const backlogMax = 5_000;
+
+export interface TermOptions {
+  readonly data: Data;
+  readonly loop: Loop;
+  readonly jobRecords: JobRecords;
+  readonly knownNodes: KnownNodes;
+  readonly segments: Segments;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+export class Term {
+  readonly epoch: number;
+  readonly signal: AbortSignal;
+  readonly #options: TermOptions;
+  readonly #tails = new Map<SegmentId, Tail>();
+  /** All jobs are known to the core: commands may be taken. */
+  isOpen = false;
+
+  constructor(options: TermOptions, epoch: number, signal: AbortSignal) {
+    this.#options = options;
+    this.epoch = epoch;
+    this.signal = signal;
+  }
+
+  /** Serves until the signal. */
+  async run(): Promise<void> {
+    const { loop, segments } = this.#options;
+    try {
+      await this.#takeOver();
+      this.isOpen = true;
+      await Promise.all([segments.run(this.signal), loop.tick(this.signal)]);
+    } finally {
+      this.isOpen = false;
+      await Promise.all([...this.#tails.values()].map((tail) => tail.close()));
+      loop.enqueue({ kind: "leadershipLost" });
+    }
+  }
+
+  /** The connection is back. */
+  restartTails(): void {
+    for (const tail of this.#tails.values()) tail.restart();
+  }
+
+  openSegment(id: SegmentId): void {
+    if (this.#tails.has(id) || this.signal.aborted) return;
+    const { data, loop, metrics, log } = this.#options;
+    const tail = new Tail({
+      data,
+      stream: streamOfSegment(id),
+      subjects: [subjects.segmentLog(id), subjects.segmentInput(id)],
+      onRecord: (seq, { job, record }) => {
+        metrics.count("records");
+        if (record.kind === "commit") metrics.count("commits");
+        if (!this.signal.aborted) loop.enqueue({ kind: "logRecord", job, seq, record });
+        return loop.backlog > backlogMax ? loop.drained : undefined;
+      },
+      onMalformed: (subject, seq) => {
+        metrics.malformed("log");
+        log.warn({ subject, seq, segment: id }, "a message in a log is no record of ours and is ignored");
+      },
+    });
+    this.#tails.set(id, tail);
+  }
+
+  async closeSegment(id: SegmentId): Promise<void> {
+    const tail = this.#tails.get(id);
+    this.#tails.delete(id);
+    await tail?.close();
+  }
+
+  async #takeOver(): Promise<void> {
+    const { loop, jobRecords, knownNodes, segments, log } = this.#options;
+    await segments.load();
+    const nodes = await knownNodes.all();
+    loop.enqueue({ kind: "elected", epoch: this.epoch, knownNodes: nodes });
+    const records = await jobRecords.all();
+    for (let at = 0; at < records.length; at += recoverAtOnce) {
+      const some = records.slice(at, at + recoverAtOnce);
+      const seqs = await Promise.all(some.map((record) => this.#lastSeq(record)));
+      for (const [position, record] of some.entries()) {
+        segments.adopt(record.id, record.segment);
+        loop.enqueue({ kind: "jobRecovered", record, lastSeq: seqs[position]! });
+      }
+    }
+    await segments.sweep();
+    for (const id of segments.ids) this.openSegment(id);
+    loop.enqueue({ kind: "recovered" });
+    await loop.drained;
+    log.info({ epoch: this.epoch, jobs: records.length, nodes: nodes.length, segments: segments.ids.length }, "took over");
+  }
+
+  /** Last sequence of the job's own records. */
+  async #lastSeq(record: JobRecord): Promise<number> {
+    const { id, segment } = record;
+    if (!this.#options.segments.has(segment)) return 0;
+    const [log, input] = await Promise.all([
+      this.#lastOn(segment, subjects.logOfJob(segment, id), id),
+      this.#lastOn(segment, subjects.input(segment, id), id),
+    ]);
+    return Math.max(log, input);
+  }
+
+  async #lastOn(segment: SegmentId, subject: string, job: JobId): Promise<number> {
+    try {
+      const message = await this.#options.data.jsm.streams.getMessage(streamOfSegment(segment), { last_by_subj: subject });
+      return message?.seq ?? 0;
+    } catch (error) {
+      // No message on the subject is an error of this API, as is a stream that was deleted meanwhile.
+      if (isMissing(error) || (error instanceof Error && "code" in error && error.code === 10_037)) return 0;
+      this.#options.log.debug({ err: error, job }, "last sequence unknown");
+      throw error;
+    }
+  }
+}
