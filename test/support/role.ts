@@ -144,11 +144,13 @@ async function readReady(child: ChildProcess): Promise<Readonly<Record<string, u
   if (fields["ready"] === true) return fields;
   if (!hasEnded(child)) await once(child, "exit");
   throw new RoleFailed({
-    code: String(fields["code"] ?? ""),
-    message: String(fields["message"] ?? "it ended without a ready line"),
-    hint: String(fields["hint"] ?? ""),
+    code: textOf(fields["code"], ""),
+    message: textOf(fields["message"], `it said "${first.slice(0, 200)}"`),
+    hint: textOf(fields["hint"], ""),
     exitCode: child.exitCode,
   });
 }
+
+const textOf = (value: unknown, absent: string): string => (typeof value === "string" ? value : absent);
 
 const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null;

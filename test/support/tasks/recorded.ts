@@ -36,6 +36,14 @@ export function crashesOnce(item: RecordedItem & { readonly failures: string }):
   for (;;) pause(1_000);
 }
 
+/** Its worker dies on each execution of a poison item. */
+export function poisonous(item: RecordedItem & { readonly isPoison: boolean }): number {
+  run(item);
+  if (item.isPoison) process.kill(process.pid, "SIGSEGV");
+  while (item.isPoison) pause(1_000);
+  return item.index;
+}
+
 export const fraction = (item: RecordedItem & { readonly failures?: string }): number => {
   if (item.failures !== undefined) crashesOnce({ ...item, failures: item.failures });
   return 1 / (item.index * item.index + 1) + Math.sin(item.index) * 1e10;

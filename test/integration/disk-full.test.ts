@@ -1,0 +1,59 @@
+// The disk of an agent is full: items are not done there, nothing is struck, the job says why it waits, and goes on
+// when there is room again (DESIGN 11). Needs a small file system of its own, hence root; in CI it must run.
+
+import { execFileSync } from "node:child_process";
+import { rm, statfs, writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type TestCluster, expectNoLeftovers, makeTestFolder, startCluster } from "../support/cluster.ts";
+import { collect, submit, upTo } from "../support/jobs.ts";
+import { until } from "../support/until.ts";
+
+const MB = 1024 * 1024;
+let cluster: TestCluster | undefined;
+let mounted: string | undefined;
+
+beforeAll(async () => {
+  cluster = await startCluster({ agents: 0 });
+  const folder = await makeTestFolder();
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], { stdio: "pipe" });
+    mounted = folder;
+  } catch (error) {
+    if (process.env["CI"] === "true" && process.getuid?.() === 0) throw error;
+  }
+});
+
+afterAll(async () => {
+  await cluster?.[Symbol.asyncDispose]();
+  if (mounted === undefined) return;
+  await expectNoLeftovers(mounted);
+  execFileSync("umount", [mounted]);
+  await rm(mounted, { recursive: true });
+});
+
+test(
+  "an agent whose disk is full loses nothing: it waits, says so, and goes on with room",
+  { timeout: 90_000 },
+  async ({ skip }) => {
+    if (mounted === undefined || cluster === undefined)
+      return skip("no file system may be mounted here: needs root");
+    const { client } = cluster;
+    const agent = await cluster.addAgent({ dataDir: `${mounted}/agent`, slots: 1 });
+    const { bavail, bsize } = await statfs(mounted);
+    const filler = `${mounted}/filler`;
+    await writeFile(filler, Buffer.alloc(Math.max(0, bavail * bsize - 2 * MB)));
+
+    const job = await submit(client, { task: "arithmetic.ts:ofLength", items: upTo(12).map(() => MB) });
+    await until(async () => /disk/.test((await client.getJob(job)).reason), {
+      withinMs: 30_000,
+      what: "the job to say that it waits for disk",
+    });
+    expect((await client.getJob(job)).counts).toMatchObject({ error: 0, crash: 0, lost: 0 });
+    expect(agent.isRunning).toBe(true);
+
+    await rm(filler);
+    const { outcomes, info } = await collect(client, job);
+    expect(outcomes.map((outcome) => (outcome.value() as Buffer).length)).toEqual(upTo(12).map(() => MB));
+    expect(info).toMatchObject({ state: "done", strikes: 0, counts: { value: 12 } });
+  },
+);
