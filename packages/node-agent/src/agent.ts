@@ -9,7 +9,14 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { JobId, LeaseId, LeaseMessage, NodeId, TaskSpec } from "@everycore/protocol";
-import { decodeLease, encodeErrorInfo, encodeLeaseReply, EverycoreError, subjects, times } from "@everycore/protocol";
+import {
+  decodeLease,
+  encodeErrorInfo,
+  encodeLeaseReply,
+  EverycoreError,
+  subjects,
+  times,
+} from "@everycore/protocol";
 import type { AgentConfig } from "./config.ts";
 import type { LooseMessage } from "./control/link.ts";
 import { Link } from "./control/link.ts";
@@ -121,7 +128,12 @@ export class Agent {
       emit: (event) => this.emit(event),
       memoryBytesMax: Math.floor(memoryBytesOf() / slots),
     });
-    this.publisher = new Publisher({ node: this.node, log, connection: () => this.#connection, bytesOf: (run) => this.#pool.bytesOf(run) });
+    this.publisher = new Publisher({
+      node: this.node,
+      log,
+      connection: () => this.#connection,
+      bytesOf: (run) => this.#pool.bytesOf(run),
+    });
     this.welcomed = new Promise((resolve) => (this.#onWelcome = resolve));
     this.ended = new Promise((resolve, reject) => {
       this.#onEnd = resolve;
@@ -159,11 +171,17 @@ export class Agent {
       left.remove();
       return true;
     }
-    this.#parts.log.info({ commits: left.commits.length, strikes: left.strikes.length }, "publishing what a former agent left");
+    this.#parts.log.info(
+      { commits: left.commits.length, strikes: left.strikes.length },
+      "publishing what a former agent left",
+    );
     const facts = this.#lastNats();
     if (facts === undefined) return false;
     try {
-      this.#connection = await connectNats(facts, { name: `everycore-agent-${this.node}`, timeoutMs: recoverWithinMs });
+      this.#connection = await connectNats(facts, {
+        name: `everycore-agent-${this.node}`,
+        timeoutMs: recoverWithinMs,
+      });
       this.#natsFacts = facts;
     } catch {
       return false; // the leader will say where NATS is now
@@ -173,7 +191,12 @@ export class Agent {
   }
 
   async #publishLeftovers(): Promise<boolean> {
-    const publisher = new Publisher({ node: this.node, log: this.#parts.log, connection: () => this.#connection, bytesOf: this.#leftovers.bytesOf });
+    const publisher = new Publisher({
+      node: this.node,
+      log: this.#parts.log,
+      connection: () => this.#connection,
+      bytesOf: this.#leftovers.bytesOf,
+    });
     const deadline = setTimeout(() => publisher.close(), recoverWithinMs);
     try {
       return await publishLeftovers(publisher, this.#leftovers);
@@ -216,7 +239,8 @@ export class Agent {
     for (const worker of state.workers.values()) if (worker.slices.length > 0) within(tickMs);
     for (const job of state.jobs.values()) {
       if (job.waiting.length > 0) within(tickMs);
-      if (job.task.itemTimeoutMs !== undefined && job.leases.size > 0) within(Math.max(5, Math.min(job.task.itemTimeoutMs / 10, 100)));
+      if (job.task.itemTimeoutMs !== undefined && job.leases.size > 0)
+        within(Math.max(5, Math.min(job.task.itemTimeoutMs / 10, 100)));
     }
     if (state.drain === "draining") within(tickMs);
     if (wait === undefined) return;
@@ -243,11 +267,16 @@ export class Agent {
       case "sendTask": {
         const task = this.#tasks.get(effect.job);
         if (task === undefined) return;
-        return this.#pool.sendTask(effect, task, task.bundle === undefined ? undefined : this.#inputs.bundleDir(task.bundle));
+        return this.#pool.sendTask(
+          effect,
+          task,
+          task.bundle === undefined ? undefined : this.#inputs.bundleDir(task.bundle),
+        );
       }
       case "sendSlice": {
         const lease = this.#leases.get(effect.lease);
-        if (lease !== undefined) this.#pool.sendSlice(effect, lease.message, this.#inputs.inputsOf(effect.lease));
+        if (lease !== undefined)
+          this.#pool.sendSlice(effect, lease.message, this.#inputs.inputsOf(effect.lease));
         return;
       }
       case "setLimit":
@@ -268,7 +297,23 @@ export class Agent {
     }
   }
 
-  #performOutside(effect: Exclude<Effect, { kind: "startWorker" | "sendTask" | "sendSlice" | "setLimit" | "readCursor" | "killGroup" | "appendTimeout" | "freeOutcomes" | "drained" }>): void {
+  #performOutside(
+    effect: Exclude<
+      Effect,
+      {
+        kind:
+          | "startWorker"
+          | "sendTask"
+          | "sendSlice"
+          | "setLimit"
+          | "readCursor"
+          | "killGroup"
+          | "appendTimeout"
+          | "freeOutcomes"
+          | "drained";
+      }
+    >,
+  ): void {
     switch (effect.kind) {
       case "answerLease":
         this.#answers.get(effect.ask)?.respond(encodeLeaseReply(effect.reply));
@@ -280,10 +325,18 @@ export class Agent {
         this.#leases.delete(effect.lease);
         return this.#inputs.forget(effect.lease);
       case "publishCommit":
-        this.#acknowledged(this.publisher.commit(effect.segment as never, effect.record, effect.runs), (seq) => ({ kind: "commitAcked", at: performance.now(), commit: effect.commit, seq }));
+        this.#acknowledged(
+          this.publisher.commit(effect.segment as never, effect.record, effect.runs),
+          (seq) => ({ kind: "commitAcked", at: performance.now(), commit: effect.commit, seq }),
+        );
         return;
       case "publishStrike":
-        this.#acknowledged(this.publisher.strike(effect.segment as never, effect.record), (seq) => ({ kind: "strikeAcked", at: performance.now(), strike: effect.strike, seq }));
+        this.#acknowledged(this.publisher.strike(effect.segment as never, effect.record), (seq) => ({
+          kind: "strikeAcked",
+          at: performance.now(),
+          strike: effect.strike,
+          seq,
+        }));
         return;
       case "dropJob":
         this.#tasks.delete(effect.job);
@@ -294,16 +347,32 @@ export class Agent {
       case "hello":
         return this.#hello(effect);
       case "gaveBack":
-        return this.#say({ gaveBack: { job: effect.job, ...(effect.grant === undefined ? {} : { grant: grantToProto(effect.grant) }), ranges: effect.ranges } });
+        return this.#say({
+          gaveBack: {
+            job: effect.job,
+            ...(effect.grant === undefined ? {} : { grant: grantToProto(effect.grant) }),
+            ranges: effect.ranges,
+          },
+        });
       case "taskFailed": {
         const { error } = effect;
-        const info = typeof error === "string" ? encodeErrorInfo({ kind: "error", name: "TaskError", message: error }) : error;
+        const info =
+          typeof error === "string"
+            ? encodeErrorInfo({ kind: "error", name: "TaskError", message: error })
+            : error;
         return this.#say({ taskFailed: { job: effect.job, error: info, died: effect.died } });
       }
       case "starving":
         return this.#say({ starving: { slots: effect.slots } });
       case "sliceStarting":
-        return this.#say({ sliceStarting: { job: effect.job, grant: grantToProto(effect.grant), range: effect.range, ask: effect.ask } });
+        return this.#say({
+          sliceStarting: {
+            job: effect.job,
+            grant: grantToProto(effect.grant),
+            range: effect.range,
+            ask: effect.ask,
+          },
+        });
     }
   }
 
@@ -354,10 +423,20 @@ export class Agent {
   #heartbeat(): void {
     this.#watchDisk();
     const { state } = this;
-    const running = [...state.workers.values()].flatMap((worker) => worker.slices.slice(0, 1).map((slice) => ({ job: slice.job, slot: worker.slot, index: slice.cursor ?? slice.start, ms: performance.now() - slice.cursorAt })));
+    const running = [...state.workers.values()].flatMap((worker) =>
+      worker.slices
+        .slice(0, 1)
+        .map((slice) => ({
+          job: slice.job,
+          slot: worker.slot,
+          index: slice.cursor ?? slice.start,
+          ms: performance.now() - slice.cursorAt,
+        })),
+    );
     const gaveBack = reportOf(state).filter((report) => report.gaveBack.length > 0);
     let queued = 0;
-    for (const job of state.jobs.values()) for (const lease of job.leases.values()) queued += lease.queue.size;
+    for (const job of state.jobs.values())
+      for (const lease of job.leases.values()) queued += lease.queue.size;
     this.#say({
       heartbeat: {
         busy: running.length,
@@ -412,7 +491,10 @@ export class Agent {
   /** Connects where the leader says; the old connection goes only when the place has changed. */
   async #joinNats(welcome: WelcomeFacts): Promise<void> {
     const { cluster: _cluster, ...facts } = welcome;
-    const same = this.#connection !== undefined && !this.#connection.isClosed() && JSON.stringify(facts) === JSON.stringify(this.#natsFacts);
+    const same =
+      this.#connection !== undefined &&
+      !this.#connection.isClosed() &&
+      JSON.stringify(facts) === JSON.stringify(this.#natsFacts);
     if (!same) {
       const old = this.#connection;
       this.#connection = await connectNats(facts, { name: `everycore-agent-${this.node}`, timeoutMs: 5_000 });
@@ -435,7 +517,8 @@ export class Agent {
     const isNew = (lease: LeaseMessage): boolean => !this.state.seen.has(lease.grant.id);
     try {
       message = decodeLease(raw.data);
-      if (message.grant.node !== this.node) throw new EverycoreError("bad-input", `a lease of node ${message.grant.node}`);
+      if (message.grant.node !== this.node)
+        throw new EverycoreError("bad-input", `a lease of node ${message.grant.node}`);
       if (isNew(message)) ready = this.#inputs.takeReady(message);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
@@ -466,7 +549,14 @@ export class Agent {
         if (lease.fetch.signal.aborted) return;
         const message = error instanceof Error ? error.message : String(error);
         this.#parts.log.warn({ job, lease: id, reason: message }, "input could not be fetched");
-        this.emit({ kind: "inputFailed", at: performance.now(), job, lease: id, bundle: error instanceof BundleFailure, message });
+        this.emit({
+          kind: "inputFailed",
+          at: performance.now(),
+          job,
+          lease: id,
+          bundle: error instanceof BundleFailure,
+          message,
+        });
       },
     );
   }
@@ -475,10 +565,21 @@ export class Agent {
     const { pieces, dropped } = this.#output.read(ask.job);
     for (const piece of pieces) {
       for (let at = 0; at < piece.data.length; at += outputPieceBytes) {
-        this.#say({ output: { ask: ask.ask, slot: piece.slot, stream: piece.stream, data: piece.data.subarray(at, at + outputPieceBytes), dropped: 0, last: false } });
+        this.#say({
+          output: {
+            ask: ask.ask,
+            slot: piece.slot,
+            stream: piece.stream,
+            data: piece.data.subarray(at, at + outputPieceBytes),
+            dropped: 0,
+            last: false,
+          },
+        });
       }
     }
-    this.#say({ output: { ask: ask.ask, slot: 0, stream: "stdout", data: Buffer.alloc(0), dropped, last: true } });
+    this.#say({
+      output: { ask: ask.ask, slot: 0, stream: "stdout", data: Buffer.alloc(0), dropped, last: true },
+    });
   }
 
   get isReady(): boolean {

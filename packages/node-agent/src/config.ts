@@ -28,15 +28,22 @@ export function parseConfig(argument: string | undefined): AgentConfig {
   const join = fields["join"];
   const string = (name: string, fallback?: string): string => {
     const given = fields[name] ?? fallback;
-    if (typeof given !== "string" || given === "") throw new EverycoreError("bad-input", `agent configuration: "${name}" is missing`);
+    if (typeof given !== "string" || given === "")
+      throw new EverycoreError("bad-input", `agent configuration: "${name}" is missing`);
     return given;
   };
   if (!Array.isArray(join) || join.length === 0 || !join.every((address) => typeof address === "string")) {
     throw new EverycoreError("bad-input", 'agent configuration: "join" must list addresses of coordinators');
   }
   const slots = fields["slots"];
-  if (slots !== undefined && (!Number.isInteger(slots) || (slots as number) < 1 || (slots as number) > 4_096)) {
-    throw new EverycoreError("bad-input", `agent configuration: slots must be 1 to 4096, not ${String(slots)}`);
+  if (
+    slots !== undefined &&
+    (!Number.isInteger(slots) || (slots as number) < 1 || (slots as number) > 4_096)
+  ) {
+    throw new EverycoreError(
+      "bad-input",
+      `agent configuration: slots must be 1 to 4096, not ${String(slots)}`,
+    );
   }
   const config: AgentConfig = {
     join: join as string[],

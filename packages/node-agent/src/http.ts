@@ -9,13 +9,17 @@ export interface HttpDoor {
   close(): Promise<void>;
 }
 
-export async function openHttp(listen: string, door: { ready: () => boolean; metrics: Registry }): Promise<HttpDoor> {
+export async function openHttp(
+  listen: string,
+  door: { ready: () => boolean; metrics: Registry },
+): Promise<HttpDoor> {
   const server = createServer((request, response) => {
     const answer = (code: number, body: string, type = "text/plain; charset=utf-8"): void => {
       response.writeHead(code, { "content-type": type }).end(body);
     };
     if (request.url === "/healthz") return answer(200, "ok\n");
-    if (request.url === "/readyz") return door.ready() ? answer(200, "ready\n") : answer(503, "no link to a leader\n");
+    if (request.url === "/readyz")
+      return door.ready() ? answer(200, "ready\n") : answer(503, "no link to a leader\n");
     if (request.url !== "/metrics") return answer(404, "not found\n");
     door.metrics.metrics().then(
       (text) => answer(200, text, door.metrics.contentType),

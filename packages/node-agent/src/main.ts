@@ -18,7 +18,10 @@ const drainDeadlineMs = 10_000;
 
 async function main(): Promise<void> {
   const config = parseConfig(process.argv[2]);
-  const log = pino({ level: config.logLevel, base: { role: "agent" } }, pino.destination({ fd: 2, sync: true }));
+  const log = pino(
+    { level: config.logLevel, base: { role: "agent" } },
+    pino.destination({ fd: 2, sync: true }),
+  );
   const runtimes = await discover();
   const agent = new Agent({
     config,
@@ -28,10 +31,17 @@ async function main(): Promise<void> {
     command: (name, slotDir) => {
       const version = /^python(.+)$/.exec(name)?.[1];
       const runtime = version === undefined ? (name as Runtime) : "python"; // one of runtimeNames
-      return startCommand(runtime, { slotDir, interpreters: runtimes, ...(version === undefined ? {} : { python: version }) });
+      return startCommand(runtime, {
+        slotDir,
+        interpreters: runtimes,
+        ...(version === undefined ? {} : { python: version }),
+      });
     },
   });
-  const http = await openHttp(config.httpListen, { ready: () => agent.isReady, metrics: agentMetrics(agent) });
+  const http = await openHttp(config.httpListen, {
+    ready: () => agent.isReady,
+    metrics: agentMetrics(agent),
+  });
   let ending = false;
   const end = async (code: number): Promise<void> => {
     if (ending) return;
@@ -54,19 +64,33 @@ async function main(): Promise<void> {
     process.stdin.resume();
   }
   await agent.start();
-  const refused = agent.ended.then(() => undefined, (error: unknown) => error);
+  const refused = agent.ended.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
   const first = await Promise.race([agent.welcomed.then(() => "welcomed" as const), refused]);
   if (first !== "welcomed" && first !== undefined) {
     await agent.stop();
     throw first;
   }
-  process.stdout.write(`${JSON.stringify({ ready: true, node: agent.node, slots: agent.slots, http: http.address })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ ready: true, node: agent.node, slots: agent.slots, http: http.address })}\n`,
+  );
   await refused;
   await end(0);
 }
 
 main().catch((error: unknown) => {
-  const known = error instanceof EverycoreError ? error : new EverycoreError("internal", error instanceof Error ? (error.stack ?? error.message) : String(error));
+  const known =
+    error instanceof EverycoreError
+      ? error
+      : new EverycoreError(
+          "internal",
+          error instanceof Error ? (error.stack ?? error.message) : String(error),
+        );
   const code: ErrorCode = known.code;
-  process.stdout.write(`${JSON.stringify({ ready: false, code, message: known.message, hint: known.hint })}\n`, () => process.exit(errorCodes[code].exit));
+  process.stdout.write(
+    `${JSON.stringify({ ready: false, code, message: known.message, hint: known.hint })}\n`,
+    () => process.exit(errorCodes[code].exit),
+  );
 });

@@ -5,16 +5,41 @@ import type { Agent } from "./agent.ts";
 export function agentMetrics(agent: Agent): Registry {
   const registry = new Registry();
   const gauge = (name: string, help: string, read: () => number): void => {
-    new Gauge({ name, help, registers: [registry], collect() { this.set(read()); } });
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
   };
   const { state } = agent;
   gauge("everycore_agent_slots", "Slots of this node", () => agent.slots);
-  gauge("everycore_agent_slots_busy", "Slots that run a slice", () => [...state.workers.values()].filter((worker) => worker.slices.length > 0).length);
+  gauge(
+    "everycore_agent_slots_busy",
+    "Slots that run a slice",
+    () => [...state.workers.values()].filter((worker) => worker.slices.length > 0).length,
+  );
   gauge("everycore_agent_workers", "Worker processes, spares included", () => state.workers.size);
-  gauge("everycore_agent_leases", "Leases held", () => [...state.jobs.values()].reduce((sum, job) => sum + job.leases.size, 0));
+  gauge("everycore_agent_leases", "Leases held", () =>
+    [...state.jobs.values()].reduce((sum, job) => sum + job.leases.size, 0),
+  );
   gauge("everycore_agent_leases_accepted", "Leases accepted since the start", () => state.accepted);
-  gauge("everycore_agent_spool_bytes", "Bytes of outcomes that the log has not acknowledged", () => state.spoolBytes);
-  gauge("everycore_agent_records_published", "Commits, chunks and strikes acknowledged by the log", () => agent.publisher.published);
-  gauge("everycore_agent_records_resent", "Publishes that were not answered and were sent again", () => agent.publisher.resends);
+  gauge(
+    "everycore_agent_spool_bytes",
+    "Bytes of outcomes that the log has not acknowledged",
+    () => state.spoolBytes,
+  );
+  gauge(
+    "everycore_agent_records_published",
+    "Commits, chunks and strikes acknowledged by the log",
+    () => agent.publisher.published,
+  );
+  gauge(
+    "everycore_agent_records_resent",
+    "Publishes that were not answered and were sent again",
+    () => agent.publisher.resends,
+  );
   return registry;
 }

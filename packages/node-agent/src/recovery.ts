@@ -33,7 +33,8 @@ export function collectLeftovers(slotsDir: string, options: { bootId: string; lo
   for (const dir of dirs) {
     const page = readLeftPage(dir);
     if (page === undefined || page.bootId !== bootId) continue;
-    if (endLeftover(page.pid, page.startTime)) log.info({ pid: page.pid }, "ended a worker of a former agent");
+    if (endLeftover(page.pid, page.startTime))
+      log.info({ pid: page.pid }, "ended a worker of a former agent");
     try {
       const files = OutcomeFiles.leftIn(dir);
       stores.push(files);
@@ -47,7 +48,10 @@ export function collectLeftovers(slotsDir: string, options: { bootId: string; lo
         strikes.push({ record: strikeOf(last.head, cursor), head: last.head });
       }
     } catch (error) {
-      log.warn({ dir, reason: error instanceof Error ? error.message : String(error) }, "unreadable slot files");
+      log.warn(
+        { dir, reason: error instanceof Error ? error.message : String(error) },
+        "unreadable slot files",
+      );
     }
   }
   return {
@@ -60,13 +64,23 @@ export function collectLeftovers(slotsDir: string, options: { bootId: string; lo
   };
 }
 
-function* commitsOf(slice: ScannedSlice): Generator<{ record: CommitRecord; head: SliceHead; runs: OutcomeRun[] }> {
+function* commitsOf(
+  slice: ScannedSlice,
+): Generator<{ record: CommitRecord; head: SliceHead; runs: OutcomeRun[] }> {
   const { head } = slice;
   let runs: OutcomeRun[] = [];
   let bytes = 0;
   const flush = (): { record: CommitRecord; head: SliceHead; runs: OutcomeRun[] } => {
     const parts = runs.map((run) => partOf(head, run));
-    const record = { kind: "commit", job: head.job, epoch: head.epoch, leases: [head.grant], parts, usage: [], bytes } as const;
+    const record = {
+      kind: "commit",
+      job: head.job,
+      epoch: head.epoch,
+      leases: [head.grant],
+      parts,
+      usage: [],
+      bytes,
+    } as const;
     const out = { record, head, runs };
     runs = [];
     bytes = 0;
@@ -74,7 +88,8 @@ function* commitsOf(slice: ScannedSlice): Generator<{ record: CommitRecord; head
   };
   for (const run of slice.runs) {
     const size = run.to - run.from;
-    if (runs.length > 0 && (bytes + size > limits.messageBytesMax || runs.length >= limits.commitPartsMax)) yield flush();
+    if (runs.length > 0 && (bytes + size > limits.messageBytesMax || runs.length >= limits.commitPartsMax))
+      yield flush();
     runs.push(run);
     bytes += size;
   }

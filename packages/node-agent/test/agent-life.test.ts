@@ -9,7 +9,8 @@ import { until } from "../../../test/support/until.ts";
 import { FakeLeader, inlineItems, newJob, startAgent } from "./support/fake-leader.ts";
 
 const sleepy = "export default (n) => new Promise((done) => setTimeout(done, n === 0 ? 60_000 : 1, n));";
-const busy = "export default (n) => { const until = performance.now() + 20; while (performance.now() < until); return n; };";
+const busy =
+  "export default (n) => { const until = performance.now() + 20; while (performance.now() < until); return n; };";
 
 /** A zombie that nobody has reaped yet is dead. */
 const isAlive = (pid: number): boolean =>
@@ -31,7 +32,9 @@ test("cancel frees the core within a second", async () => {
   const job = newJob();
   const bundle = leader.bundle(job, "export default () => { for (;;); };");
   await leader.lease(leader.message(job, { start: 0, end: 5 }, { bundle }));
-  await until(() => leader.said.some(({ part, body }) => part === "heartbeat" && body["busy"] === 1), { what: "a busy slot" });
+  await until(() => leader.said.some(({ part, body }) => part === "heartbeat" && body["busy"] === 1), {
+    what: "a busy slot",
+  });
   const before = performance.now();
   leader.said.length = 0;
   leader.say({ cancel: { job } });
@@ -68,10 +71,13 @@ test("an item of a minute does not block its neighbours: its slice is cut behind
   const bundle = leader.bundle(job, sleepy);
   // The leader's guess puts all of them into few slices; item 0 lasts a minute.
   await leader.lease(leader.message(job, { start: 0, end: 20 }, { bundle }, { itemMs: 1 }));
-  const fold = await until(async () => {
-    const now = await leader.fold(job);
-    return now.covered.size === 19 ? now : undefined;
-  }, { what: "19 items beside the long one" });
+  const fold = await until(
+    async () => {
+      const now = await leader.fold(job);
+      return now.covered.size === 19 ? now : undefined;
+    },
+    { what: "19 items beside the long one" },
+  );
   expect(fold.covered.has(0)).toBe(false);
   expect(agent.child.exitCode).toBeNull();
 });
@@ -86,7 +92,12 @@ test("kill -9 of the agent: leftovers end, what was appended is published, the r
     {
       await using agent = await startAgent(leader, { slots: 1, dataDir });
       await leader.lease(leader.message(job, { start: 0, end: 40 }, { bundle }, { itemMs: 1 }));
-      await until(async () => (await leader.fold(job)).covered.size >= 1 || leader.said.some(({ part, body }) => part === "heartbeat" && body["busy"] === 1), { what: "work" });
+      await until(
+        async () =>
+          (await leader.fold(job)).covered.size >= 1 ||
+          leader.said.some(({ part, body }) => part === "heartbeat" && body["busy"] === 1),
+        { what: "work" },
+      );
       pids = await workerPids(dataDir);
       expect(pids.length).toBeGreaterThan(0);
       await agent.kill("SIGKILL");
@@ -95,7 +106,10 @@ test("kill -9 of the agent: leftovers end, what was appended is published, the r
     await using again = await startAgent(leader, { slots: 1, dataDir });
     expect(again.ready["node"]).toBe(leader.node);
     expect(pids.filter(isAlive)).toEqual([]);
-    expect(leader.said.find(({ part }) => part === "hello")!.body).toMatchObject({ filesRecovered: true, leases: [] });
+    expect(leader.said.find(({ part }) => part === "hello")!.body).toMatchObject({
+      filesRecovered: true,
+      leases: [],
+    });
     // All of it stood in the log before the hello.
     const fold = await leader.fold(job);
     expect(fold.covered.toRanges()).toEqual([{ start: 0, end: 30 }]);
@@ -140,7 +154,14 @@ test("NATS away: the agent computes on, and publishes when it is back", async ()
   await until(async () => (await leader.fold(job)).covered.size > 0, { what: "a first commit" });
   await leader.nats.kill("SIGKILL");
   leader.said.length = 0;
-  await until(() => leader.said.some(({ part, body }) => part === "heartbeat" && (body["queuedItems"] as number) === 0 && body["busy"] === 0), { what: "all items run" });
+  await until(
+    () =>
+      leader.said.some(
+        ({ part, body }) =>
+          part === "heartbeat" && (body["queuedItems"] as number) === 0 && body["busy"] === 0,
+      ),
+    { what: "all items run" },
+  );
   await leader.nats.restart();
   const fold = await leader.covered(job, 100);
   expect(fold.dropped).toMatchObject({ stale: 0, invalid: 0 });
@@ -155,7 +176,11 @@ test("SIGTERM gives the queue back, finishes what runs, commits it and exits 0",
   await leader.lease(leader.message(job, { start: 0, end: 200 }, { bundle }, { itemMs: 20 }));
   await until(async () => (await leader.fold(job)).covered.size > 0, { what: "a first commit" });
   expect(await agent.kill("SIGTERM")).toBe(0);
-  const given = IntervalSet.of(leader.said.filter(({ part }) => part === "gaveBack").flatMap(({ body }) => body["ranges"] as { start: number; end: number }[]));
+  const given = IntervalSet.of(
+    leader.said
+      .filter(({ part }) => part === "gaveBack")
+      .flatMap(({ body }) => body["ranges"] as { start: number; end: number }[]),
+  );
   const fold = await leader.fold(job);
   expect(given.size + fold.covered.size).toBe(200);
   for (const range of given) expect(fold.covered.intersects(range.start, range.end)).toBe(false);
@@ -179,9 +204,16 @@ test("a reduced job commits spans, and the reduction item combines their partial
 test("exec and python run beside js", async () => {
   await using leader = await FakeLeader.start();
   await using agent = await startAgent(leader, { slots: 2 });
-  const runtimes = ((await leader.heard("hello"))["node"] as { runtimes: { name: string }[] }).runtimes.map(({ name }) => name);
+  const runtimes = ((await leader.heard("hello"))["node"] as { runtimes: { name: string }[] }).runtimes.map(
+    ({ name }) => name,
+  );
   const exec = newJob();
-  const message = leader.message(exec, { start: 0, end: 3 }, { runtime: "exec", argv: ["echo", "{}"] }, { items: { codec: "utf8", inline: inlineItems(["a", "b", "c"]) } });
+  const message = leader.message(
+    exec,
+    { start: 0, end: 3 },
+    { runtime: "exec", argv: ["echo", "{}"] },
+    { items: { codec: "utf8", inline: inlineItems(["a", "b", "c"]) } },
+  );
   await leader.lease(message);
   await leader.covered(exec, 3);
   expect((await leader.outcomes(exec)).get(1)!.payload.toString()).toBe("b\n");
@@ -197,7 +229,9 @@ test("a task without its export fails the job once, and no item is blamed", asyn
   await leader.lease(leader.message(job, { start: 0, end: 10 }, { bundle }));
   const failed = await leader.heard("taskFailed");
   expect(failed).toMatchObject({ job, died: false });
-  expect(decode(failed["error"] as Buffer)).toMatchObject({ message: expect.stringContaining("default") as string });
+  expect(decode(failed["error"] as Buffer)).toMatchObject({
+    message: expect.stringContaining("default") as string,
+  });
   expect((await leader.strikes(job)).length).toBe(0);
   expect(leader.said.filter(({ part }) => part === "taskFailed")).toHaveLength(1);
   expect(agent.child.exitCode).toBeNull();

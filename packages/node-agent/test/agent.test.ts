@@ -23,8 +23,16 @@ test("inline items are cut to slices and an error is an outcome", async () => {
   await using agent = await startAgent(leader);
   expect(agent.ready["ready"]).toBe(true);
   const job = newJob();
-  const bundle = leader.bundle(job, "export default (s) => { if (s === 'c') throw new RangeError('no c'); return s + s; };");
-  const message = leader.message(job, { start: 0, end: 4 }, { bundle }, { items: { codec: "utf8", inline: inlineItems(["a", "b", "c", "d"]) } });
+  const bundle = leader.bundle(
+    job,
+    "export default (s) => { if (s === 'c') throw new RangeError('no c'); return s + s; };",
+  );
+  const message = leader.message(
+    job,
+    { start: 0, end: 4 },
+    { bundle },
+    { items: { codec: "utf8", inline: inlineItems(["a", "b", "c", "d"]) } },
+  );
   await leader.lease(message);
   await leader.covered(job, 4);
   const outcomes = await leader.outcomes(job);
@@ -38,18 +46,29 @@ test("a crash strikes one item and the rest goes on", async () => {
   await using agent = await startAgent(leader);
   expect(agent.ready["ready"]).toBe(true);
   const job = newJob();
-  const bundle = leader.bundle(job, "export default (n) => { if (n === 7) { console.error('last words'); process.exit(9); } return n; };");
+  const bundle = leader.bundle(
+    job,
+    "export default (n) => { if (n === 7) { console.error('last words'); process.exit(9); } return n; };",
+  );
   await leader.lease(leader.message(job, { start: 0, end: 50 }, { bundle }));
-  const strikes = await until(async () => {
-    const found = await leader.strikes(job);
-    return found.length > 0 ? found : undefined;
-  }, { what: "a strike" });
-  expect(strikes).toMatchObject([{ cause: "crash", ranges: [{ start: 7, end: 8 }], byLeader: false, detail: { exitCode: 9 } }]);
+  const strikes = await until(
+    async () => {
+      const found = await leader.strikes(job);
+      return found.length > 0 ? found : undefined;
+    },
+    { what: "a strike" },
+  );
+  expect(strikes).toMatchObject([
+    { cause: "crash", ranges: [{ start: 7, end: 8 }], byLeader: false, detail: { exitCode: 9 } },
+  ]);
   expect(strikes[0]!.detail!.stderrTail).toContain("last words");
-  const fold = await until(async () => {
-    const now = await leader.fold(job);
-    return now.covered.size === 49 ? now : undefined;
-  }, { what: "49 items" });
+  const fold = await until(
+    async () => {
+      const now = await leader.fold(job);
+      return now.covered.size === 49 ? now : undefined;
+    },
+    { what: "49 items" },
+  );
   expect(fold.covered.has(7)).toBe(false);
 });
 

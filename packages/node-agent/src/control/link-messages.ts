@@ -16,7 +16,10 @@ export type FromLeader =
   | { readonly event: AgentEvent; readonly welcome?: WelcomeFacts }
   | { readonly outputAsk: { job: JobId; ask: number } };
 
-export const grantToProto = (grant: LeaseGrant): LooseMessage => ({ ...grant, id: Buffer.from(grant.id, "hex") });
+export const grantToProto = (grant: LeaseGrant): LooseMessage => ({
+  ...grant,
+  id: Buffer.from(grant.id, "hex"),
+});
 
 export const reportToProto = (report: LeaseReportFacts): LooseMessage => ({
   job: report.job,
@@ -42,7 +45,13 @@ export function parseToAgent(message: LooseMessage, at: number): FromLeader | un
   switch (part) {
     case "welcome": {
       const drop = list(fields, "drop", part, 1_000_000).map(hexOf);
-      const event = { kind: "welcomed", at, epoch: count(fields, "epoch", part), nodes: count(fields, "nodes", part), drop } as const;
+      const event = {
+        kind: "welcomed",
+        at,
+        epoch: count(fields, "epoch", part),
+        nodes: count(fields, "nodes", part),
+        drop,
+      } as const;
       return {
         event,
         welcome: {
@@ -59,13 +68,19 @@ export function parseToAgent(message: LooseMessage, at: number): FromLeader | un
     case "ended":
       return { event: { kind: "jobEnded", at, job: jobOf(fields) } };
     case "giveBack":
-      return { event: { kind: "giveBackAsked", at, job: jobOf(fields), wantMs: number(fields, "wantMs", part) } };
+      return {
+        event: { kind: "giveBackAsked", at, job: jobOf(fields), wantMs: number(fields, "wantMs", part) },
+      };
     case "confirm": {
       const ranges = list(fields, "ranges", part, 1_000_000) as Range[]; // two uint64 each, by the proto
-      return { event: { kind: "giveBackConfirmed", at, job: jobOf(fields), lease: hexOf(fields["lease"]), ranges } };
+      return {
+        event: { kind: "giveBackConfirmed", at, job: jobOf(fields), lease: hexOf(fields["lease"]), ranges },
+      };
     }
     case "drop":
-      return { event: { kind: "leasesDropped", at, leases: list(fields, "leases", part, 1_000_000).map(hexOf) } };
+      return {
+        event: { kind: "leasesDropped", at, leases: list(fields, "leases", part, 1_000_000).map(hexOf) },
+      };
     case "drain":
       return { event: { kind: "drainAsked", at, deadlineMs: Number.POSITIVE_INFINITY } };
     case "mayStart":

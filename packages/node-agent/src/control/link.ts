@@ -17,9 +17,12 @@ const backoffMs = { first: 100, max: 2_000 };
 
 /** proto/ at the root of the repository, or beside the package where it is published. */
 export function protoDir(): string {
-  const places = ["../../../../proto", "../../proto"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
+  const places = ["../../../../proto", "../../proto"].map((path) =>
+    fileURLToPath(new URL(path, import.meta.url)),
+  );
   const found = places.find((dir) => existsSync(`${dir}/everycore/v1/agent.proto`));
-  if (found === undefined) throw new EverycoreError("internal", "proto/everycore/v1/agent.proto is not in this installation");
+  if (found === undefined)
+    throw new EverycoreError("internal", "proto/everycore/v1/agent.proto is not in this installation");
   return found;
 }
 
@@ -108,7 +111,9 @@ export class Link {
       stream.on("error", (error: grpc.ServiceError) => {
         if (error.code === grpc.status.UNAUTHENTICATED) {
           const hint = "the agent's secret is not that of the cluster";
-          this.#options.onRefused(new EverycoreError("refused", `${address} refused this agent: ${error.details}`, { hint }));
+          this.#options.onRefused(
+            new EverycoreError("refused", `${address} refused this agent: ${error.details}`, { hint }),
+          );
         }
         end(error);
       });

@@ -249,17 +249,22 @@ export function cursorRead(state: AgentState, event: Of<"cursorRead">, effects: 
       slice.cursor = cursor;
       slice.cursorAt = state.now;
     }
-    if (event.cut && slice.life === "cutting") takeBack(state, slice, effects);
+    if (event.cut && slice.life === "cutting") takeBack(state, worker, slice, effects);
   }
   checkTimeout(state, worker, event.phase, effects);
 }
 
 /** DESIGN 9, "Give back" d and e: whoever claims an item after this cursor has seen the limit. */
-function takeBack(state: AgentState, slice: Slice, effects: Effect[]): void {
+function takeBack(state: AgentState, worker: Worker, slice: Slice, effects: Effect[]): void {
   slice.life = move(sliceTransitions, { machine: "slice", id: slice.id, from: slice.life, event: "read" });
   const back = Math.max(slice.limit, slice.cursor === undefined ? slice.start : slice.cursor + 1);
   const upTo = slice.cutEnd;
+  const asked = slice.limit;
   slice.limit = Math.min(back, upTo);
+  // The page says what holds: after a kill -9 of the agent the running item must be seen as inside its slice.
+  // Raised to c+1 at most, and c was claimed before: nothing more is run for it.
+  if (slice.limit !== asked)
+    effects.push({ kind: "setLimit", worker: worker.id, slice: slice.id, limit: slice.limit });
   const job = state.jobs.get(slice.job);
   const lease = job?.leases.get(slice.lease);
   if (job === undefined || lease === undefined || back >= upTo) return;

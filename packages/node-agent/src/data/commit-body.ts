@@ -1,5 +1,14 @@
 /** Commit bodies, built by copying: an entry is the tail of the record that the worker wrote (packing.ts). */
-import { codecs, encode, outcomeHeadBytes, packEntries, packOutcome, recordHeadBytes, recordStatus, limits } from "@everycore/protocol";
+import {
+  codecs,
+  encode,
+  outcomeHeadBytes,
+  packEntries,
+  packOutcome,
+  recordHeadBytes,
+  recordStatus,
+  limits,
+} from "@everycore/protocol";
 import type { OutcomeRun } from "../core/index.ts";
 
 /** status, codec and micros stand in record and entry alike. */
@@ -10,7 +19,7 @@ const partialHeadBytes = 5;
 /** Entries of whole records. Views of `bytes` except for partials. */
 export function entriesOf(run: OutcomeRun, bytes: Buffer): Buffer[] {
   const entries: Buffer[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const next = at + 4 + bytes.readUInt32LE(at);
     if (run.status === recordStatus.partial) {
       const payload = bytes.subarray(at + recordHeadBytes + partialHeadBytes, next);

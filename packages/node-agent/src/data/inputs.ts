@@ -5,11 +5,29 @@
  */
 import type { NatsConnection } from "@nats-io/nats-core";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, renameSync, rmSync, statSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  readdirSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, resolve, sep } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { BundleDigest, FetchRequest, LeaseId, LeaseMessage } from "@everycore/protocol";
-import { decode, decodeFetchReply, encodeFetch, EverycoreError, fieldsOf, limits, PackedEntries, subjects } from "@everycore/protocol";
+import {
+  decode,
+  decodeFetchReply,
+  encodeFetch,
+  EverycoreError,
+  fieldsOf,
+  limits,
+  PackedEntries,
+  subjects,
+} from "@everycore/protocol";
 
 const fetchesMax = 2;
 const answerWithinMs = 5_000;
@@ -62,7 +80,10 @@ export class Inputs {
     if (items.inline !== undefined) {
       const block = new PackedEntries(items.inline);
       if (block.count !== grant.end - grant.start) {
-        throw new EverycoreError("bad-input", `lease ${grant.id}: ${block.count} inline items for [${grant.start}, ${grant.end})`);
+        throw new EverycoreError(
+          "bad-input",
+          `lease ${grant.id}: ${block.count} inline items for [${grant.start}, ${grant.end})`,
+        );
       }
       this.#leases.set(grant.id, { inline: block });
     }
@@ -82,7 +103,9 @@ export class Inputs {
     }
     if (items.partials === true) {
       const path = join(this.#dir, "blocks", `${grant.id}.partials`);
-      writeFileSync(path, await this.#whole({ job: message.job, grant, what: "partials" }, signal), { mode: 0o600 });
+      writeFileSync(path, await this.#whole({ job: message.job, grant, what: "partials" }, signal), {
+        mode: 0o600,
+      });
       this.#leases.set(grant.id, { partials: path });
     } else if (items.blocks !== undefined) {
       const files: BlockFile[] = [];
@@ -95,7 +118,11 @@ export class Inputs {
     }
   }
 
-  async #block(message: LeaseMessage, block: { path: string; seqs: readonly number[] }, signal: AbortSignal): Promise<void> {
+  async #block(
+    message: LeaseMessage,
+    block: { path: string; seqs: readonly number[] },
+    signal: AbortSignal,
+  ): Promise<void> {
     let known = this.#blocks.get(block.path);
     if (known === undefined) {
       const fetched = this.#pieces(message, block, signal);
@@ -107,7 +134,11 @@ export class Inputs {
     await known.fetched;
   }
 
-  async #pieces(message: LeaseMessage, block: { path: string; seqs: readonly number[] }, signal: AbortSignal): Promise<void> {
+  async #pieces(
+    message: LeaseMessage,
+    block: { path: string; seqs: readonly number[] },
+    signal: AbortSignal,
+  ): Promise<void> {
     const pieces: Uint8Array[] = [];
     for (const seq of block.seqs) {
       pieces.push(await this.#whole({ job: message.job, grant: message.grant, what: "block", seq }, signal));
@@ -129,7 +160,11 @@ export class Inputs {
   async #fetchBundle(message: LeaseMessage, digest: BundleDigest, signal: AbortSignal): Promise<void> {
     const bytes = await this.#whole({ job: message.job, grant: message.grant, what: "bundle" }, signal);
     const got = createHash("sha256").update(bytes).digest("hex");
-    if (got !== digest) throw new EverycoreError("bad-task", `bundle ${digest.slice(0, 12)} arrived with digest ${got.slice(0, 12)}`);
+    if (got !== digest)
+      throw new EverycoreError(
+        "bad-task",
+        `bundle ${digest.slice(0, 12)} arrived with digest ${got.slice(0, 12)}`,
+      );
     this.#makeRoom(bytes.length);
     unpackBundle(bytes, this.bundleDir(digest));
   }
@@ -137,7 +172,11 @@ export class Inputs {
   /** Least recently used bundles go; those of running jobs were just touched. */
   #makeRoom(bytes: number): void {
     const root = join(this.#dir, "bundles");
-    const known = readdirSync(root).map((name) => ({ path: join(root, name), usedAt: statSync(join(root, name)).mtimeMs, bytes: sizeOfDir(join(root, name)) }));
+    const known = readdirSync(root).map((name) => ({
+      path: join(root, name),
+      usedAt: statSync(join(root, name)).mtimeMs,
+      bytes: sizeOfDir(join(root, name)),
+    }));
     let total = known.reduce((sum, bundle) => sum + bundle.bytes, bytes);
     for (const bundle of known.sort((a, b) => a.usedAt - b.usedAt)) {
       if (total <= bundleCacheBytes) return;
@@ -155,11 +194,19 @@ export class Inputs {
       let have = 0;
       for (;;) {
         const reply = await this.#ask({ ...request, offset: have }, signal);
-        if (reply.total > limits.bundleBytesMax * 4) throw new EverycoreError("over-limit", `job ${request.job}: a ${request.what} of ${reply.total} bytes`);
+        if (reply.total > limits.bundleBytesMax * 4)
+          throw new EverycoreError(
+            "over-limit",
+            `job ${request.job}: a ${request.what} of ${reply.total} bytes`,
+          );
         parts.push(reply.bytes);
         have += reply.bytes.length;
         if (have >= reply.total) return Buffer.concat(parts);
-        if (reply.bytes.length === 0) throw new EverycoreError("internal", `job ${request.job}: a ${request.what} ended after ${have} of ${reply.total} bytes`);
+        if (reply.bytes.length === 0)
+          throw new EverycoreError(
+            "internal",
+            `job ${request.job}: a ${request.what} ended after ${have} of ${reply.total} bytes`,
+          );
       }
     } finally {
       this.#running -= 1;
@@ -173,10 +220,13 @@ export class Inputs {
       try {
         const connection = this.#connection();
         if (connection !== undefined) {
-          const answer = await connection.request(subjects.fetch, encodeFetch(request), { timeout: answerWithinMs });
+          const answer = await connection.request(subjects.fetch, encodeFetch(request), {
+            timeout: answerWithinMs,
+          });
           const reply = decodeFetchReply(answer.data);
           if (reply.ok) return reply;
-          if (reply.reason !== "later") throw new EverycoreError(reply.reason === "gone" ? "not-found" : "refused", reply.message);
+          if (reply.reason !== "later")
+            throw new EverycoreError(reply.reason === "gone" ? "not-found" : "refused", reply.message);
         }
       } catch (error) {
         // Refusals end it; silence and a broken connection are waited out (P3).

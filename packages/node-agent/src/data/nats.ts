@@ -10,7 +10,10 @@ export interface NatsFacts {
 }
 
 /** Connects, and stays connected for ever: an outage is waited out (P3). */
-export function connectNats(facts: NatsFacts, options: { name: string; timeoutMs: number }): Promise<NatsConnection> {
+export function connectNats(
+  facts: NatsFacts,
+  options: { name: string; timeoutMs: number },
+): Promise<NatsConnection> {
   return connect({
     servers: [...facts.natsUrls],
     ...(facts.natsUser === "" ? {} : { user: facts.natsUser, pass: facts.natsPassword }),
@@ -27,5 +30,7 @@ export function connectNats(facts: NatsFacts, options: { name: string; timeoutMs
 }
 
 export function listen(connection: NatsConnection, subject: string, onMessage: (message: Msg) => void): void {
-  connection.subscribe(subject, { callback: (error, message) => void (error === null && onMessage(message)) });
+  connection.subscribe(subject, {
+    callback: (error, message) => void (error === null && onMessage(message)),
+  });
 }

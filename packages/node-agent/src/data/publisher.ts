@@ -6,7 +6,14 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import { headers } from "@nats-io/nats-core";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import type { ChunkRecord, CommitRecord, JobId, LogRecord, SegmentId, StrikeRecord } from "@everycore/protocol";
+import type {
+  ChunkRecord,
+  CommitRecord,
+  JobId,
+  LogRecord,
+  SegmentId,
+  StrikeRecord,
+} from "@everycore/protocol";
 import { encodeRecord, limits, outcomeHeadBytes, recordHeader, subjects } from "@everycore/protocol";
 import type { OutcomeRun } from "../core/index.ts";
 import { bodyOf, chunkedEntry, entriesOf, piecesOf } from "./commit-body.ts";
@@ -37,7 +44,11 @@ export class Publisher {
   }
 
   /** Sequence of the commit once the log has it; undefined when closed before. */
-  async commit(segment: SegmentId, record: CommitRecord, runs: readonly OutcomeRun[]): Promise<number | undefined> {
+  async commit(
+    segment: SegmentId,
+    record: CommitRecord,
+    runs: readonly OutcomeRun[],
+  ): Promise<number | undefined> {
     await this.#enter();
     try {
       const entries: Buffer[] = [];
@@ -57,11 +68,23 @@ export class Publisher {
     }
   }
 
-  async #chunks(segment: SegmentId, record: CommitRecord, index: number, entry: Buffer): Promise<Buffer | undefined> {
-    const lease = record.leases.find((grant) => grant.start <= index && index < grant.end) ?? record.leases[0]!;
+  async #chunks(
+    segment: SegmentId,
+    record: CommitRecord,
+    index: number,
+    entry: Buffer,
+  ): Promise<Buffer | undefined> {
+    const lease =
+      record.leases.find((grant) => grant.start <= index && index < grant.end) ?? record.leases[0]!;
     const seqs: number[] = [];
     for (const piece of piecesOf(entry.subarray(outcomeHeadBytes))) {
-      const chunk: ChunkRecord = { kind: "chunk", job: record.job, lease: lease.id, index, piece: seqs.length };
+      const chunk: ChunkRecord = {
+        kind: "chunk",
+        job: record.job,
+        lease: lease.id,
+        index,
+        piece: seqs.length,
+      };
       const seq = await this.#send(segment, chunk, piece);
       if (seq === undefined) return undefined;
       seqs.push(seq);
@@ -78,7 +101,11 @@ export class Publisher {
     }
   }
 
-  async #send(segment: SegmentId, record: LogRecord & { job: JobId }, body: Buffer): Promise<number | undefined> {
+  async #send(
+    segment: SegmentId,
+    record: LogRecord & { job: JobId },
+    body: Buffer,
+  ): Promise<number | undefined> {
     const { node, log } = this.#options;
     const subject = subjects.log(segment, node, record.job);
     const head = headers();
@@ -131,7 +158,10 @@ function indexOfEntry(record: CommitRecord, at: number): number {
 
 /** JetStream answers a publish with JSON: {stream, seq} or {error}. Anything else is not from it. */
 function sequenceOf(data: Uint8Array): number {
-  const answer = JSON.parse(Buffer.from(data).toString("utf8")) as { seq?: unknown; error?: { description?: string } };
+  const answer = JSON.parse(Buffer.from(data).toString("utf8")) as {
+    seq?: unknown;
+    error?: { description?: string };
+  };
   if (answer.error !== undefined) throw new Error(`log refused: ${answer.error.description ?? "no reason"}`);
   if (typeof answer.seq !== "number") throw new Error("not an acknowledgement");
   return answer.seq;

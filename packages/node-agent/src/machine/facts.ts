@@ -25,7 +25,11 @@ export function slotsOf(options: { flag: number | undefined; root?: string }): S
   if (flag !== undefined) return { slots: flag, reason: "asked for" };
   const found: { cpus: number; reason: string }[] = [];
   const affinity = affinityOf(root);
-  found.push(affinity === undefined ? { cpus: availableParallelism(), reason: "cores of the machine" } : { cpus: affinity, reason: "cores this process may use (affinity)" });
+  found.push(
+    affinity === undefined
+      ? { cpus: availableParallelism(), reason: "cores of the machine" }
+      : { cpus: affinity, reason: "cores this process may use (affinity)" },
+  );
   const quota = cgroupQuota(root);
   if (quota !== undefined) found.push(quota);
   const least = found.reduce((a, b) => (b.cpus < a.cpus ? b : a));

@@ -22,7 +22,8 @@ export function startTimeOf(pid: number): number | undefined {
 export function memoryOf(pid: number): { rss: number; peak: number } | undefined {
   const status = read(`/proc/${pid}/status`);
   if (status === undefined) return undefined;
-  const kb = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
+  const kb = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
   return { rss: kb("VmRSS") * 1024, peak: kb("VmHWM") * 1024 };
 }
 

@@ -21,7 +21,9 @@ export function openStateDir(dir: string, machineId: string): StateDir {
 /** pid and start time: a pid used again by another process does not hold it. A link is made by one process only. */
 function takeLock(dir: string, lock: string): void {
   const mine = `${lock}.${process.pid}`;
-  writeFileSync(mine, JSON.stringify({ pid: process.pid, startTime: startTimeOf(process.pid) ?? 0 }), { mode: 0o600 });
+  writeFileSync(mine, JSON.stringify({ pid: process.pid, startTime: startTimeOf(process.pid) ?? 0 }), {
+    mode: 0o600,
+  });
   try {
     for (let attempt = 0; ; attempt += 1) {
       try {
@@ -31,7 +33,10 @@ function takeLock(dir: string, lock: string): void {
         if (attempt >= 3 || (holder !== undefined && startTimeOf(holder.pid) === holder.startTime)) {
           const who = holder === undefined ? "another agent" : `the agent with pid ${holder.pid}`;
           const hint = "end it, or give this one its own state directory with --data";
-          throw new EverycoreError("conflict", `state directory ${dir} is in use by ${who}`, { hint, cause: error });
+          throw new EverycoreError("conflict", `state directory ${dir} is in use by ${who}`, {
+            hint,
+            cause: error,
+          });
         }
         rmSync(lock, { force: true });
       }

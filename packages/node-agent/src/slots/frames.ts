@@ -1,11 +1,25 @@
 /** Frames on fd 3: u32 little-endian length + msgpack (proto/data-plane.md "Worker frames"). */
 import type { FromWorker, ToWorker } from "@everycore/protocol";
-import { bytes, count, decode, encode, EverycoreError, fieldsOf, limits, number, oneOf, text } from "@everycore/protocol";
+import {
+  bytes,
+  count,
+  decode,
+  encode,
+  EverycoreError,
+  fieldsOf,
+  limits,
+  number,
+  oneOf,
+  text,
+} from "@everycore/protocol";
 
 export function encodeFrame(frame: ToWorker): Buffer {
   const body = encode(frame);
   if (body.length > limits.workerFrameBytesMax) {
-    throw new EverycoreError("over-limit", `a frame of ${body.length} bytes to a worker is more than workerFrameBytesMax`);
+    throw new EverycoreError(
+      "over-limit",
+      `a frame of ${body.length} bytes to a worker is more than workerFrameBytesMax`,
+    );
   }
   const framed = Buffer.allocUnsafe(4 + body.length);
   framed.writeUInt32LE(body.length, 0);
@@ -22,7 +36,8 @@ export class FrameReader {
     const frames: FromWorker[] = [];
     while (bytesLeft.length >= 4) {
       const length = bytesLeft.readUInt32LE(0);
-      if (length > limits.workerFrameBytesMax) throw new EverycoreError("bad-input", `a worker sent a frame of ${length} bytes`);
+      if (length > limits.workerFrameBytesMax)
+        throw new EverycoreError("bad-input", `a worker sent a frame of ${length} bytes`);
       if (bytesLeft.length < 4 + length) break;
       frames.push(parseFrame(bytesLeft.subarray(4, 4 + length)));
       bytesLeft = bytesLeft.subarray(4 + length);

@@ -2,7 +2,17 @@
  * The outcome files of one worker directory: read as they grow, rotated at slice ends, deleted when every outcome
  * in them is acknowledged. While NATS is away they are the spool (P3), so nothing is deleted early (P1).
  */
-import { closeSync, existsSync, fstatSync, openSync, readSync, readdirSync, rmSync, writeSync, ftruncateSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+  readdirSync,
+  rmSync,
+  writeSync,
+  ftruncateSync,
+} from "node:fs";
 import { join } from "node:path";
 import { limits, recordHeadBytes, writeU64 } from "@everycore/protocol";
 import type { OutcomeRun } from "../core/index.ts";
@@ -44,7 +54,15 @@ export class OutcomeFiles {
 
   #add(path: string): OutcomeFile {
     const id = (lastFile += 1);
-    const file: OutcomeFile = { id, path, scan: { at: 0, slice: undefined }, fd: undefined, held: 0, slices: 0, closed: false };
+    const file: OutcomeFile = {
+      id,
+      path,
+      scan: { at: 0, slice: undefined },
+      fd: undefined,
+      held: 0,
+      slices: 0,
+      closed: false,
+    };
     this.#files.set(id, file);
     return file;
   }
@@ -114,10 +132,17 @@ export class OutcomeFiles {
   }
 
   /** Appends what a dead worker could not; its torn last record is cut off first. */
-  append(record: { index: number; status: number; codec: number; micros: number; payload: Uint8Array }): void {
+  append(record: {
+    index: number;
+    status: number;
+    codec: number;
+    micros: number;
+    payload: Uint8Array;
+  }): void {
     const file = [...this.#files.values()].findLast((known) => known.scan.slice !== undefined);
     const fd = file === undefined ? undefined : this.#fdOf(file);
-    if (file === undefined || fd === undefined) throw new Error(`no outcome file in ${this.#dir} to append to`);
+    if (file === undefined || fd === undefined)
+      throw new Error(`no outcome file in ${this.#dir} to append to`);
     const bytes = Buffer.alloc(recordHeadBytes + record.payload.length);
     bytes.writeUInt32LE(bytes.length - 4, 0);
     writeU64(bytes, record.index, 4);

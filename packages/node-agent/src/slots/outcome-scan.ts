@@ -60,7 +60,8 @@ function addItem(slice: ScannedSlice, run: Where, index: number): void {
   slice.items += 1;
   if (slice.head.reduced) {
     // Values and errors of single items live in their span's partial; only a killed item has a part of its own.
-    if (run.status === outcomeStatus.timeout) slice.runs.push({ ...run, start: index, end: index + 1, missing: 1 });
+    if (run.status === outcomeStatus.timeout)
+      slice.runs.push({ ...run, start: index, end: index + 1, missing: 1 });
     return;
   }
   const last = slice.runs.at(-1);

@@ -50,7 +50,11 @@ export class OutputStore {
     if (existsSync(dir)) {
       for (const name of readdirSync(dir).sort()) {
         const [slot, stream] = name.split(".");
-        pieces.push({ slot: Number(slot), stream: stream as OutputStream, data: readFileSync(join(dir, name)) });
+        pieces.push({
+          slot: Number(slot),
+          stream: stream as OutputStream,
+          data: readFileSync(join(dir, name)),
+        });
       }
     }
     return { pieces, dropped: this.#jobs.get(job)?.dropped ?? 0 };

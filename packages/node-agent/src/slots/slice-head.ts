@@ -3,7 +3,20 @@
  * append it unread. Only agents of the same machine and boot read it.
  */
 import type { JobId, LeaseGrant, LevelRun, SegmentId } from "@everycore/protocol";
-import { bad, count, decode, encode, fieldsOf, flag, isJobId, isSegmentId, leaseFromWire, leaseToWire, list, protocolVersion } from "@everycore/protocol";
+import {
+  bad,
+  count,
+  decode,
+  encode,
+  fieldsOf,
+  flag,
+  isJobId,
+  isSegmentId,
+  leaseFromWire,
+  leaseToWire,
+  list,
+  protocolVersion,
+} from "@everycore/protocol";
 
 export interface SliceHead {
   readonly job: JobId;

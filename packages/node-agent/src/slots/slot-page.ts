@@ -80,7 +80,11 @@ export function readLeftPage(dir: string): LeftPage | undefined {
   } catch {
     return undefined; // a directory without a page never had a worker
   }
-  if (bytes.length < page.bytes || bytes.readUInt32LE(0) !== page.magic || bytes.readUInt32LE(4) !== page.version) {
+  if (
+    bytes.length < page.bytes ||
+    bytes.readUInt32LE(0) !== page.magic ||
+    bytes.readUInt32LE(4) !== page.version
+  ) {
     return undefined;
   }
   return {

@@ -92,7 +92,15 @@ export class WorkerPool {
         const entry = this.#workers.get(worker);
         entry?.sights.delete(frame.slice);
         entry?.process.files.sliceEnded();
-        return emit({ kind: "sliceEnded", at: now(), worker, slice: frame.slice, ended: frame.at, busyMs: frame.busyMs, cpuMs: frame.cpuMs });
+        return emit({
+          kind: "sliceEnded",
+          at: now(),
+          worker,
+          slice: frame.slice,
+          ended: frame.at,
+          busyMs: frame.busyMs,
+          cpuMs: frame.cpuMs,
+        });
       }
     }
   }
@@ -173,7 +181,9 @@ export class WorkerPool {
       file: entry.process.files.pathForSlice(),
       head,
       codec: codecs[message.items.codec],
-      ...(inputs?.inline === undefined ? {} : { block: inputs.inline.slice(start - grant.start, end - grant.start) }),
+      ...(inputs?.inline === undefined
+        ? {}
+        : { block: inputs.inline.slice(start - grant.start, end - grant.start) }),
       ...(files === undefined ? {} : { files }),
       ...(inputs?.partials === undefined ? {} : { partials: inputs.partials }),
       reduced,
@@ -192,7 +202,14 @@ export class WorkerPool {
       // Phase first: items claimed after it only make the cursor, read later, larger.
       const { phase } = entry.process.page.read();
       this.look(worker);
-      this.#options.emit({ kind: "cursorRead", at: this.#options.now(), worker, phase, sights: this.#sightsOf(worker), cut });
+      this.#options.emit({
+        kind: "cursorRead",
+        at: this.#options.now(),
+        worker,
+        phase,
+        sights: this.#sightsOf(worker),
+        cut,
+      });
     };
     if (cut) setTimeout(look, cutWaitMs);
     else look();

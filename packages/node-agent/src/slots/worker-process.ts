@@ -37,7 +37,14 @@ export interface WorkerOptions {
 }
 
 /** Numeric libraries start a thread per core by themselves: one per worker is what slots are for. */
-const threadVariables = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS"];
+const threadVariables = [
+  "OMP_NUM_THREADS",
+  "OPENBLAS_NUM_THREADS",
+  "MKL_NUM_THREADS",
+  "NUMEXPR_NUM_THREADS",
+  "VECLIB_MAXIMUM_THREADS",
+  "RAYON_NUM_THREADS",
+];
 /** The kernel takes a worker before it takes the agent. */
 const oomScoreAdjust = "500";
 const niceness = 5;
@@ -74,10 +81,16 @@ export class WorkerProcess {
     const prefix = options.setpriv === undefined ? [] : [options.setpriv, "--pdeathsig", "KILL", "--"];
     const [file, ...args] = [...prefix, command.file, ...command.args];
     const env: Record<string, string> = { EVERYCORE_WORKER: "1" };
-    for (const [name, value] of Object.entries({ ...process.env, ...command.env })) if (value !== undefined) env[name] = value;
+    for (const [name, value] of Object.entries({ ...process.env, ...command.env }))
+      if (value !== undefined) env[name] = value;
     for (const name of threadVariables) env[name] ??= "1";
     // Its own group (detached): one signal reaches whatever the task has started.
-    const child = spawn(file!, args, { cwd: this.scratch, env, detached: true, stdio: ["ignore", "pipe", "pipe", "pipe"] });
+    const child = spawn(file!, args, {
+      cwd: this.scratch,
+      env,
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+    });
     if (child.pid !== undefined) this.#adopt(child.pid, options.bootId);
     return child;
   }
@@ -136,7 +149,8 @@ export class WorkerProcess {
   }
 
   #detail(code: number | null, signal: NodeJS.Signals | null, spawnError: Error | undefined): DeathDetail {
-    const reason = this.#memoryReason ?? spawnError?.message ?? (signal === null ? "worker exited" : undefined);
+    const reason =
+      this.#memoryReason ?? spawnError?.message ?? (signal === null ? "worker exited" : undefined);
     return {
       ...(signal === null ? {} : { signal }),
       ...(code === null ? {} : { exitCode: code }),

@@ -81,20 +81,34 @@ export class FakeLeader implements AsyncDisposable {
     const nats = await startNatsServer();
     const connection = await connect({ servers: nats.url, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
     const manager = await jetstreamManager(connection);
-    await manager.streams.add({ name: `EC_LOG_${segment}`, subjects: [`ec.v1.log.${segment}.>`], allow_direct: true });
+    await manager.streams.add({
+      name: `EC_LOG_${segment}`,
+      subjects: [`ec.v1.log.${segment}.>`],
+      allow_direct: true,
+    });
     const leader = new FakeLeader(nats, connection);
     connection.subscribe(`ec.v1.log.${segment}.>`, { callback: () => {} });
-    connection.subscribe(subjects.fetch, { callback: (_error, message) => void message.respond(leader.#fetched(message.data)) });
+    connection.subscribe(subjects.fetch, {
+      callback: (_error, message) => void message.respond(leader.#fetched(message.data)),
+    });
     await leader.#listen();
     return leader;
   }
 
   #fetched(data: Uint8Array): Buffer {
     const request = decodeFetch(data);
-    const bytes = request.what === "block" ? this.blocks.get(request.seq ?? -1) : this.blobs.get(`${request.what}:${request.job}`);
-    if (bytes === undefined) return encodeFetchReply({ ok: false, reason: "gone", message: `no ${request.what}` });
+    const bytes =
+      request.what === "block"
+        ? this.blocks.get(request.seq ?? -1)
+        : this.blobs.get(`${request.what}:${request.job}`);
+    if (bytes === undefined)
+      return encodeFetchReply({ ok: false, reason: "gone", message: `no ${request.what}` });
     const offset = request.offset ?? 0;
-    return encodeFetchReply({ ok: true, total: bytes.length, bytes: bytes.subarray(offset, offset + 512 * 1024) });
+    return encodeFetchReply({
+      ok: true,
+      total: bytes.length,
+      bytes: bytes.subarray(offset, offset + 512 * 1024),
+    });
   }
 
   async #listen(): Promise<void> {
@@ -120,11 +134,24 @@ export class FakeLeader implements AsyncDisposable {
     this.said.push({ part, body });
     if (part === "hello") {
       this.node = (body["node"] as { id: NodeId }).id;
-      this.say({ welcome: { epoch: this.epoch, natsUrls: [this.nats.url], natsUser: "", natsPassword: "", inboxPrefix: "_INBOX.agent", drop: [], nodes: 1, cluster: "test" } });
+      this.say({
+        welcome: {
+          epoch: this.epoch,
+          natsUrls: [this.nats.url],
+          natsUser: "",
+          natsPassword: "",
+          inboxPrefix: "_INBOX.agent",
+          drop: [],
+          nodes: 1,
+          cluster: "test",
+        },
+      });
     }
     if (part === "sliceStarting" && this.allowStarts) this.say({ mayStart: { ask: body["ask"] } });
     if (part === "gaveBack" && body["grant"] !== null) {
-      this.say({ confirm: { job: body["job"], lease: (body["grant"] as { id: Buffer }).id, ranges: body["ranges"] } });
+      this.say({
+        confirm: { job: body["job"], lease: (body["grant"] as { id: Buffer }).id, ranges: body["ranges"] },
+      });
     }
   }
 
@@ -149,12 +176,25 @@ export class FakeLeader implements AsyncDisposable {
     return { id: leaseIdOf(jobKeyOf(clusterKey, job), fields), ...fields };
   }
 
-  message(job: JobId, range: { start: number; end: number }, task: Partial<LeaseMessage["task"]>, rest: Partial<LeaseMessage> = {}): LeaseMessage {
+  message(
+    job: JobId,
+    range: { start: number; end: number },
+    task: Partial<LeaseMessage["task"]>,
+    rest: Partial<LeaseMessage> = {},
+  ): LeaseMessage {
     return {
       epoch: this.epoch,
       job,
       segment,
-      task: { runtime: "js", entry: "task.mjs", export: "default", seed: "00".repeat(8), rangeStart: 0, retries: 0, ...task },
+      task: {
+        runtime: "js",
+        entry: "task.mjs",
+        export: "default",
+        seed: "00".repeat(8),
+        rangeStart: 0,
+        retries: 0,
+        ...task,
+      },
       grant: this.grant(job, range.start, range.end),
       items: { codec: "range" },
       attempts: [],
@@ -167,7 +207,9 @@ export class FakeLeader implements AsyncDisposable {
   }
 
   async lease(message: LeaseMessage): Promise<LeaseReply> {
-    const answer = await this.connection.request(subjects.lease(this.node), encodeLease(message), { timeout: 5_000 });
+    const answer = await this.connection.request(subjects.lease(this.node), encodeLease(message), {
+      timeout: 5_000,
+    });
     return decodeLeaseReply(answer.data);
   }
 
@@ -184,14 +226,21 @@ export class FakeLeader implements AsyncDisposable {
     for (let seq = (this.log.at(-1)?.seq ?? 0) + 1; seq <= state.last_seq; seq += 1) {
       const stored = await manager.streams.getMessage(`EC_LOG_${segment}`, { seq });
       if (stored === null) continue;
-      this.log.push({ seq, record: decodeRecord(stored.header.get(recordHeader)), body: Buffer.from(stored.data) });
+      this.log.push({
+        seq,
+        record: decodeRecord(stored.header.get(recordHeader)),
+        body: Buffer.from(stored.data),
+      });
     }
     return this.log;
   }
 
   async commits(job: JobId): Promise<(LoggedRecord & { record: CommitRecord })[]> {
     const log = await this.readLog();
-    return log.filter((entry): entry is LoggedRecord & { record: CommitRecord } => entry.record.kind === "commit" && entry.record.job === job);
+    return log.filter(
+      (entry): entry is LoggedRecord & { record: CommitRecord } =>
+        entry.record.kind === "commit" && entry.record.job === job,
+    );
   }
 
   async strikes(job: JobId): Promise<StrikeRecord[]> {
@@ -221,14 +270,19 @@ export class FakeLeader implements AsyncDisposable {
 
   /** Waits until the log covers [0, items). */
   covered(job: JobId, items: number, withinMs = 15_000): Promise<JobFold> {
-    return until(async () => {
-      const fold = await this.fold(job);
-      return fold.covered.covers(0, items) ? fold : undefined;
-    }, { withinMs, what: `the log to cover ${items} items of ${job}` });
+    return until(
+      async () => {
+        const fold = await this.fold(job);
+        return fold.covered.covers(0, items) ? fold : undefined;
+      },
+      { withinMs, what: `the log to cover ${items} items of ${job}` },
+    );
   }
 
   heard(part: string): Promise<Record<string, unknown>> {
-    return until(() => this.said.findLast((said) => said.part === part)?.body, { what: `the agent to say ${part}` });
+    return until(() => this.said.findLast((said) => said.part === part)?.body, {
+      what: `the agent to say ${part}`,
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -239,7 +293,8 @@ export class FakeLeader implements AsyncDisposable {
 }
 
 export const newJob = (): JobId => randomBytes(10).toString("hex") as JobId;
-export const inlineItems = (items: readonly string[]): Buffer => packEntries(items.map((item) => Buffer.from(item)));
+export const inlineItems = (items: readonly string[]): Buffer =>
+  packEntries(items.map((item) => Buffer.from(item)));
 
 export interface AgentProcess extends AsyncDisposable {
   readonly pid: number;
@@ -251,18 +306,39 @@ export interface AgentProcess extends AsyncDisposable {
 }
 
 /** The real process of an agent, as the CLI starts it. */
-export async function startAgent(leader: FakeLeader, options: { slots?: number; dataDir?: string; secret?: string } = {}): Promise<AgentProcess> {
+export async function startAgent(
+  leader: FakeLeader,
+  options: { slots?: number; dataDir?: string; secret?: string } = {},
+): Promise<AgentProcess> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "everycore-test-agent-")));
-  const config = { join: [leader.address], secret, dataDir, slots: options.slots ?? 2, httpListen: "127.0.0.1:0", logLevel: process.env["EVERYCORE_TEST_LOG"] ?? "info", lifeline: true, insecureNetwork: false };
-  const child = spawn(process.execPath, [fileURLToPath(new URL("../../src/main.ts", import.meta.url)), JSON.stringify(config)], { stdio: ["pipe", "pipe", "pipe"] });
+  const config = {
+    join: [leader.address],
+    secret,
+    dataDir,
+    slots: options.slots ?? 2,
+    httpListen: "127.0.0.1:0",
+    logLevel: process.env["EVERYCORE_TEST_LOG"] ?? "info",
+    lifeline: true,
+    insecureNetwork: false,
+  };
+  const child = spawn(
+    process.execPath,
+    [fileURLToPath(new URL("../../src/main.ts", import.meta.url)), JSON.stringify(config)],
+    { stdio: ["pipe", "pipe", "pipe"] },
+  );
   let errors = "";
   child.stderr.on("data", (data: Buffer) => (errors += data.toString()));
   let line = "";
   child.stdout.on("data", (data: Buffer) => (line += data.toString()));
-  const text = await until(() => (line.includes("\n") || child.exitCode !== null ? `${line} ` : undefined), { withinMs: 15_000, what: "the first line of the agent" }).catch((error: unknown) => {
+  const text = await until(() => (line.includes("\n") || child.exitCode !== null ? `${line} ` : undefined), {
+    withinMs: 15_000,
+    what: "the first line of the agent",
+  }).catch((error: unknown) => {
     throw new Error(errors, { cause: error });
   });
-  const ready = JSON.parse(text.trim() === "" ? `{"ready":false,"message":${JSON.stringify(errors)}}` : text) as Record<string, unknown>;
+  const ready = JSON.parse(
+    text.trim() === "" ? `{"ready":false,"message":${JSON.stringify(errors)}}` : text,
+  ) as Record<string, unknown>;
   const kill = async (signal: NodeJS.Signals): Promise<number | null> => {
     if (child.exitCode === null && child.signalCode === null) {
       const gone = once(child, "exit");
