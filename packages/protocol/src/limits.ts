@@ -15,8 +15,8 @@ export const limits = {
   blockBytesMax: 256 * KB,
   /** Items in one input block: keeps offset tables and cut work small for tiny items. */
   blockItemsMax: 50_000,
-  /** Bytes of one item. Larger inputs belong in a file whose name is the item. Setting: none. */
-  itemBytesMax: 16 * MB,
+  /** Bytes of one item: it travels in one gRPC message. Larger inputs belong in a file whose name is the item. */
+  itemBytesMax: 3.5 * MB,
   /** Bytes of one outcome. Beyond it the item ends in error `output-too-large`. */
   outcomeBytesMax: 256 * MB,
   /** Bytes of stdout that an `exec` item may give back as its value. */
