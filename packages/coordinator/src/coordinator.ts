@@ -218,6 +218,7 @@ async function start(
     notReady: () => (data.nats.isClosed() ? "the connection to NATS is closed" : ""),
   });
 
+  // Ready: it leads and knows all jobs, or another leads.
   const tried = Promise.withResolvers<void>();
   const leadership: Leadership = new Leadership({
     nats: data.nats,
@@ -230,7 +231,7 @@ async function start(
     lead: async (epoch, signal) => {
       term = new Term({ data, loop, jobRecords, knownNodes, segments, metrics, log }, epoch, signal);
       try {
-        await term.run();
+        await term.run(() => tried.resolve());
       } finally {
         term = undefined;
         asks.rejectAll();

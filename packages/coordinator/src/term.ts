@@ -43,12 +43,13 @@ export class Term {
     this.signal = signal;
   }
 
-  /** Serves until the signal. */
-  async run(): Promise<void> {
+  /** Serves until the signal; calls `opened` once all jobs are known. */
+  async run(opened: () => void): Promise<void> {
     const { loop, segments } = this.#options;
     try {
       await this.#takeOver();
       this.isOpen = true;
+      opened();
       await Promise.all([segments.run(this.signal), loop.tick(this.signal)]);
     } finally {
       this.isOpen = false;

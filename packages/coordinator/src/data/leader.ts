@@ -25,7 +25,7 @@ export interface LeaderOptions {
   readonly signal: AbortSignal;
   /** Called once per term; the promise it gives is awaited after the term has ended. */
   readonly lead: (epoch: number, term: AbortSignal) => Promise<void>;
-  /** The first try is over, won or lost. */
+  /** A try to lead was lost, or a term is over. */
   readonly tried: () => void;
 }
 
@@ -82,7 +82,6 @@ export class Leadership {
     try {
       const epoch = await this.#raiseEpoch();
       log.info({ epoch }, "leading");
-      this.#options.tried();
       await lead(epoch, ended);
     } finally {
       term.abort(new Error("the term is over"));
