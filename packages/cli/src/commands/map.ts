@@ -95,7 +95,7 @@ async function map(task: string, flags: MapFlags): Promise<number> {
     outputGone: sink.gone,
   };
   const info = await followJob({ ...follow, ...printing });
-  if (flags.reduce !== undefined && !signal.aborted) return printReduction(session, sink, info, flags);
+  if (flags.reduce !== undefined && !signal.aborted) return await printReduction(session, sink, info, flags);
   await sink.flush();
   sayFailures(info, { quiet });
   return exitCodeOf(info);
