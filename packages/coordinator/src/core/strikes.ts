@@ -3,7 +3,7 @@
  * two crashes, three losses or four strikes of any kind are a verdict, sealed with all that is known of the
  * last death. Queues by strikes are chosen in queues.ts; this file only pronounces verdicts.
  */
-import type { Range } from "@everycore/protocol/pure";
+import type { DeathDetail, Range } from "@everycore/protocol/pure";
 import { limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { seal } from "./leader-records.ts";
@@ -54,7 +54,7 @@ function pronounce(
   }
   const last = job.fold.crashes(range.start).at(-1);
   const detail = last?.detail;
-  const how = detail?.reason ?? (detail?.signal === undefined ? "" : `killed by ${detail.signal}`);
+  const how = howItDied(detail);
   const message = `the worker died twice while it ran this item${how === "" ? "" : `: ${how}`}`;
   seal(
     state,
@@ -68,4 +68,13 @@ function pronounce(
     },
     effects,
   );
+}
+
+function howItDied(detail: DeathDetail | undefined): string {
+  const { reason, signal, exitCode } = detail ?? {};
+  const end =
+    signal === undefined ? (exitCode === undefined ? "" : `exit code ${exitCode}`) : `killed by ${signal}`;
+  return reason === undefined || reason === "worker exited"
+    ? end
+    : [reason, end].filter((part) => part !== "").join(", ");
 }
