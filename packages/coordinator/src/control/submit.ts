@@ -141,7 +141,6 @@ async function appendBlock(
   },
 ): Promise<void> {
   const { job, input, block, signal } = options;
-  mustTakeInput(parts, job);
   if (job.spec.codec === "range") throw new EverycoreError("bad-input", `job ${job.id} is a range and takes no blocks`);
   const { first, count, data } = block;
   if (new PackedEntries(data).count !== count || count < 1 || count > limits.blockItemsMax) {
@@ -151,6 +150,7 @@ async function appendBlock(
     throw new EverycoreError("over-limit", `a block of ${count} items has ${data.length} bytes, more than ${limits.blockBytesMax}`);
   }
   if (first + count <= input.appended) return; // S2: stored before its stream broke
+  mustTakeInput(parts, job);
   if (first !== input.appended) {
     throw new EverycoreError("bad-input", `the next item of job ${job.id} is ${input.appended}, not ${first}`);
   }
