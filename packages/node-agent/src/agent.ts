@@ -4,31 +4,24 @@
  */
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import { randomBytes } from "node:crypto";
-import { readFileSync, statfsSync, writeFileSync } from "node:fs";
-import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { JobId, LeaseId, LeaseMessage, NodeId, TaskSpec } from "@everycore/protocol";
-import {
-  decodeLease,
-  encodeErrorInfo,
-  encodeLeaseReply,
-  EverycoreError,
-  subjects,
-  times,
-} from "@everycore/protocol";
+import { decodeLease, encodeLeaseReply, EverycoreError, subjects, times } from "@everycore/protocol";
 import type { AgentConfig } from "./config.ts";
 import type { LooseMessage } from "./control/link.ts";
 import { Link } from "./control/link.ts";
 import type { FromLeader, WelcomeFacts } from "./control/link-messages.ts";
-import { grantToProto, parseToAgent, reportToProto } from "./control/link-messages.ts";
-import type { AgentEvent, AgentState, Effect, LeaseFacts } from "./core/index.ts";
-import { newAgent, reportOf, step } from "./core/index.ts";
+import { parseToAgent } from "./control/link-messages.ts";
+import type { NodeFacts, RuntimeFacts } from "./control/agent-messages.ts";
+import { heartbeat, hello, output, runtimeNames, spoken } from "./control/agent-messages.ts";
+import type { AgentEvent, AgentState, Effect } from "./core/index.ts";
+import { newAgent, step } from "./core/index.ts";
 import { BundleFailure, Inputs } from "./data/inputs.ts";
-import type { NatsFacts } from "./data/nats.ts";
-import { connectNats, listen } from "./data/nats.ts";
+import { factsOf } from "./data/lease-facts.ts";
+import { NatsHome } from "./data/nats.ts";
 import { Publisher } from "./data/publisher.ts";
-import { findOnPath, machineIdOf, memoryBytesOf, slotsOf } from "./machine/facts.ts";
+import { findOnPath, isDiskFull, machineIdOf, memoryBytesOf, slotsOf } from "./machine/facts.ts";
 import { bootIdOf } from "./machine/processes.ts";
 import { openStateDir } from "./machine/state-dir.ts";
 import type { StateDir } from "./machine/state-dir.ts";
@@ -37,16 +30,6 @@ import { collectLeftovers, publishLeftovers } from "./recovery.ts";
 import { OutputStore } from "./slots/output-store.ts";
 import { WorkerPool } from "./slots/worker-pool.ts";
 import type { WorkerCommand } from "./slots/worker-process.ts";
-
-export interface RuntimeFacts {
-  readonly name: string;
-  readonly version: string;
-  readonly path: string;
-}
-
-/** What a task may ask for: `js`, `exec`, `python`, `python3.11`. */
-export const runtimeNames = ({ name, version }: Pick<RuntimeFacts, "name" | "version">): string[] =>
-  name === "python" ? [name, `${name}${version.split(".").slice(0, 2).join(".")}`] : [name];
 
 export interface AgentParts {
   readonly config: AgentConfig;
@@ -60,11 +43,8 @@ export interface AgentParts {
 /** While slices run: overruns and item timeouts are looked for. Idle agents have no such timer. */
 const tickMs = 50;
 const memoryWatchMs = 500;
-/** Less free disk than this, bytes: no new work. */
-const diskFloorBytes = 64 * 1024 * 1024;
 /** A former agent's files wait so long for NATS before the hello; then they are published after it. */
 const recoverWithinMs = 5_000;
-const outputPieceBytes = 512 * 1024;
 
 export class Agent {
   readonly node: NodeId;
@@ -77,7 +57,8 @@ export class Agent {
   readonly ended: Promise<void>;
   readonly publisher: Publisher;
   readonly #parts: AgentParts;
-  readonly #slotsReason: string;
+  readonly #facts: NodeFacts;
+  readonly #nats: NatsHome;
   readonly #stateDir: StateDir;
   readonly #pool: WorkerPool;
   readonly #inputs: Inputs;
@@ -91,8 +72,6 @@ export class Agent {
   #asks = 0;
   #running = false;
   #tick: NodeJS.Timeout | undefined;
-  #connection: NatsConnection | undefined;
-  #natsFacts: NatsFacts | undefined;
   #link: Link | undefined;
   #linked = false;
   #filesRecovered = false;
@@ -106,16 +85,21 @@ export class Agent {
     this.#parts = parts;
     const { slots, reason } = slotsOf({ flag: config.slots });
     this.slots = slots;
-    this.#slotsReason = reason;
     this.#stateDir = openStateDir(config.dataDir, machineIdOf());
     this.node = this.#stateDir.node;
     log.info({ node: this.node, slots, reason }, "slots");
+    const { node, incarnation } = this;
+    this.#facts = { node, slots, slotsReason: reason, version: parts.version, runtimes, incarnation };
+    this.#nats = new NatsHome({ dataDir: config.dataDir, name: `everycore-agent-${node}` });
     const bootId = bootIdOf();
     const slotsDir = join(config.dataDir, "slots");
     this.#leftovers = collectLeftovers(slotsDir, { bootId, log });
     this.state = newAgent({ slots, runtimes: runtimes.flatMap(runtimeNames) });
     this.#output = new OutputStore(join(config.dataDir, "output"));
-    this.#inputs = new Inputs({ dir: join(config.dataDir, "cache"), connection: () => this.#connection });
+    this.#inputs = new Inputs({
+      dir: join(config.dataDir, "cache"),
+      connection: () => this.#nats.connection,
+    });
     this.#pool = new WorkerPool({
       dir: slotsDir,
       bootId,
@@ -131,7 +115,7 @@ export class Agent {
     this.publisher = new Publisher({
       node: this.node,
       log,
-      connection: () => this.#connection,
+      connection: () => this.#nats.connection,
       bytesOf: (run) => this.#pool.bytesOf(run),
     });
     this.welcomed = new Promise((resolve) => (this.#onWelcome = resolve));
@@ -159,7 +143,10 @@ export class Agent {
       onRefused: (error) => this.#onRefused(error),
     });
     this.#link.open();
-    this.#every(times.heartbeatMs, () => this.#heartbeat());
+    this.#every(times.heartbeatMs, () => {
+      this.#watchDisk();
+      this.#say(heartbeat(this.state, performance.now()));
+    });
     this.#every(memoryWatchMs, () => this.#pool.watchMemory());
     this.emit({ kind: "tick", at: performance.now() });
   }
@@ -167,50 +154,18 @@ export class Agent {
   /** False: NATS could not be reached in time, or it is not known where it is. */
   async #recover(): Promise<boolean> {
     const left = this.#leftovers;
-    if (left.commits.length + left.strikes.length === 0) {
-      left.remove();
-      return true;
+    const { length } = [...left.commits, ...left.strikes];
+    if (length > 0) {
+      this.#parts.log.info({ records: length }, "publishing what a former agent left");
+      if (!(await this.#nats.returnTo())) return false;
     }
-    this.#parts.log.info(
-      { commits: left.commits.length, strikes: left.strikes.length },
-      "publishing what a former agent left",
-    );
-    const facts = this.#lastNats();
-    if (facts === undefined) return false;
-    try {
-      this.#connection = await connectNats(facts, {
-        name: `everycore-agent-${this.node}`,
-        timeoutMs: recoverWithinMs,
-      });
-      this.#natsFacts = facts;
-    } catch {
-      return false; // the leader will say where NATS is now
-    }
-    const recovered = await this.#publishLeftovers();
-    return recovered;
+    return this.#publishLeftovers();
   }
 
-  async #publishLeftovers(): Promise<boolean> {
-    const publisher = new Publisher({
-      node: this.node,
-      log: this.#parts.log,
-      connection: () => this.#connection,
-      bytesOf: this.#leftovers.bytesOf,
-    });
-    const deadline = setTimeout(() => publisher.close(), recoverWithinMs);
-    try {
-      return await publishLeftovers(publisher, this.#leftovers);
-    } finally {
-      clearTimeout(deadline);
-    }
-  }
-
-  #lastNats(): NatsFacts | undefined {
-    try {
-      return JSON.parse(readFileSync(join(this.#parts.config.dataDir, "nats.json"), "utf8")) as NatsFacts; // our own file
-    } catch {
-      return undefined; // never welcomed before
-    }
+  #publishLeftovers(): Promise<boolean> {
+    const { log } = this.#parts;
+    const connection = (): NatsConnection | undefined => this.#nats.connection;
+    return publishLeftovers(this.#leftovers, { node: this.node, log, connection, withinMs: recoverWithinMs });
   }
 
   /** Callbacks only enqueue; one loop performs. */
@@ -325,13 +280,15 @@ export class Agent {
         this.#leases.delete(effect.lease);
         return this.#inputs.forget(effect.lease);
       case "publishCommit":
-        this.#acknowledged(
-          this.publisher.commit(effect.segment as never, effect.record, effect.runs),
-          (seq) => ({ kind: "commitAcked", at: performance.now(), commit: effect.commit, seq }),
-        );
+        this.#acknowledged(this.publisher.commit(effect.segment, effect.record, effect.runs), (seq) => ({
+          kind: "commitAcked",
+          at: performance.now(),
+          commit: effect.commit,
+          seq,
+        }));
         return;
       case "publishStrike":
-        this.#acknowledged(this.publisher.strike(effect.segment as never, effect.record), (seq) => ({
+        this.#acknowledged(this.publisher.strike(effect.segment, effect.record), (seq) => ({
           kind: "strikeAcked",
           at: performance.now(),
           strike: effect.strike,
@@ -344,35 +301,13 @@ export class Agent {
       case "closeLink":
         this.#parts.log.warn({ reason: effect.reason }, "link closed");
         return this.#link?.drop();
-      case "hello":
-        return this.#hello(effect);
-      case "gaveBack":
-        return this.#say({
-          gaveBack: {
-            job: effect.job,
-            ...(effect.grant === undefined ? {} : { grant: grantToProto(effect.grant) }),
-            ranges: effect.ranges,
-          },
-        });
-      case "taskFailed": {
-        const { error } = effect;
-        const info =
-          typeof error === "string"
-            ? encodeErrorInfo({ kind: "error", name: "TaskError", message: error })
-            : error;
-        return this.#say({ taskFailed: { job: effect.job, error: info, died: effect.died } });
+      case "hello": {
+        const { spoolBytes } = this.state;
+        this.#link?.send(hello(this.#facts, effect, { filesRecovered: this.#filesRecovered, spoolBytes }));
+        return;
       }
-      case "starving":
-        return this.#say({ starving: { slots: effect.slots } });
-      case "sliceStarting":
-        return this.#say({
-          sliceStarting: {
-            job: effect.job,
-            grant: grantToProto(effect.grant),
-            range: effect.range,
-            ask: effect.ask,
-          },
-        });
+      default:
+        return this.#say(spoken(effect));
     }
   }
 
@@ -389,75 +324,8 @@ export class Agent {
     if (this.#linked) this.#link?.send(message);
   }
 
-  #hello(effect: Extract<Effect, { kind: "hello" }>): void {
-    this.#link?.send({
-      hello: {
-        node: this.#nodeInfo(),
-        machineId: machineIdOf(),
-        incarnation: this.incarnation,
-        epochSeen: effect.epoch,
-        leases: effect.leases.map(reportToProto),
-        accepted: effect.accepted,
-        filesRecovered: this.#filesRecovered,
-        acknowledged: Object.fromEntries(effect.acknowledged),
-      },
-    });
-  }
-
-  #nodeInfo(): LooseMessage {
-    return {
-      id: this.node,
-      host: hostname(),
-      slots: this.slots,
-      slotsReason: this.#slotsReason,
-      version: this.#parts.version,
-      runtimes: this.#parts.runtimes,
-      memoryBytes: memoryBytesOf(),
-      isolation: "none",
-      os: `${process.platform}-${process.arch}`,
-      pid: process.pid,
-      spoolBytes: this.state.spoolBytes,
-    };
-  }
-
-  #heartbeat(): void {
-    this.#watchDisk();
-    const { state } = this;
-    const running = [...state.workers.values()].flatMap((worker) =>
-      worker.slices
-        .slice(0, 1)
-        .map((slice) => ({
-          job: slice.job,
-          slot: worker.slot,
-          index: slice.cursor ?? slice.start,
-          ms: performance.now() - slice.cursorAt,
-        })),
-    );
-    const gaveBack = reportOf(state).filter((report) => report.gaveBack.length > 0);
-    let queued = 0;
-    for (const job of state.jobs.values())
-      for (const lease of job.leases.values()) queued += lease.queue.size;
-    this.#say({
-      heartbeat: {
-        busy: running.length,
-        accepted: state.accepted,
-        spoolBytes: state.spoolBytes,
-        disk: state.diskFull ? "full" : "ok",
-        gaveBack: gaveBack.map(reportToProto),
-        queuedItems: queued,
-        running,
-      },
-    });
-  }
-
   #watchDisk(): void {
-    let full = false;
-    try {
-      const { bavail, bsize } = statfsSync(this.#parts.config.dataDir);
-      full = bavail * bsize < diskFloorBytes;
-    } catch {
-      full = true; // the directory is gone: nothing can be kept
-    }
+    const full = isDiskFull(this.#parts.config.dataDir);
     if (full !== this.state.diskFull) this.emit({ kind: "diskLevel", at: performance.now(), full });
   }
 
@@ -469,7 +337,11 @@ export class Agent {
       return this.#parts.log.warn({ reason: String(error) }, "malformed message of the leader ignored");
     }
     if (parsed === undefined) return;
-    if ("outputAsk" in parsed) return this.#sendOutput(parsed.outputAsk);
+    if ("outputAsk" in parsed) {
+      const { job, ask } = parsed.outputAsk;
+      for (const piece of output(this.#output, job, ask)) this.#say(piece);
+      return;
+    }
     if (parsed.welcome !== undefined) this.#welcome(parsed.welcome, parsed.event);
     else this.emit(parsed.event);
   }
@@ -488,28 +360,12 @@ export class Agent {
     );
   }
 
-  /** Connects where the leader says; the old connection goes only when the place has changed. */
   async #joinNats(welcome: WelcomeFacts): Promise<void> {
     const { cluster: _cluster, ...facts } = welcome;
-    const same =
-      this.#connection !== undefined &&
-      !this.#connection.isClosed() &&
-      JSON.stringify(facts) === JSON.stringify(this.#natsFacts);
-    if (!same) {
-      const old = this.#connection;
-      this.#connection = await connectNats(facts, { name: `everycore-agent-${this.node}`, timeoutMs: 5_000 });
-      this.#natsFacts = facts;
-      void old?.close();
-      writeFileSync(join(this.#parts.config.dataDir, "nats.json"), JSON.stringify(facts), { mode: 0o600 });
-    }
-    if (!same || this.#listening !== this.#connection) {
-      this.#listening = this.#connection;
-      listen(this.#connection!, subjects.lease(this.node), (message) => this.#leaseArrived(message));
-    }
+    const onMessage = (message: Msg): void => this.#leaseArrived(message);
+    await this.#nats.join(facts, { subject: subjects.lease(this.node), onMessage });
     if (!this.#filesRecovered) this.#filesRecovered = await this.#publishLeftovers();
-    await this.#connection!.flush();
   }
-  #listening: NatsConnection | undefined;
 
   #leaseArrived(raw: Msg): void {
     let message: LeaseMessage;
@@ -561,27 +417,6 @@ export class Agent {
     );
   }
 
-  #sendOutput(ask: { job: JobId; ask: number }): void {
-    const { pieces, dropped } = this.#output.read(ask.job);
-    for (const piece of pieces) {
-      for (let at = 0; at < piece.data.length; at += outputPieceBytes) {
-        this.#say({
-          output: {
-            ask: ask.ask,
-            slot: piece.slot,
-            stream: piece.stream,
-            data: piece.data.subarray(at, at + outputPieceBytes),
-            dropped: 0,
-            last: false,
-          },
-        });
-      }
-    }
-    this.#say({
-      output: { ask: ask.ask, slot: 0, stream: "stdout", data: Buffer.alloc(0), dropped, last: true },
-    });
-  }
-
   get isReady(): boolean {
     return this.#linked;
   }
@@ -602,26 +437,7 @@ export class Agent {
     this.publisher.close();
     for (const lease of this.#leases.values()) lease.fetch.abort();
     await this.#link?.close();
-    await this.#connection?.close();
+    await this.#nats.close();
     this.#stateDir.release();
   }
 }
-
-const factsOf = (message: LeaseMessage): LeaseFacts => ({
-  epoch: message.epoch,
-  job: message.job,
-  segment: message.segment,
-  task: {
-    runtime: `${message.task.runtime}${message.task.python ?? ""}`,
-    reduced: message.task.reduce !== undefined,
-    retries: message.task.retries,
-    itemTimeoutMs: message.task.itemTimeoutMs,
-  },
-  grant: message.grant,
-  attempts: message.attempts,
-  mode: message.mode,
-  itemMs: message.itemMs,
-  priority: message.priority,
-  tag: message.tag,
-  partials: message.items.partials === true,
-});

@@ -42,7 +42,7 @@ export function parseConfig(argument: string | undefined): AgentConfig {
   ) {
     throw new EverycoreError(
       "bad-input",
-      `agent configuration: slots must be 1 to 4096, not ${String(slots)}`,
+      `agent configuration: slots must be 1 to 4096, not ${JSON.stringify(slots)}`,
     );
   }
   const config: AgentConfig = {

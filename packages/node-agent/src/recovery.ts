@@ -9,7 +9,8 @@ import type { Logger } from "pino";
 import type { CommitPart, CommitRecord, StrikeRecord } from "@everycore/protocol";
 import { limits, outcomeStatus, recordStatus } from "@everycore/protocol";
 import type { OutcomeRun } from "./core/index.ts";
-import type { Publisher } from "./data/publisher.ts";
+import type { PublisherOptions } from "./data/publisher.ts";
+import { Publisher } from "./data/publisher.ts";
 import { endLeftover } from "./machine/processes.ts";
 import { OutcomeFiles } from "./slots/outcome-files.ts";
 import type { ScannedSlice } from "./slots/outcome-scan.ts";
@@ -116,14 +117,23 @@ const strikeOf = (head: SliceHead, item: number): StrikeRecord => ({
   detail: { reason: "the agent died while the item ran" },
 });
 
-/** True when the log has all of it; false when the publisher was closed before. */
-export async function publishLeftovers(publisher: Publisher, left: Leftovers): Promise<boolean> {
-  for (const { record, head, runs } of left.commits) {
-    if ((await publisher.commit(head.segment, record, runs)) === undefined) return false;
+/** True when the log has all of it, and the directories are gone; false when time was over before. */
+export async function publishLeftovers(
+  left: Leftovers,
+  options: Omit<PublisherOptions, "bytesOf"> & { withinMs: number },
+): Promise<boolean> {
+  const publisher = new Publisher({ ...options, bytesOf: left.bytesOf });
+  const deadline = setTimeout(() => publisher.close(), options.withinMs);
+  try {
+    for (const { record, head, runs } of left.commits) {
+      if ((await publisher.commit(head.segment, record, runs)) === undefined) return false;
+    }
+    for (const { record, head } of left.strikes) {
+      if ((await publisher.strike(head.segment, record)) === undefined) return false;
+    }
+    left.remove();
+    return true;
+  } finally {
+    clearTimeout(deadline);
   }
-  for (const { record, head } of left.strikes) {
-    if ((await publisher.strike(head.segment, record)) === undefined) return false;
-  }
-  left.remove();
-  return true;
 }

@@ -1,5 +1,14 @@
 // What an agent does when it is asked, killed, cut off: by its door, with real workers.
-import { decode, IntervalSet, type LeaseGrant } from "@everycore/protocol";
+import {
+  decode,
+  IntervalSet,
+  type LeaseGrant,
+  packEntries,
+  PackedEntries,
+  readU64,
+  unpackOutcome,
+  writeU64,
+} from "@everycore/protocol";
 import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -198,6 +207,25 @@ test("a reduced job commits spans, and the reduction item combines their partial
   let sum = 0;
   for (const outcome of outcomes.values()) sum += decode(outcome.payload) as number;
   expect(sum).toBe(499_500);
+  const partials: Buffer[] = [];
+  for (const { record, body } of await leader.commits(job)) {
+    const entries = new PackedEntries(body);
+    for (const [at, part] of record.parts.entries()) {
+      const { codec, payload } = unpackOutcome(entries.entry(at));
+      const head = Buffer.alloc(14);
+      writeU64(head, part.start, 0);
+      head[8] = Math.log2(part.end - part.start);
+      head.writeUInt32LE(part.missing ?? 0, 9);
+      head[13] = codec;
+      partials.push(Buffer.concat([head, payload]));
+    }
+  }
+  partials.sort((a, b) => readU64(a, 0) - readU64(b, 0));
+  leader.blobs.set(`partials:${job}`, packEntries(partials));
+  const items = { codec: "range", partials: true } as const;
+  await leader.lease(leader.message(job, { start: 1_000, end: 1_001 }, { bundle, reduce: "add" }, { items }));
+  await leader.covered(job, 1_001);
+  expect(decode((await leader.outcomes(job)).get(1_000)!.payload)).toBe(499_500);
   expect(agent.child.exitCode).toBeNull();
 });
 
@@ -218,6 +246,15 @@ test("exec and python run beside js", async () => {
   await leader.covered(exec, 3);
   expect((await leader.outcomes(exec)).get(1)!.payload.toString()).toBe("b\n");
   expect(runtimes).toContain("exec");
+  if (runtimes.includes("python")) {
+    const python = newJob();
+    const source = "def main(item):\n    return item * 3\n";
+    const bundle = leader.bundle(python, source, "task.py");
+    const task = { runtime: "python", bundle, entry: "task", export: "main" } as const;
+    await leader.lease(leader.message(python, { start: 0, end: 100 }, task));
+    await leader.covered(python, 100);
+    expect(decode((await leader.outcomes(python)).get(99)!.payload)).toBe(297);
+  }
   expect(agent.child.exitCode).toBeNull();
 });
 

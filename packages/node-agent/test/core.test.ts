@@ -1,6 +1,13 @@
 // The agent's core against a small model of its world: workers that run, stall, crash and are killed in any order.
 // Invariants are checked after each step; at the end every item has one outcome, one strike, or was given back.
-import { IntervalSet, type JobId, type LeaseId, type NodeId, type Phase } from "@everycore/protocol";
+import {
+  IntervalSet,
+  type JobId,
+  type LeaseId,
+  type NodeId,
+  type Phase,
+  type SegmentId,
+} from "@everycore/protocol";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
@@ -13,6 +20,7 @@ import {
 } from "../src/core/index.ts";
 
 const job = "0".repeat(20) as JobId;
+const segment = "s1" as SegmentId;
 const node = "1".repeat(16) as NodeId;
 
 interface ModelSlice {
@@ -107,16 +115,14 @@ class World {
     const worker = this.workers.get(id)!;
     for (const slice of worker.slices) {
       if (slice.runs.length === 0) continue;
-      const runs = slice.runs
-        .splice(0)
-        .map((run) => ({
-          file: 1,
-          from: 0,
-          to: 20 * (run.end - run.start),
-          status: 0,
-          missing: undefined,
-          ...run,
-        }));
+      const runs = slice.runs.splice(0).map((run) => ({
+        file: 1,
+        from: 0,
+        to: 20 * (run.end - run.start),
+        status: 0,
+        missing: undefined,
+        ...run,
+      }));
       this.feed({
         kind: "outcomesSeen",
         at: this.now,
@@ -281,7 +287,7 @@ test("whatever workers and leader do, each item ends once or is given back, and 
         lease: {
           epoch: 1,
           job,
-          segment: "s1",
+          segment,
           task,
           grant,
           attempts: [],
@@ -323,7 +329,7 @@ test("a lease of an older epoch is refused, a resend is answered and not run aga
   const lease = {
     epoch: 5,
     job,
-    segment: "s1",
+    segment,
     task,
     grant: { id: "b".repeat(32) as LeaseId, start: 0, end: 4, node, round: 0, n: 1 },
     attempts: [],
@@ -354,7 +360,7 @@ test("a suspect runs alone: nothing beside it, and only after the leader's word"
   const facts = {
     epoch: 1,
     job,
-    segment: "s1",
+    segment,
     task,
     attempts: [],
     itemMs: 0,

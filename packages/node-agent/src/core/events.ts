@@ -11,13 +11,14 @@ import type {
   StrikeRecord,
   DeathDetail,
   Phase,
+  SegmentId,
 } from "@everycore/protocol/pure";
 import type { KillReason, OutcomeRun, TaskFacts } from "./model.ts";
 
 export interface LeaseFacts {
   readonly epoch: number;
   readonly job: JobId;
-  readonly segment: string;
+  readonly segment: SegmentId;
   readonly task: TaskFacts;
   readonly grant: LeaseGrant;
   readonly attempts: readonly LevelRun[];
@@ -160,14 +161,14 @@ export type Effect =
   | {
       readonly kind: "publishCommit";
       readonly commit: number;
-      readonly segment: string;
+      readonly segment: SegmentId;
       readonly record: CommitRecord;
       readonly runs: readonly OutcomeRun[];
     }
   | {
       readonly kind: "publishStrike";
       readonly strike: number;
-      readonly segment: string;
+      readonly segment: SegmentId;
       readonly record: StrikeRecord;
     }
   | { readonly kind: "freeOutcomes"; readonly runs: readonly OutcomeRun[] }

@@ -17,6 +17,7 @@ import type {
   LevelRun,
   Range,
   SlotUsage,
+  SegmentId,
 } from "@everycore/protocol/pure";
 import type { DrainLife, SliceLife, WorkerLife } from "./transitions.ts";
 
@@ -68,7 +69,7 @@ export interface WaitingRun extends OutcomeRun {
 
 export interface Job {
   readonly id: JobId;
-  readonly segment: string;
+  readonly segment: SegmentId;
   readonly task: TaskFacts;
   epoch: number;
   /** Learned here, else the leader's guess; undefined while unknown. */

@@ -1,6 +1,12 @@
-/** The agent's connection to NATS: settings that were measured to matter (DESIGN 13), and the lease subject. */
+/**
+ * The agent's place in NATS: where the leader last said it is, the connection, the lease subject. Settings are
+ * those that were measured to matter (DESIGN 13). Where it was is remembered in the state directory, so that a
+ * restarted agent publishes what its former self left before it says hello.
+ */
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import { connect } from "@nats-io/transport-node";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 
 export interface NatsFacts {
   readonly natsUrls: readonly string[];
@@ -9,28 +15,79 @@ export interface NatsFacts {
   readonly inboxPrefix: string;
 }
 
-/** Connects, and stays connected for ever: an outage is waited out (P3). */
-export function connectNats(
-  facts: NatsFacts,
-  options: { name: string; timeoutMs: number },
-): Promise<NatsConnection> {
+const connectWithinMs = 5_000;
+
+export class NatsHome {
+  readonly #file: string;
+  readonly #name: string;
+  #connection: NatsConnection | undefined;
+  #facts: NatsFacts | undefined;
+
+  constructor(options: { dataDir: string; name: string }) {
+    this.#file = join(options.dataDir, "nats.json");
+    this.#name = options.name;
+  }
+
+  get connection(): NatsConnection | undefined {
+    return this.#connection;
+  }
+
+  /** Connects where it was before; false when that is not known or not there any more. */
+  async returnTo(): Promise<boolean> {
+    try {
+      const facts = JSON.parse(readFileSync(this.#file, "utf8")) as NatsFacts; // our own file, 0600
+      this.#connection = await connectNats(facts, this.#name);
+      this.#facts = facts;
+      return true;
+    } catch {
+      return false; // never welcomed before, or NATS moved: the leader will say where it is
+    }
+  }
+
+  /** Connects where the leader says, and listens; an old connection goes only when the place has changed. */
+  async join(facts: NatsFacts, lease: { subject: string; onMessage: (message: Msg) => void }): Promise<void> {
+    const same =
+      this.#connection?.isClosed() === false && JSON.stringify(facts) === JSON.stringify(this.#facts);
+    if (!same) {
+      const old = this.#connection;
+      this.#connection = await connectNats(facts, this.#name);
+      this.#facts = facts;
+      this.#listening = undefined;
+      writeFileSync(this.#file, JSON.stringify(facts), { mode: 0o600 });
+      await old?.close();
+    }
+    const connection = this.#connection!;
+    if (this.#listening !== connection) {
+      this.#listening = connection;
+      connection.subscribe(lease.subject, {
+        callback: (error, message) => {
+          if (error === null) lease.onMessage(message);
+        },
+      });
+    }
+    // The server knows the subscription before the leader hears that we are ready for leases.
+    await connection.flush();
+  }
+  #listening: NatsConnection | undefined;
+
+  async close(): Promise<void> {
+    await this.#connection?.close();
+  }
+}
+
+/** Stays connected for ever: an outage is waited out (P3). */
+function connectNats(facts: NatsFacts, name: string): Promise<NatsConnection> {
   return connect({
     servers: [...facts.natsUrls],
     ...(facts.natsUser === "" ? {} : { user: facts.natsUser, pass: facts.natsPassword }),
-    name: options.name,
+    name,
     ...(facts.inboxPrefix === "" ? {} : { inboxPrefix: facts.inboxPrefix }),
-    timeout: options.timeoutMs,
+    timeout: connectWithinMs,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 150,
     reconnectJitter: 100,
     pingInterval: 5_000,
     maxPingOut: 2,
     noAsyncTraces: true,
-  });
-}
-
-export function listen(connection: NatsConnection, subject: string, onMessage: (message: Msg) => void): void {
-  connection.subscribe(subject, {
-    callback: (error, message) => void (error === null && onMessage(message)),
   });
 }

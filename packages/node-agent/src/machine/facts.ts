@@ -2,7 +2,7 @@
  * What this machine gives an agent: slots and why, memory, identity. `root` lets tests read a fixture tree.
  * Node's own count is wrong under cgroup v1 quotas, so the files are read here (DESIGN 10).
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, hostname, totalmem } from "node:os";
 import { delimiter, join } from "node:path";
 
@@ -102,4 +102,16 @@ export function findOnPath(name: string, path = process.env["PATH"] ?? ""): stri
     .filter((dir) => dir !== "")
     .map((dir) => join(dir, name))
     .find((file) => existsSync(file));
+}
+
+/** Less free disk than this: appends may fail at any moment. */
+const diskFloorBytes = 64 * 1024 * 1024;
+
+export function isDiskFull(dir: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(dir);
+    return bavail * bsize < diskFloorBytes;
+  } catch {
+    return true; // the directory is gone: nothing can be kept
+  }
 }

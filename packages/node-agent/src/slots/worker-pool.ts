@@ -5,7 +5,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import type { FromWorker, JobId, TaskSpec } from "@everycore/protocol";
+import type { FromWorker, JobId, SegmentId, TaskSpec } from "@everycore/protocol";
 import { codecs, encodeErrorInfo, outcomeStatus } from "@everycore/protocol";
 import type { AgentEvent, Effect, OutcomeRun, SeenRuns, SliceSight } from "../core/index.ts";
 import type { LeaseInputs } from "../data/inputs.ts";
@@ -161,7 +161,7 @@ export class WorkerPool {
     const reduced = task.reduce !== undefined && !effect.partials;
     const head = encodeHead({
       job: effect.job,
-      segment: message.segment as never, // checked by decodeLease
+      segment: message.segment as SegmentId, // checked by decodeLease
       epoch: message.epoch,
       grant,
       start,

@@ -163,9 +163,9 @@ export class FakeLeader implements AsyncDisposable {
     this.#stream?.emit("error", { code: grpc.status.UNAVAILABLE, details: "broken by the test" });
   }
 
-  /** A js bundle of one module. */
-  bundle(job: JobId, source: string): BundleDigest {
-    const bytes = encode({ v: 1, files: { "task.mjs": Buffer.from(source) } });
+  /** A bundle of one module. */
+  bundle(job: JobId, source: string, name = "task.mjs"): BundleDigest {
+    const bytes = encode({ v: 1, files: { [name]: Buffer.from(source) } });
     this.blobs.set(`bundle:${job}`, bytes);
     return createHash("sha256").update(bytes).digest("hex") as BundleDigest;
   }
