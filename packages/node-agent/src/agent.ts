@@ -163,8 +163,8 @@ export class Agent {
   }
 
   #publishLeftovers(): Promise<boolean> {
-    const { log } = this.#parts;
     const connection = (): NatsConnection | undefined => this.#nats.connection;
+    const { log } = this.#parts;
     return publishLeftovers(this.#leftovers, { node: this.node, log, connection, withinMs: recoverWithinMs });
   }
 
@@ -175,8 +175,7 @@ export class Agent {
     this.#running = true;
     try {
       for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-        const effects = step(this.state, next);
-        for (const effect of effects) this.#perform(effect);
+        for (const effect of step(this.state, next)) this.#perform(effect);
         if (next.kind === "workerDied") this.#pool.retire(next.worker);
       }
     } finally {
@@ -302,9 +301,8 @@ export class Agent {
         this.#parts.log.warn({ reason: effect.reason }, "link closed");
         return this.#link?.drop();
       case "hello": {
-        const { spoolBytes } = this.state;
-        this.#link?.send(hello(this.#facts, effect, { filesRecovered: this.#filesRecovered, spoolBytes }));
-        return;
+        const now = { filesRecovered: this.#filesRecovered, spoolBytes: this.state.spoolBytes };
+        return void this.#link?.send(hello(this.#facts, effect, now));
       }
       default:
         return this.#say(spoken(effect));
@@ -339,8 +337,7 @@ export class Agent {
     if (parsed === undefined) return;
     if ("outputAsk" in parsed) {
       const { job, ask } = parsed.outputAsk;
-      for (const piece of output(this.#output, job, ask)) this.#say(piece);
-      return;
+      return output(this.#output, job, ask).forEach((piece) => this.#say(piece));
     }
     if (parsed.welcome !== undefined) this.#welcome(parsed.welcome, parsed.event);
     else this.emit(parsed.event);

@@ -1,4 +1,4 @@
-import { decode, outcomeStatus } from "@everycore/protocol";
+import { codecs, decode, outcomeStatus, parseChunked } from "@everycore/protocol";
 import { expect, test } from "vitest";
 import { until } from "../../../test/support/until.ts";
 import { FakeLeader, inlineItems, newJob, startAgent } from "./support/fake-leader.ts";
@@ -84,4 +84,57 @@ test("an item over its time ends as timeout, its neighbours well", async () => {
   expect(outcomes.get(5)!.status).toBe(outcomeStatus.timeout);
   expect([...outcomes.values()].filter((outcome) => outcome.status === outcomeStatus.value)).toHaveLength(11);
   expect(await leader.strikes(job)).toEqual([]);
+});
+
+test("an outcome larger than a message travels in chunks before its commit", async () => {
+  await using leader = await FakeLeader.start();
+  await using agent = await startAgent(leader);
+  const job = newJob();
+  const bundle = leader.bundle(job, "export default (n) => new Uint8Array(1_300_000).fill(n + 1);");
+  await leader.lease(leader.message(job, { start: 0, end: 3 }, { bundle }));
+  await leader.covered(job, 3);
+  const { codec, payload } = (await leader.outcomes(job)).get(1)!;
+  expect(codec).toBe(codecs.chunked);
+  const chunked = parseChunked(payload);
+  const pieces = chunked.seqs.map((seq) => leader.log.find((entry) => entry.seq === seq)!.body);
+  expect(Buffer.concat(pieces).equals(Buffer.alloc(1_300_000, 2))).toBe(true);
+  expect(agent.child.exitCode).toBeNull();
+});
+
+test("prints of tasks are kept and given when they are asked for", async () => {
+  await using leader = await FakeLeader.start();
+  await using agent = await startAgent(leader, { slots: 1 });
+  const job = newJob();
+  const bundle = leader.bundle(job, "export default (n) => { console.log(`item ${n}`); return n; };");
+  await leader.lease(leader.message(job, { start: 0, end: 3 }, { bundle }));
+  await leader.covered(job, 3);
+  const text = await until(
+    () => {
+      leader.say({ output: { job, ask: 1 } });
+      const data = leader.said.flatMap(({ part, body }) =>
+        part === "output" ? [body["data"] as Buffer] : [],
+      );
+      const all = Buffer.concat(data).toString();
+      return all.includes("item 2") ? all : undefined;
+    },
+    { what: "the prints" },
+  );
+  expect(text).toContain("item 0\nitem 1\nitem 2\n");
+  expect(agent.child.exitCode).toBeNull();
+});
+
+test("an announced slice starts only after the leader's word", async () => {
+  await using leader = await FakeLeader.start();
+  await using agent = await startAgent(leader);
+  leader.allowStarts = false;
+  const job = newJob();
+  const bundle = leader.bundle(job, "export default (n) => n;");
+  await leader.lease(leader.message(job, { start: 0, end: 2 }, { bundle }, { mode: "alone" }));
+  const asked = await leader.heard("sliceStarting");
+  expect(asked["range"]).toEqual({ start: 0, end: 1 });
+  expect((await leader.fold(job)).covered.size).toBe(0);
+  leader.allowStarts = true;
+  leader.say({ mayStart: { ask: asked["ask"] } });
+  await leader.covered(job, 2);
+  expect(agent.child.exitCode).toBeNull();
 });
