@@ -36,7 +36,9 @@ export class Asks {
   /** The term is over: whether the commands count is for the next leader to say. */
   rejectAll(): void {
     for (const waiting of this.#waiting.values()) {
-      waiting.reject(new EverycoreError("no-leader", "the coordinator lost its lead while it worked on this"));
+      waiting.reject(
+        new EverycoreError("no-leader", "the coordinator lost its lead while it worked on this"),
+      );
     }
   }
 }

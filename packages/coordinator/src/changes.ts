@@ -33,7 +33,8 @@ export class Changes {
     signal.addEventListener("abort", abort, { once: true });
     return {
       version: () => waiting.version,
-      changed: (seen) => (waiting.version === seen && !signal.aborted ? waiting.wake.promise : Promise.resolve()),
+      changed: (seen) =>
+        waiting.version === seen && !signal.aborted ? waiting.wake.promise : Promise.resolve(),
       [Symbol.dispose]: () => {
         signal.removeEventListener("abort", abort);
         followers.delete(waiting);

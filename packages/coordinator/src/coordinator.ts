@@ -3,13 +3,14 @@
  * this file only says who talks to whom.
  */
 import { createHash } from "node:crypto";
-import type { SegmentId } from "@everycore/protocol";
-import { EverycoreError, limits } from "@everycore/protocol";
+import type { JobId, SegmentId } from "@everycore/protocol";
+import { EverycoreError } from "@everycore/protocol";
 import type { Logger } from "pino";
 import { Asks } from "./asks.ts";
 import { Changes } from "./changes.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { splitAddress } from "./config.ts";
+import type { Effect, Keys } from "./core/index.ts";
 import { clusterHandlers } from "./control/cluster.ts";
 import { jobHandlers } from "./control/jobs.ts";
 import { Links } from "./control/links.ts";
@@ -17,8 +18,10 @@ import { nodeHandlers } from "./control/nodes.ts";
 import type { ControlParts } from "./control/parts.ts";
 import { ControlServer } from "./control/server.ts";
 import { Bodies } from "./data/bodies.ts";
+import type { Buckets } from "./data/buckets.ts";
 import { openBuckets } from "./data/buckets.ts";
 import { Bundles } from "./data/bundles.ts";
+import type { Data } from "./data/connection.ts";
 import { openData } from "./data/connection.ts";
 import type { FetchJob } from "./data/fetch.ts";
 import { FetchServer } from "./data/fetch.ts";
@@ -31,6 +34,7 @@ import { LeaseSender } from "./data/lease-sender.ts";
 import { LogWriter } from "./data/log-writer.ts";
 import { Segments } from "./data/segments.ts";
 import { jobKey, performer } from "./effects.ts";
+import type { HttpServer } from "./http.ts";
 import { serveHttp } from "./http.ts";
 import { Loop } from "./loop.ts";
 import { Metrics } from "./metrics.ts";
@@ -48,221 +52,303 @@ export interface RunningCoordinator extends AsyncDisposable {
 export async function startCoordinator(config: CoordinatorConfig, log: Logger): Promise<RunningCoordinator> {
   const data = await openData(config.nats);
   try {
-    return await start(config, log, data);
+    const buckets = await openBuckets(data);
+    const key = await clusterKey(buckets.meta);
+    const coordinator = new Coordinator({ config, log, data, buckets, key });
+    await coordinator.start();
+    return coordinator;
   } catch (error) {
     await data.nats.close();
     throw error;
   }
 }
 
-async function start(
-  config: CoordinatorConfig,
-  log: Logger,
-  data: Awaited<ReturnType<typeof openData>>,
-): Promise<RunningCoordinator> {
-  const startedAt = Date.now();
-  const buckets = await openBuckets(data);
-  const key = await clusterKey(buckets.meta);
-  const keys = keysOf(key);
-  const cluster = createHash("sha256").update("cluster name").update(key).digest("hex").slice(0, 12);
-  const stopping = new AbortController();
-  const never = AbortSignal.abort();
-  let term: Term | undefined;
+interface Opened {
+  readonly config: CoordinatorConfig;
+  readonly log: Logger;
+  readonly data: Data;
+  readonly buckets: Buckets;
+  readonly key: Uint8Array;
+}
 
-  const asks = new Asks();
-  const changes = new Changes();
-  const bodies = new Bodies(data);
-  const jobRecords = new JobRecords(buckets.jobs, log);
-  const knownNodes = new KnownNodes(buckets.nodes, log);
-  const loop: Loop = new Loop({
-    keys,
-    perform: (effect) => perform(effect),
-    onBug: (error, event) => {
-      log.error({ err: error, event: event.kind }, "the core failed: taking over anew from records");
-      leadership.stepDown("the core failed");
-    },
-  });
-  const { state } = loop;
-  const enqueue = loop.enqueue.bind(loop);
-  const metrics = new Metrics(version, {
-    leading: () => (state.leading ? 1 : 0),
-    jobs_active: () => state.active.size,
-    jobs: () => state.jobs.size,
-    agents: () => links.count,
-    events_waiting: () => loop.backlog,
-    log_segments: () => segments.usage.count,
-    log_bytes: () => segments.usage.bytes,
-    job_readers: () => indexes.count,
-  });
-  const onMalformed = (): void => metrics.malformed("log");
-  const segments = new Segments({
-    jsm: data.jsm,
-    log,
-    onLevel: (level) => enqueue({ kind: "storageLevel", level }),
-    isActive: () => state.active.size > 0,
-  });
-  const writer = new LogWriter({ data, onFull: () => segments.pollSoon() });
-  const indexes = new JobIndexes({
-    data,
-    verify: (job, grant) => keys.verify(job, grant),
-    onMalformed,
-    onChange: (job) => changes.touch(jobKey(job)),
-  });
-  const isUsed = (name: string): boolean => {
-    for (const job of state.jobs.values()) if (`${job.user}/${job.spec.task.bundle ?? ""}` === name) return true;
+class Coordinator implements RunningCoordinator {
+  readonly #opened: Opened;
+  readonly #keys: Keys;
+  readonly #stopping = new AbortController();
+  readonly #asks = new Asks();
+  readonly #changes = new Changes();
+  readonly #bodies: Bodies;
+  readonly #jobRecords: JobRecords;
+  readonly #knownNodes: KnownNodes;
+  readonly #loop: Loop;
+  readonly #metrics: Metrics;
+  readonly #segments: Segments;
+  readonly #writer: LogWriter;
+  readonly #indexes: JobIndexes;
+  readonly #bundles: Bundles;
+  readonly #links: Links;
+  readonly #server: ControlServer;
+  readonly #perform: (effect: Effect) => void;
+  /** Identifies the cluster to people and agents; says nothing of the key. */
+  readonly #cluster: string;
+  #leadership: Leadership | undefined;
+  #term: Term | undefined;
+  #http: HttpServer | undefined;
+  #background: Promise<void>[] = [];
+  address = "";
+
+  constructor(opened: Opened) {
+    const { config, log, data, buckets, key } = opened;
+    this.#opened = opened;
+    this.#keys = keysOf(key);
+    this.#cluster = createHash("sha256").update("cluster name").update(key).digest("hex").slice(0, 12);
+    this.#metrics = new Metrics(version, this.#gauges());
+    this.#bodies = new Bodies(data);
+    this.#jobRecords = new JobRecords(buckets.jobs, log);
+    this.#knownNodes = new KnownNodes(buckets.nodes, log);
+    this.#loop = new Loop({
+      keys: this.#keys,
+      perform: (effect) => this.#perform(effect),
+      onBug: (error, event) => {
+        log.error({ err: error, event: event.kind }, "the core failed: taking over anew from records");
+        this.#leadership?.stepDown("the core failed");
+      },
+    });
+    this.#segments = new Segments({
+      jsm: data.jsm,
+      log,
+      onLevel: (level) => this.#loop.enqueue({ kind: "storageLevel", level }),
+      isActive: () => this.#loop.state.active.size > 0,
+    });
+    this.#writer = new LogWriter({ data, onFull: () => this.#segments.pollSoon() });
+    this.#indexes = new JobIndexes({
+      data,
+      verify: (job, grant) => this.#keys.verify(job, grant),
+      onMalformed: () => this.#metrics.malformed("log"),
+      onChange: (job) => this.#changes.touch(jobKey(job)),
+    });
+    this.#bundles = new Bundles(buckets.blobs, (name) => this.#isBundleUsed(name));
+    this.#links = new Links({
+      enqueue: (event) => this.#loop.enqueue(event),
+      log,
+      metrics: this.#metrics,
+      agentNats: config.agentNats,
+      cluster: this.#cluster,
+      epoch: () => {
+        this.#mustLead();
+        return this.#loop.state.epoch;
+      },
+    });
+    this.#perform = this.#performer();
+    this.#server = new ControlServer({ secret: config.secret, log, metrics: this.#metrics });
+  }
+
+  get http(): string {
+    return this.#http?.address ?? "";
+  }
+
+  /** Resolves when it leads and knows all jobs, or another leads. */
+  async start(): Promise<void> {
+    const { config, log, data } = this.#opened;
+    this.#serveFetches();
+    this.#addServices();
+    if (config.insecureNetwork) {
+      log.warn("--insecure-network: everyone on this network can read all traffic, and the secret with it");
+    }
+    const port = await this.#server.listen(config.listen);
+    this.address = config.advertise ?? `${splitAddress(config.listen).host}:${port}`;
+    this.#http = await serveHttp({
+      listen: config.httpListen,
+      registry: this.#metrics.registry,
+      notReady: () => (data.nats.isClosed() ? "the connection to NATS is closed" : ""),
+    });
+    const tried = Promise.withResolvers<void>();
+    this.#leadership = this.#campaign(() => tried.resolve());
+    this.#background = [
+      this.#leadership.run(),
+      watchConnection(data.nats.status(), () => {
+        this.#metrics.count("reconnects");
+        this.#term?.restartTails();
+        this.#indexes.restart();
+        this.#segments.pollSoon();
+      }),
+    ];
+    await tried.promise;
+    log.info({ address: this.address, http: this.http, cluster: this.#cluster }, "coordinator ready");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort();
+    const [campaigning, watching] = this.#background;
+    await campaigning;
+    await this.#server.close();
+    await this.#http?.[Symbol.asyncDispose]();
+    await this.#indexes.close();
+    await this.#opened.data.nats.close();
+    await watching;
+  }
+
+  #campaign(tried: () => void): Leadership {
+    const { log, data, buckets } = this.#opened;
+    return new Leadership({
+      nats: data.nats,
+      leader: buckets.leader,
+      meta: buckets.meta,
+      address: this.address,
+      log,
+      signal: this.#stopping.signal,
+      tried,
+      lead: (epoch, signal) => this.#lead(epoch, signal, tried),
+    });
+  }
+
+  async #lead(epoch: number, signal: AbortSignal, opened: () => void): Promise<void> {
+    const { log, data } = this.#opened;
+    this.#term = new Term(
+      {
+        data,
+        loop: this.#loop,
+        jobRecords: this.#jobRecords,
+        knownNodes: this.#knownNodes,
+        segments: this.#segments,
+        metrics: this.#metrics,
+        log,
+      },
+      epoch,
+      signal,
+    );
+    try {
+      await this.#term.run(opened);
+    } finally {
+      this.#term = undefined;
+      this.#asks.rejectAll();
+      this.#links.closeAll(new EverycoreError("no-leader", "this coordinator no longer leads"));
+      this.#changes.touchAll();
+      await this.#loop.drained;
+    }
+  }
+
+  #mustLead(): void {
+    if (this.#term?.isOpen === true) return;
+    throw new EverycoreError("no-leader", "this coordinator does not lead at the moment", {
+      hint: "try again in a moment",
+    });
+  }
+
+  #performer(): (effect: Effect) => void {
+    const { log, data } = this.#opened;
+    const never = AbortSignal.abort();
+    return performer({
+      state: () => this.#loop.state,
+      enqueue: (event) => this.#loop.enqueue(event),
+      term: () => this.#term?.signal ?? never,
+      jobRecords: this.#jobRecords,
+      knownNodes: this.#knownNodes,
+      writer: this.#writer,
+      leases: new LeaseSender({
+        nats: data.nats,
+        bodies: this.#bodies,
+        log,
+        onSent: () => this.#metrics.count("leases"),
+        onMalformed: () => this.#metrics.malformed("lease"),
+      }),
+      links: this.#links,
+      asks: this.#asks,
+      changes: this.#changes,
+      stepDown: (reason) => {
+        log.warn({ reason }, "stepping down");
+        this.#leadership?.stepDown(reason);
+      },
+      deleteJob: ({ job, segment }) => void this.#deleteJob(job, segment),
+    });
+  }
+
+  /** The record goes first: a leader that comes between finds an unused segment and sweeps it. */
+  async #deleteJob(job: JobId, segment: SegmentId): Promise<void> {
+    const term = this.#term;
+    if (term === undefined) return;
+    try {
+      await this.#jobRecords.delete(job, term.signal);
+      await this.#segments.jobDeleted(job, segment);
+      if (!this.#segments.has(segment)) await term.closeSegment(segment);
+    } catch (error) {
+      this.#opened.log.warn({ err: error, job }, "a deleted job's log could not be removed yet");
+    }
+  }
+
+  #serveFetches(): void {
+    const { log, data } = this.#opened;
+    new FetchServer({
+      nats: data.nats,
+      keys: this.#keys,
+      bundles: this.#bundles,
+      bodies: this.#bodies,
+      indexes: this.#indexes,
+      log,
+      jobOf: (id): FetchJob | undefined => {
+        const job = this.#loop.state.jobs.get(id);
+        if (job === undefined) return undefined;
+        const { user, spec, segment, fold } = job;
+        return { user, spec, segment, total: fold.total, seq: fold.seq };
+      },
+      caughtUp: async (id, isReached) => {
+        const late = AbortSignal.timeout(catchUpMs);
+        using following = this.#changes.follow(jobKey(id), late);
+        while (!isReached() && !late.aborted) await following.changed(following.version());
+        return isReached();
+      },
+      onMalformed: () => this.#metrics.malformed("fetch"),
+      onServed: (bytes) => this.#metrics.count("fetched", bytes),
+    });
+  }
+
+  #addServices(): void {
+    const { log, data } = this.#opened;
+    const parts: ControlParts = {
+      state: this.#loop.state,
+      enqueue: (event) => this.#loop.enqueue(event),
+      asks: this.#asks,
+      changes: this.#changes,
+      keys: this.#keys,
+      data,
+      segments: this.#segments,
+      writer: this.#writer,
+      bodies: this.#bodies,
+      bundles: this.#bundles,
+      indexes: this.#indexes,
+      links: this.#links,
+      metrics: this.#metrics,
+      log,
+      mustLead: () => this.#mustLead(),
+      openSegment: (id) => this.#term?.openSegment(id),
+    };
+    const leader = (): Promise<string> => this.#leadership?.current() ?? Promise.resolve("");
+    const facts = { cluster: this.#cluster, version, startedAt: Date.now(), leader };
+    this.#server.add("JobService", jobHandlers(parts));
+    this.#server.add("NodeService", nodeHandlers(parts));
+    this.#server.add("ClusterService", clusterHandlers(parts, facts));
+    this.#server.add("AgentService", this.#links.handlers());
+  }
+
+  #isBundleUsed(name: string): boolean {
+    for (const { user, spec } of this.#loop.state.jobs.values()) {
+      if (`${user}/${spec.task.bundle ?? ""}` === name) return true;
+    }
     return false;
-  };
-  const bundles = new Bundles(buckets.blobs, isUsed);
-  const mustLead = (): void => {
-    if (term?.isOpen === true) return;
-    throw new EverycoreError("no-leader", "this coordinator does not lead at the moment", { hint: "try again in a moment" });
-  };
-  const links = new Links({
-    enqueue,
-    log,
-    metrics,
-    agentNats: config.agentNats,
-    cluster,
-    epoch: () => {
-      mustLead();
-      return state.epoch;
-    },
-  });
-  const leases = new LeaseSender({
-    nats: data.nats,
-    bodies,
-    log,
-    onSent: () => metrics.count("leases"),
-    onMalformed: () => metrics.malformed("lease"),
-  });
+  }
 
-  const perform = performer({
-    state: () => state,
-    enqueue,
-    term: () => term?.signal ?? never,
-    jobRecords,
-    knownNodes,
-    writer,
-    leases,
-    links,
-    asks,
-    changes,
-    stepDown: (reason) => {
-      log.warn({ reason }, "stepping down");
-      leadership.stepDown(reason);
-    },
-    deleteJob: ({ job, segment }) => {
-      const current = term;
-      if (current === undefined) return;
-      // The record goes first: a leader that comes between finds an unused segment and sweeps it.
-      void jobRecords
-        .delete(job, current.signal)
-        .then(() => segments.jobDeleted(job, segment))
-        .then(() => (segments.has(segment) ? undefined : current.closeSegment(segment)))
-        .catch((error: unknown) => log.warn({ err: error, job }, "a deleted job's log could not be removed yet"));
-    },
-  });
-
-  const parts: ControlParts = {
-    state,
-    enqueue,
-    asks,
-    changes,
-    keys,
-    data,
-    segments,
-    writer,
-    bodies,
-    bundles,
-    indexes,
-    links,
-    metrics,
-    log,
-    mustLead,
-    openSegment: (id) => term?.openSegment(id as SegmentId), // segments.ts made it
-  };
-  new FetchServer({
-    nats: data.nats,
-    keys,
-    bundles,
-    bodies,
-    indexes,
-    log,
-    jobOf: (id): FetchJob | undefined => {
-      const job = state.jobs.get(id);
-      if (job === undefined) return undefined;
-      return { user: job.user, spec: job.spec, segment: job.segment, total: job.fold.total, seq: job.fold.seq };
-    },
-    caughtUp: async (id, isReached) => {
-      const late = AbortSignal.timeout(catchUpMs);
-      using following = changes.follow(jobKey(id), late);
-      while (!isReached() && !late.aborted) await following.changed(following.version());
-      return isReached();
-    },
-    onMalformed: () => metrics.malformed("fetch"),
-    onServed: (bytes) => metrics.count("fetched", bytes),
-  });
-
-  const server = new ControlServer({ secret: config.secret, log, metrics });
-  const facts = { cluster, version, startedAt, leader: () => leadership.current() };
-  server.add("JobService", jobHandlers(parts));
-  server.add("NodeService", nodeHandlers(parts));
-  server.add("ClusterService", clusterHandlers(parts, facts));
-  server.add("AgentService", links.handlers());
-  if (config.insecureNetwork) log.warn("listening WITHOUT TLS beyond loopback may be allowed: everyone on this network can read all traffic");
-  const port = await server.listen(config.listen);
-  const address = config.advertise ?? `${splitAddress(config.listen).host}:${port}`;
-  const http = await serveHttp({
-    listen: config.httpListen,
-    registry: metrics.registry,
-    notReady: () => (data.nats.isClosed() ? "the connection to NATS is closed" : ""),
-  });
-
-  // Ready: it leads and knows all jobs, or another leads.
-  const tried = Promise.withResolvers<void>();
-  const leadership: Leadership = new Leadership({
-    nats: data.nats,
-    leader: buckets.leader,
-    meta: buckets.meta,
-    address,
-    log,
-    signal: stopping.signal,
-    tried: () => tried.resolve(),
-    lead: async (epoch, signal) => {
-      term = new Term({ data, loop, jobRecords, knownNodes, segments, metrics, log }, epoch, signal);
-      try {
-        await term.run(() => tried.resolve());
-      } finally {
-        term = undefined;
-        asks.rejectAll();
-        links.closeAll(new EverycoreError("no-leader", "this coordinator no longer leads"));
-        changes.touchAll();
-        await loop.drained;
-      }
-    },
-  });
-  const campaigning = leadership.run();
-  const watching = watchConnection(data.nats.status(), () => {
-    metrics.count("reconnects");
-    term?.restartTails();
-    indexes.restart();
-    segments.pollSoon();
-  });
-  await tried.promise;
-  log.info({ address, http: http.address, cluster, bytesPerPull: limits.pullBytes }, "coordinator ready");
-  return {
-    address,
-    http: http.address,
-    [Symbol.asyncDispose]: async () => {
-      stopping.abort();
-      await campaigning;
-      await server.close();
-      await http[Symbol.asyncDispose]();
-      await indexes.close();
-      await data.nats.close();
-      await watching;
-    },
-  };
+  #gauges(): Readonly<Record<string, () => number>> {
+    return {
+      leading: () => (this.#loop.state.leading ? 1 : 0),
+      jobs_active: () => this.#loop.state.active.size,
+      jobs: () => this.#loop.state.jobs.size,
+      agents: () => this.#links.count,
+      events_waiting: () => this.#loop.backlog,
+      log_segments: () => this.#segments.usage.count,
+      log_bytes: () => this.#segments.usage.bytes,
+      job_readers: () => this.#indexes.count,
+    };
+  }
 }
 
 async function watchConnection(

@@ -57,7 +57,9 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
       case "sendJobEnded":
         return links.send(effect.node, { ended: { job: effect.job } });
       case "dropLeases":
-        return links.send(effect.node, { drop: { leases: effect.leases.map((id) => Buffer.from(id, "hex")) } });
+        return links.send(effect.node, {
+          drop: { leases: effect.leases.map((id) => Buffer.from(id, "hex")) },
+        });
       case "mayStart":
         return links.send(effect.node, { mayStart: { ask: effect.ask } });
       case "sendDrain":
@@ -94,6 +96,7 @@ function sendLease(effect: Extract<Effect, { kind: "sendLease" }>, options: Effe
   if (job === undefined) return;
   const term = options.term();
   void options.leases.send(effect, job, state.epoch).then((reply) => {
-    if (!term.aborted) options.enqueue({ kind: "leaseAnswered", job: effect.job, lease: effect.grant.id, reply });
+    if (!term.aborted)
+      options.enqueue({ kind: "leaseAnswered", job: effect.job, lease: effect.grant.id, reply });
   });
 }

@@ -45,10 +45,14 @@ export async function serveHttp(options: HttpOptions): Promise<HttpServer> {
     await once(server, "listening");
   } catch (error) {
     const isTaken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
-    throw new EverycoreError("conflict", `cannot listen on ${options.listen}${isTaken ? ": the port is taken" : ""}`, {
-      hint: "choose another port for HTTP, or 0 for any",
-      cause: error,
-    });
+    throw new EverycoreError(
+      "conflict",
+      `cannot listen on ${options.listen}${isTaken ? ": the port is taken" : ""}`,
+      {
+        hint: "choose another port for HTTP, or 0 for any",
+        cause: error,
+      },
+    );
   }
   const bound = server.address();
   const boundPort = typeof bound === "object" && bound !== null ? bound.port : port;

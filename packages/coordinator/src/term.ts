@@ -108,7 +108,10 @@ export class Term {
     for (const id of segments.ids) this.openSegment(id);
     loop.enqueue({ kind: "recovered" });
     await loop.drained;
-    log.info({ epoch: this.epoch, jobs: records.length, nodes: nodes.length, segments: segments.ids.length }, "took over");
+    log.info(
+      { epoch: this.epoch, jobs: records.length, nodes: nodes.length, segments: segments.ids.length },
+      "took over",
+    );
   }
 
   /** Last sequence of the job's own records. */
@@ -124,7 +127,9 @@ export class Term {
 
   async #lastOn(segment: SegmentId, subject: string, job: JobId): Promise<number> {
     try {
-      const message = await this.#options.data.jsm.streams.getMessage(streamOfSegment(segment), { last_by_subj: subject });
+      const message = await this.#options.data.jsm.streams.getMessage(streamOfSegment(segment), {
+        last_by_subj: subject,
+      });
       return message?.seq ?? 0;
     } catch (error) {
       // No message on the subject is an error of this API, as is a stream that was deleted meanwhile.

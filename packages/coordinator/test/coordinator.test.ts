@@ -1,6 +1,7 @@
 // A coordinator as a process, with a real nats-server and agents that live in the test: its public doors only.
 import { describe, expect, test } from "vitest";
 import { connect } from "@nats-io/transport-node";
+import { encodeSpec, packEntries } from "@everycore/protocol";
 import { startNatsServer } from "../../../test/support/nats-server.ts";
 import { until } from "../../../test/support/until.ts";
 import { Calls, codeOf, CoordinatorProcess, spec } from "./support/coordinator-process.ts";
@@ -17,7 +18,11 @@ async function setUp(run?: (index: number, input: Buffer | undefined) => string)
   const calls = new Calls(coordinator.listen);
   const held = { value: false };
   const agentOptions = { address: coordinator.listen, secret, natsUrl: nats.url, isHeld: () => held.value };
-  const agent = await FakeAgent.start({ ...agentOptions, node: nodeA, ...(run === undefined ? {} : { run }) });
+  const agent = await FakeAgent.start({
+    ...agentOptions,
+    node: nodeA,
+    ...(run === undefined ? {} : { run }),
+  });
   await until(() => agent.linked > 0, { what: "the agent's welcome" });
   return {
     nats,
@@ -50,7 +55,10 @@ describe("a job", () => {
     expect(all.end).toMatchObject({ state: "done", counts: { value: 3 } });
     const rest = await calls.results(job.id.slice(0, 8), { from: 1 });
     expect(rest.order).toEqual([1, 2]);
-    expect(await calls.unary("JobService", "Audit", { job: job.id })).toMatchObject({ closed: true, covered: 3 });
+    expect(await calls.unary("JobService", "Audit", { job: job.id })).toMatchObject({
+      closed: true,
+      covered: 3,
+    });
   });
 
   test("of a range of 300,000 items is read in order and as completed", async () => {
@@ -86,7 +94,9 @@ describe("a job", () => {
     const read = await calls.results(job.id);
     expect(read.end).toMatchObject({ state: "cancelled", counts: { cancelled: 2 } });
     expect([...read.statuses.values()]).toEqual([5, 5]);
-    await until(() => agent.received.some((message) => message.part === "cancel"), { what: "cancel at the agent" });
+    await until(() => agent.received.some((message) => message.part === "cancel"), {
+      what: "cancel at the agent",
+    });
     await calls.unary("JobService", "Delete", { job: job.id });
     expect(await calls.unary("JobService", "Get", { job: job.id }).catch(codeOf)).toBe("not-found");
   });
@@ -123,8 +133,84 @@ describe("a job", () => {
     const releasing = agent.release();
     await nats.restart();
     await releasing;
-    const read = await until(() => calls.results(job.id), { what: "results after the outage", withinMs: 15_000 });
+    const read = await until(() => calls.results(job.id), {
+      what: "results after the outage",
+      withinMs: 15_000,
+    });
     expect(read.end).toMatchObject({ state: "done", counts: { value: 500 } });
+  });
+});
+
+describe("coordinators come and go", () => {
+  test("a submit that was cut off goes on behind what is stored", async () => {
+    await using cluster = await setUp((_index, input) => `got ${input?.toString()}`);
+    const { calls, coordinator } = cluster;
+    const open = { open: { requestId: "cut", spec: encodeSpec(spec()) } };
+    const block = (first: number, items: string[]) => ({
+      block: { first, count: items.length, data: packEntries(items.map((item) => Buffer.from(item))) },
+    });
+    const cut = calls.duplex("JobService", "Submit");
+    const acknowledged = until(() => appended === 2, { what: "a durable block" });
+    let appended = 0;
+    let id = "";
+    cut.on("data", (message) => {
+      if (message.accepted) id = message.accepted.job;
+      if (message.appended) appended = message.appended;
+    });
+    cut.on("error", () => {}); // the kill below
+    cut.write(open);
+    cut.write(block(0, ["a", "b"]));
+    await acknowledged;
+    await coordinator.end("SIGKILL");
+    await coordinator.start();
+    const again = calls.duplex("JobService", "Submit");
+    again.write(open);
+    again.write(block(0, ["a", "b"]));
+    again.write(block(2, ["c"]));
+    again.write({ close: { total: 3 } });
+    const messages = await again.toArray();
+    expect(messages[0].accepted).toEqual({ job: id, appended: 2 });
+    expect(messages.at(-1).closed).toMatchObject({ total: 3 });
+    const read = await calls.results(id);
+    expect([...read.values.values()]).toEqual(["got a", "got b", "got c"]);
+  });
+
+  test("a standby leads within seconds and knows all jobs", async () => {
+    await using cluster = await setUp();
+    const { calls, coordinator, nats, held, agent } = cluster;
+    await using standby = await CoordinatorProcess.start(nats.url);
+    using other = new Calls(standby.listen);
+    const status = await other.unary("ClusterService", "Status", {});
+    expect(status).toMatchObject({ leading: false, leader: coordinator.listen });
+    expect(await other.unary("JobService", "List", {}).catch(codeOf)).toBe("no-leader");
+    held.value = true;
+    const job = await calls.submit("s", spec({ codec: "range", rangeItems: 4 }));
+    await until(() => agent.leases.length > 0, { what: "a lease" });
+    await coordinator.end("SIGKILL");
+    const leads = async () => (await other.unary("ClusterService", "Status", {})).leading;
+    await until(leads, { what: "the standby to lead", withinMs: 6_000 });
+    await agent.release();
+    const heldItems = agent.leases.reduce((sum, { grant }) => sum + grant.end - grant.start, 0);
+    const committed = async () =>
+      (await other.unary("JobService", "Get", { job: job.id })).counts.value === heldItems;
+    await until(committed, { what: "the standby to fold what was committed" });
+  });
+
+  test("a long outage of NATS ends the term, and the next one goes on", async () => {
+    await using cluster = await setUp();
+    const { calls, held, agent, nats, coordinator } = cluster;
+    held.value = true;
+    const job = await calls.submit("long", spec({ codec: "range", rangeItems: 100 }));
+    await until(() => agent.leases.length > 0, { what: "a lease" });
+    await nats.kill("SIGSTOP");
+    await until(() => coordinator.stderr.includes("agent's link is gone"), { what: "the end of the term" });
+    await nats.kill("SIGCONT");
+    await until(() => agent.linked > 1, { what: "the agent's next welcome" });
+    held.value = false;
+    await agent.release();
+    const read = await calls.results(job.id);
+    expect(read.end).toMatchObject({ state: "done", counts: { value: 100 }, duplicates: 0 });
+    expect(await calls.unary("ClusterService", "Status", {})).toMatchObject({ epoch: 2 });
   });
 });
 
@@ -133,7 +219,9 @@ describe("doors", () => {
     await using cluster = await setUp();
     using stranger = new Calls(cluster.coordinator.listen, "wrong");
     expect(await stranger.unary("JobService", "List", {}).catch(codeOf)).toBe("refused");
-    await expect(stranger.results("abcd")).rejects.toMatchObject({ details: expect.stringContaining("secret") });
+    await expect(stranger.results("abcd")).rejects.toMatchObject({
+      details: expect.stringContaining("secret"),
+    });
   });
 
   test("survive poison on every subject and RPC", async () => {
@@ -142,7 +230,8 @@ describe("doors", () => {
     const connection = await connect({ servers: nats.url });
     const job = await calls.submit("p", spec(), [["1"]]);
     const segment = "x";
-    for (const subject of [`ec.v1.log.${segment}.a.b`, "ec.v1.fetch", "ec.v1.leader"]) connection.publish(subject, "\u00c1garbage");
+    for (const subject of [`ec.v1.log.${segment}.a.b`, "ec.v1.fetch", "ec.v1.leader"])
+      connection.publish(subject, "\u00c1garbage");
     await connection.flush();
     const streams = await calls.unary("ClusterService", "Status", {});
     expect(streams.segments).toBe(1);
@@ -171,7 +260,9 @@ describe("doors", () => {
     await using cluster = await setUp();
     const { calls } = cluster;
     const link = calls.duplex("AgentService", "Link");
-    link.write({ hello: { node: { id: nodeA, host: "thief", slots: 1 }, incarnation: "another", machineId: "m" } });
+    link.write({
+      hello: { node: { id: nodeA, host: "thief", slots: 1 }, incarnation: "another", machineId: "m" },
+    });
     await expect(link.toArray()).rejects.toMatchObject({ details: expect.stringMatching(/host-aa.*thief/) });
   });
 
@@ -208,9 +299,15 @@ describe("bundles", () => {
     const { createHash } = await import("node:crypto");
     const digest = createHash("sha256").update(bytes).digest("hex");
     expect(await calls.unary("JobService", "StatBundle", { digest })).toEqual({ present: false });
-    const wrong = calls.upload("JobService", "PutBundle", [{ head: { digest, bytes: 3 } }, { data: Buffer.from("abc") }]);
+    const wrong = calls.upload("JobService", "PutBundle", [
+      { head: { digest, bytes: 3 } },
+      { data: Buffer.from("abc") },
+    ]);
     expect(await wrong.catch(codeOf)).toBe("bad-input");
-    await calls.upload("JobService", "PutBundle", [{ head: { digest, bytes: bytes.length } }, { data: bytes }]);
+    await calls.upload("JobService", "PutBundle", [
+      { head: { digest, bytes: bytes.length } },
+      { data: bytes },
+    ]);
     expect(await calls.unary("JobService", "StatBundle", { digest })).toEqual({ present: true });
   });
 });

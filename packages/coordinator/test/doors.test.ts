@@ -11,7 +11,15 @@ const ids = ["0123456789abcdef0123", "0123ffff89abcdef0123", "aaaabbbbccccddddee
 test("only the whole secret opens the door", () => {
   const check = bearerCheck("s3cret");
   expect(() => check("Bearer s3cret")).not.toThrow();
-  for (const wrong of [undefined, "", "s3cret", "Bearer ", "Bearer s3cre", "Bearer s3cret ", "bearer s3cret"]) {
+  for (const wrong of [
+    undefined,
+    "",
+    "s3cret",
+    "Bearer ",
+    "Bearer s3cre",
+    "Bearer s3cret ",
+    "bearer s3cret",
+  ]) {
     expect(() => check(wrong)).toThrow(expect.objectContaining({ code: "refused" }));
   }
 });
@@ -42,7 +50,11 @@ test("a malformed configuration is one sentence that names the field", () => {
 });
 
 test("a bug shows its number, not its stack", () => {
-  const error = toServiceError(new TypeError("x of undefined at secret.ts"), pino({ level: "silent" }), "Job.Get");
+  const error = toServiceError(
+    new TypeError("x of undefined at secret.ts"),
+    pino({ level: "silent" }),
+    "Job.Get",
+  );
   expect(error.details).toMatch(/^the coordinator failed \(error \d+ in the coordinator's log\)$/);
   expect(error.metadata.get("ec-code")).toEqual(["internal"]);
 });

@@ -1,5 +1,13 @@
 // The reader over a log in memory: a JobIndex that the test feeds, bodies from a map, leases that are all good.
-import type { CommitPart, JobId, LeaseGrant, LeaseId, LogRecord, NodeId, SegmentId } from "@everycore/protocol";
+import type {
+  CommitPart,
+  JobId,
+  LeaseGrant,
+  LeaseId,
+  LogRecord,
+  NodeId,
+  SegmentId,
+} from "@everycore/protocol";
 import {
   codecs,
   decodeErrorInfo,
@@ -51,7 +59,10 @@ class Log {
     const grant: LeaseGrant = { id, start, end, node, round, n: this.#seq };
     const withLease = parts.map((part) => ({ ...part, lease: 0 }));
     const body = packEntries(entries);
-    return this.append({ kind: "commit", job, epoch: 1, leases: [grant], parts: withLease, usage: [], bytes: body.length }, body);
+    return this.append(
+      { kind: "commit", job, epoch: 1, leases: [grant], parts: withLease, usage: [], bytes: body.length },
+      body,
+    );
   }
 
   /** One commit of values. */
@@ -60,7 +71,9 @@ class Log {
     return this.commit([{ start, end, status: "value" }], entries, round);
   }
 
-  async read(options: { from?: number; isUnordered?: boolean; isFollowing?: boolean; isReduced?: boolean } = {}) {
+  async read(
+    options: { from?: number; isUnordered?: boolean; isFollowing?: boolean; isReduced?: boolean } = {},
+  ) {
     using following = this.changes.follow("job", new AbortController().signal);
     const got: [number, string][] = [];
     const standing = (): Standing => ({ isEnded: this.isEnded, seq: this.#seq, total: this.total });
@@ -69,7 +82,9 @@ class Log {
       bodies: {
         get: (_segment, seq) => {
           const body = this.#bodies.get(seq);
-          return body === undefined ? Promise.reject(new EverycoreError("not-found", "gone")) : Promise.resolve(body);
+          return body === undefined
+            ? Promise.reject(new EverycoreError("not-found", "gone"))
+            : Promise.resolve(body);
         },
       },
       from: 0,
@@ -91,7 +106,10 @@ class Log {
       for (const run of message.batch.runs) {
         for (let index = run.start; index < run.start + run.count; index += 1, at += 1) {
           const outcome = unpackOutcome(entries.entry(at));
-          const text = outcome.codec === codecs.error ? `E ${decodeErrorInfo(outcome.payload).message}` : outcome.payload.toString();
+          const text =
+            outcome.codec === codecs.error
+              ? `E ${decodeErrorInfo(outcome.payload).message}`
+              : outcome.payload.toString();
           got.push([index, text]);
         }
       }
@@ -137,7 +155,12 @@ test("a follower gets what comes later, until the job has ended", async () => {
 
 test("statuses that alternate in one commit come as they are", async () => {
   const log = new Log();
-  const bad = packOutcome(outcomeStatus.error, codecs.error, 0, encode({ kind: "error", name: "X", message: "no" }));
+  const bad = packOutcome(
+    outcomeStatus.error,
+    codecs.error,
+    0,
+    encode({ kind: "error", name: "X", message: "no" }),
+  );
   log.commit(
     [
       { start: 0, end: 1, status: "value" },
@@ -182,7 +205,8 @@ test("items that were opened again give only their new outcome", async () => {
 
 test("a chunked outcome is streamed in pieces between its neighbours, and only from its own job", async () => {
   const log = new Log();
-  const chunk = (index: number, piece: number) => ({ kind: "chunk", job, lease: "0".repeat(32) as LeaseId, index, piece }) as const;
+  const chunk = (index: number, piece: number) =>
+    ({ kind: "chunk", job, lease: "0".repeat(32) as LeaseId, index, piece }) as const;
   const seqs = [log.append(chunk(1, 0), Buffer.from("abc")), log.append(chunk(1, 1), Buffer.from("de"))];
   const chunked = (of: number[]): Buffer =>
     packOutcome(outcomeStatus.value, codecs.chunked, 0, encode({ codec: codecs.raw, bytes: 5, seqs: of }));

@@ -1,6 +1,12 @@
 import { limits } from "@everycore/protocol";
 import { expect, test } from "vitest";
-import { firstSizes, grownSize, isRotationDue, storageLevel, wantsOwnSegment } from "../src/data/segment-policy.ts";
+import {
+  firstSizes,
+  grownSize,
+  isRotationDue,
+  storageLevel,
+  wantsOwnSegment,
+} from "../src/data/segment-policy.ts";
 import { spec } from "./support/coordinator-process.ts";
 
 const MB = 1024 * 1024;
@@ -23,8 +29,12 @@ test("a new segment takes less where there is less, and nothing where there is n
 test("a segment doubles once it is over half full, as far as the sum allows", () => {
   expect(grownSize({ maxBytes: 64 * MB, bytes: 30 * MB }, roomy)).toBeUndefined();
   expect(grownSize({ maxBytes: 64 * MB, bytes: 33 * MB }, roomy)).toBe(128 * MB);
-  expect(grownSize({ maxBytes: 64 * MB, bytes: 33 * MB }, { allowed: 600 * MB, reserved: 590 * MB })).toBe(74 * MB);
-  expect(grownSize({ maxBytes: 64 * MB, bytes: 60 * MB }, { allowed: 600 * MB, reserved: 600 * MB })).toBeUndefined();
+  expect(grownSize({ maxBytes: 64 * MB, bytes: 33 * MB }, { allowed: 600 * MB, reserved: 590 * MB })).toBe(
+    74 * MB,
+  );
+  expect(
+    grownSize({ maxBytes: 64 * MB, bytes: 60 * MB }, { allowed: 600 * MB, reserved: 600 * MB }),
+  ).toBeUndefined();
 });
 
 test("a shared segment is rotated by age and by size", () => {
@@ -41,5 +51,10 @@ test("work pauses at 80 % and appends are refused at 95 %, also of one segment t
   expect(storageLevel(of(0.81), full)).toBe("pause");
   expect(storageLevel(of(0.96), full)).toBe("refuse");
   expect(storageLevel(of(0.96), roomy)).toBe("ok");
-  expect(storageLevel([{ maxBytes: 9_000 * MB, bytes: 8_500 * MB }], { allowed: 10_000 * MB, reserved: 9_500 * MB })).toBe("pause");
+  expect(
+    storageLevel([{ maxBytes: 9_000 * MB, bytes: 8_500 * MB }], {
+      allowed: 10_000 * MB,
+      reserved: 9_500 * MB,
+    }),
+  ).toBe("pause");
 });

@@ -11,8 +11,12 @@ export function bearerCheck(secret: string): (authorization: string | undefined)
     const given = authorization?.startsWith(prefix) === true ? authorization.slice(prefix.length) : "";
     const digest = createHash("sha256").update(given).digest();
     if (timingSafeEqual(digest, right)) return;
-    throw new EverycoreError("refused", given === "" ? "the cluster's secret is missing" : "the cluster's secret is wrong", {
-      hint: "give the cluster's secret by --secret-file or EVERYCORE_SECRET_FILE",
-    });
+    throw new EverycoreError(
+      "refused",
+      given === "" ? "the cluster's secret is missing" : "the cluster's secret is wrong",
+      {
+        hint: "give the cluster's secret by --secret-file or EVERYCORE_SECRET_FILE",
+      },
+    );
   };
 }

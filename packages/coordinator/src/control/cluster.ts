@@ -39,7 +39,9 @@ export function clusterHandlers(parts: ControlParts, facts: ClusterFacts): Handl
         storageLimit: usage.limit,
         segments: usage.count,
         queuedCoreMs,
-        waiting: state.leading ? waitingReasons(state) : ["another coordinator to lead, or the takeover of this one"],
+        waiting: state.leading
+          ? waitingReasons(state)
+          : ["another coordinator to lead, or the takeover of this one"],
       };
     }),
   };

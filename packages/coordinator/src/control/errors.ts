@@ -37,5 +37,9 @@ export function toServiceError(thrown: unknown, log: Logger, method: string): Se
   metadata.set("ec-code", error.code);
   // Metadata values are ASCII; a hint with other letters would make the whole answer fail.
   if (error.hint !== "") metadata.set("ec-hint", error.hint.replaceAll(/[^\x20-\x7e]/g, "?"));
-  return Object.assign(new Error(error.message), { code: statusOf[error.code], details: error.message, metadata });
+  return Object.assign(new Error(error.message), {
+    code: statusOf[error.code],
+    details: error.message,
+    metadata,
+  });
 }

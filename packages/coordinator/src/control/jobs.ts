@@ -95,7 +95,9 @@ function bundleUpload(parts: ControlParts): (requests: AsyncIterable<PutBundleRe
   let uploads = 0;
   return async (requests) => {
     if (uploads >= uploadsMax) {
-      throw new EverycoreError("unreachable", "too many bundles are being uploaded", { hint: "try again in a moment" });
+      throw new EverycoreError("unreachable", "too many bundles are being uploaded", {
+        hint: "try again in a moment",
+      });
     }
     uploads += 1;
     try {
@@ -108,16 +110,22 @@ function bundleUpload(parts: ControlParts): (requests: AsyncIterable<PutBundleRe
           digest = digestOf(head.digest);
           size = head.bytes;
           if (size > limits.bundleBytesMax) {
-            throw new EverycoreError("over-limit", `a bundle may have at most ${limits.bundleBytesMax} bytes, not ${size}`);
+            throw new EverycoreError(
+              "over-limit",
+              `a bundle may have at most ${limits.bundleBytesMax} bytes, not ${size}`,
+            );
           }
         } else if (data) {
           received += data.length;
-          if (received > size) throw new EverycoreError("bad-input", `the bundle is longer than the ${size} bytes announced`);
+          if (received > size)
+            throw new EverycoreError("bad-input", `the bundle is longer than the ${size} bytes announced`);
           chunks.push(data);
         }
       }
-      if (digest === undefined) throw new EverycoreError("bad-input", "an upload begins with the bundle's digest and size");
-      if (received !== size) throw new EverycoreError("bad-input", `the bundle ended after ${received} of ${size} bytes`);
+      if (digest === undefined)
+        throw new EverycoreError("bad-input", "an upload begins with the bundle's digest and size");
+      if (received !== size)
+        throw new EverycoreError("bad-input", `the bundle ended after ${received} of ${size} bytes`);
       await parts.bundles.put(localUser, digest, Buffer.concat(chunks));
       return { digest };
     } finally {

@@ -77,7 +77,11 @@ interface FromAgent {
     readonly disk: string;
     readonly gaveBack: readonly WireReport[];
   };
-  readonly gaveBack?: { readonly job: string; readonly grant: WireGrant | null; readonly ranges: readonly WireRange[] };
+  readonly gaveBack?: {
+    readonly job: string;
+    readonly grant: WireGrant | null;
+    readonly ranges: readonly WireRange[];
+  };
   readonly taskFailed?: { readonly job: string; readonly error: Buffer; readonly died: boolean };
   readonly starving?: { readonly slots: number };
   readonly output?: OutputPart;
@@ -90,7 +94,8 @@ interface FromAgent {
   };
 }
 
-const malformed = (what: string): EverycoreError => new EverycoreError("bad-input", `agent message: ${what} is malformed`);
+const malformed = (what: string): EverycoreError =>
+  new EverycoreError("bad-input", `agent message: ${what} is malformed`);
 
 function jobOf(text: string): JobId {
   if (!isJobId(text)) throw malformed("job");
@@ -198,7 +203,10 @@ export class Links {
 
   send(node: NodeId, message: Message): void {
     // A broken link loses it; the agent's next hello and report make up for that.
-    this.#links.get(node)?.write(message).catch(() => {});
+    this.#links
+      .get(node)
+      ?.write(message)
+      .catch(() => {});
   }
 
   /** Our term is over: agents look for the leader. */
@@ -228,7 +236,10 @@ export class Links {
         this.#admit(report, link);
         try {
           await write({ welcome: this.#welcome(epoch) });
-          this.#options.log.info({ node: report.node, host: report.host, slots: report.slots }, "agent linked");
+          this.#options.log.info(
+            { node: report.node, host: report.host, slots: report.slots },
+            "agent linked",
+          );
           this.#options.enqueue({ kind: "nodeReported", report });
           const reading = this.#read(iterator, report.node, link, signal);
           const reason = await Promise.race([reading, closing.promise]);
@@ -322,7 +333,14 @@ export class Links {
       const { id } = grantOf(sliceStarting.grant);
       const range = rangesOf(sliceStarting.range === null ? [] : [sliceStarting.range])[0];
       if (range === undefined) throw malformed("slice");
-      enqueue({ kind: "sliceStarting", node, job: jobOf(sliceStarting.job), lease: id, range, ask: sliceStarting.ask });
+      enqueue({
+        kind: "sliceStarting",
+        node,
+        job: jobOf(sliceStarting.job),
+        lease: id,
+        range,
+        ask: sliceStarting.ask,
+      });
     } else throw malformed(message.part ?? "kind");
   }
 

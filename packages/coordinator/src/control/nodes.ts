@@ -20,12 +20,18 @@ function findNode(parts: ControlParts, typed: string): NodeId {
   const named = fitting.length > 0 ? fitting : ids.filter((id) => parts.state.nodes.get(id)?.host === typed);
   const [found] = named;
   if (found === undefined) {
-    throw new EverycoreError("not-found", `no node ${typed.slice(0, 64)}`, { hint: "see: everycore node list" });
+    throw new EverycoreError("not-found", `no node ${typed.slice(0, 64)}`, {
+      hint: "see: everycore node list",
+    });
   }
   if (named.length > 1) {
-    throw new EverycoreError("ambiguous", `${typed} fits ${named.length} nodes: ${named.slice(0, 3).join(", ")}`, {
-      hint: "give more digits of the node's id",
-    });
+    throw new EverycoreError(
+      "ambiguous",
+      `${typed} fits ${named.length} nodes: ${named.slice(0, 3).join(", ")}`,
+      {
+        hint: "give more digits of the node's id",
+      },
+    );
   }
   return found;
 }

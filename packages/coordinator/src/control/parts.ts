@@ -1,5 +1,5 @@
 /** What the services of the control plane work with: the running coordinator, seen from its RPCs. */
-import type { JobId } from "@everycore/protocol";
+import type { JobId, SegmentId } from "@everycore/protocol";
 import { EverycoreError } from "@everycore/protocol";
 import type { Logger } from "pino";
 import type { Asks } from "../asks.ts";
@@ -35,7 +35,7 @@ export interface ControlParts {
   /** Throws no-leader, with the leader's address in the hint, unless this coordinator leads and knows all jobs. */
   readonly mustLead: () => void;
   /** A segment was created: its records must be read. */
-  readonly openSegment: (segment: string) => void;
+  readonly openSegment: (segment: SegmentId) => void;
 }
 
 /** Every job belongs to this user until there are accounts. */

@@ -80,7 +80,8 @@ export async function audit(parts: ControlParts, typed: string, signal: AbortSig
     },
   });
   const stop = AbortSignal.any([signal, AbortSignal.timeout(auditMs)]);
-  const abort = (): void => done.reject(new EverycoreError("timeout", `the audit of job ${id} was not finished in time`));
+  const abort = (): void =>
+    done.reject(new EverycoreError("timeout", `the audit of job ${id} was not finished in time`));
   stop.addEventListener("abort", abort, { once: true });
   try {
     await done.promise;

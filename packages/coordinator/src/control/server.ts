@@ -34,7 +34,8 @@ const stopMs = 500;
 function protoFolder(): string {
   const folders = [join(import.meta.dirname, "../../../../proto"), join(import.meta.dirname, "../../proto")];
   const found = folders.find((folder) => existsSync(join(folder, protoFiles[0]!)));
-  if (found === undefined) throw new EverycoreError("internal", "the gRPC definitions (proto/) are missing from this installation");
+  if (found === undefined)
+    throw new EverycoreError("internal", "the gRPC definitions (proto/) are missing from this installation");
   return found;
 }
 
@@ -52,12 +53,23 @@ interface Stream<In, Out> {
 
 export type Handler =
   | { readonly kind: "unary"; readonly run: (request: never, signal: AbortSignal) => Promise<Message> }
-  | { readonly kind: "upload"; readonly run: (requests: AsyncIterable<never>, signal: AbortSignal) => Promise<Message> }
-  | { readonly kind: "download"; readonly run: (request: never, stream: Omit<Stream<never, Message>, "requests">) => Promise<void> }
+  | {
+      readonly kind: "upload";
+      readonly run: (requests: AsyncIterable<never>, signal: AbortSignal) => Promise<Message>;
+    }
+  | {
+      readonly kind: "download";
+      readonly run: (request: never, stream: Omit<Stream<never, Message>, "requests">) => Promise<void>;
+    }
   | { readonly kind: "duplex"; readonly run: (stream: Stream<never, Message>) => Promise<void> };
 
-export const unary = <In>(run: (request: In, signal: AbortSignal) => Promise<Message>): Handler => ({ kind: "unary", run });
-export const upload = <In>(run: (requests: AsyncIterable<In>, signal: AbortSignal) => Promise<Message>): Handler => ({
+export const unary = <In>(run: (request: In, signal: AbortSignal) => Promise<Message>): Handler => ({
+  kind: "unary",
+  run,
+});
+export const upload = <In>(
+  run: (requests: AsyncIterable<In>, signal: AbortSignal) => Promise<Message>,
+): Handler => ({
   kind: "upload",
   run,
 });
@@ -232,7 +244,9 @@ async function* requestsOf<T>(call: ServerDuplexStream<T, Message>): AsyncGenera
   }
 }
 
-function writerOf(call: ServerWritableStream<never, Message> | ServerDuplexStream<never, Message>): (message: Message) => Promise<void> {
+function writerOf(
+  call: ServerWritableStream<never, Message> | ServerDuplexStream<never, Message>,
+): (message: Message) => Promise<void> {
   return async (message) => {
     if (call.cancelled) throw new EverycoreError("cancelled", "the caller is gone");
     if (call.write(message)) return;

@@ -53,7 +53,8 @@ export async function submit(parts: ControlParts, stream: SubmitStream): Promise
   const first = await iterator.next();
   if (first.done === true) return;
   const { open } = first.value;
-  if (open === undefined) throw new EverycoreError("bad-input", "the first message of a submit must be `open`");
+  if (open === undefined)
+    throw new EverycoreError("bad-input", "the first message of a submit must be `open`");
   const { job, input } = await accept(parts, open, stream.signal);
   let isClosed = false;
   try {
@@ -87,7 +88,10 @@ async function accept(
     throw new EverycoreError("bad-input", "a submit needs a request id of at most 200 characters");
   }
   if (open.spec.length > limits.specBytesMax) {
-    throw new EverycoreError("over-limit", `the job's specification has ${open.spec.length} bytes, more than ${limits.specBytesMax}`);
+    throw new EverycoreError(
+      "over-limit",
+      `the job's specification has ${open.spec.length} bytes, more than ${limits.specBytesMax}`,
+    );
   }
   const spec = decodeSpec(open.spec);
   const id = jobIdOf(localUser, open.requestId);
@@ -95,7 +99,10 @@ async function accept(
   if (known === undefined) await begin(parts, { id, spec, isPipe: open.pipe });
   else {
     if (Buffer.compare(encodeSpec(known.spec), encodeSpec(spec)) !== 0) {
-      throw new EverycoreError("conflict", `request id ${open.requestId} belongs to job ${id}, which is another job`);
+      throw new EverycoreError(
+        "conflict",
+        `request id ${open.requestId} belongs to job ${id}, which is another job`,
+      );
     }
     // Answered once its record is stored (S1).
     await parts.asks.ask((ask) =>
@@ -105,16 +112,22 @@ async function accept(
   }
   signal.throwIfAborted();
   const job = parts.state.jobs.get(id);
-  if (job === undefined) throw new EverycoreError("no-leader", "the leader changed while the job was submitted");
+  if (job === undefined)
+    throw new EverycoreError("no-leader", "the leader changed while the job was submitted");
   const input = await parts.writer.openInput(id, job.segment, spec.codec);
   return { job, input };
 }
 
-async function begin(parts: ControlParts, wanted: { id: JobId; spec: JobSpec; isPipe: boolean }): Promise<void> {
+async function begin(
+  parts: ControlParts,
+  wanted: { id: JobId; spec: JobSpec; isPipe: boolean },
+): Promise<void> {
   const { id, spec, isPipe } = wanted;
   const { bundle } = spec.task;
   if (bundle !== undefined && !(await parts.bundles.has(localUser, bundle))) {
-    throw new EverycoreError("not-found", `the bundle ${bundle} was not uploaded`, { hint: "upload it with PutBundle first" });
+    throw new EverycoreError("not-found", `the bundle ${bundle} was not uploaded`, {
+      hint: "upload it with PutBundle first",
+    });
   }
   if (parts.segments.level !== "ok") {
     throw new EverycoreError("storage-full", "the cluster's storage is nearly full", {
@@ -124,7 +137,9 @@ async function begin(parts: ControlParts, wanted: { id: JobId; spec: JobSpec; is
   const segment = await parts.segments.choose(id, spec, isPipe);
   parts.openSegment(segment);
   try {
-    await parts.asks.ask((ask) => parts.enqueue({ kind: "jobSubmitted", id, user: localUser, spec, segment, ask }));
+    await parts.asks.ask((ask) =>
+      parts.enqueue({ kind: "jobSubmitted", id, user: localUser, spec, segment, ask }),
+    );
   } catch (error) {
     if (!parts.state.jobs.has(id)) await parts.segments.jobDeleted(id, segment).catch(() => {}); // swept later
     throw error;
@@ -141,18 +156,28 @@ async function appendBlock(
   },
 ): Promise<void> {
   const { job, input, block, signal } = options;
-  if (job.spec.codec === "range") throw new EverycoreError("bad-input", `job ${job.id} is a range and takes no blocks`);
+  if (job.spec.codec === "range")
+    throw new EverycoreError("bad-input", `job ${job.id} is a range and takes no blocks`);
   const { first, count, data } = block;
   if (new PackedEntries(data).count !== count || count < 1 || count > limits.blockItemsMax) {
-    throw new EverycoreError("bad-input", `a block of job ${job.id} does not hold the ${count} items it claims`);
+    throw new EverycoreError(
+      "bad-input",
+      `a block of job ${job.id} does not hold the ${count} items it claims`,
+    );
   }
   if (data.length > limits.blockBytesMax + 4 * (count + 2) && count > 1) {
-    throw new EverycoreError("over-limit", `a block of ${count} items has ${data.length} bytes, more than ${limits.blockBytesMax}`);
+    throw new EverycoreError(
+      "over-limit",
+      `a block of ${count} items has ${data.length} bytes, more than ${limits.blockBytesMax}`,
+    );
   }
   if (first + count <= input.appended) return; // S2: stored before its stream broke
   mustTakeInput(parts, job);
   if (first !== input.appended) {
-    throw new EverycoreError("bad-input", `the next item of job ${job.id} is ${input.appended}, not ${first}`);
+    throw new EverycoreError(
+      "bad-input",
+      `the next item of job ${job.id} is ${input.appended}, not ${first}`,
+    );
   }
   if (first + count > limits.jobItemsMax) {
     throw new EverycoreError("over-limit", `a job may have at most ${limits.jobItemsMax} items`);
@@ -162,13 +187,17 @@ async function appendBlock(
   const subject = subjects.input(job.segment, job.id);
   for (const [piece, seq] of seqs.entries()) {
     const from = piece * limits.messageBytesMax;
-    parts.bodies.keep(job.segment, seq, { subject, data: data.subarray(from, from + limits.messageBytesMax) });
+    parts.bodies.keep(job.segment, seq, {
+      subject,
+      data: data.subarray(from, from + limits.messageBytesMax),
+    });
   }
 }
 
 function mustTakeInput(parts: ControlParts, job: Job): void {
   parts.mustLead();
-  if (parts.state.jobs.get(job.id) !== job) throw new EverycoreError("no-leader", "the leader changed meanwhile");
+  if (parts.state.jobs.get(job.id) !== job)
+    throw new EverycoreError("no-leader", "the leader changed meanwhile");
   if (job.state === "accepting") return;
   const reason = job.reason === "" ? "" : `: ${job.reason}`;
   throw new EverycoreError("conflict", `job ${job.id} is ${job.state} and takes no more input${reason}`);
@@ -181,14 +210,20 @@ async function closeInput(
   const { job, input, total, signal } = options;
   const items = job.spec.rangeItems ?? input.total ?? input.appended;
   if (total !== items) {
-    throw new EverycoreError("bad-input", `job ${job.id} was closed at ${total} items, but ${items} are stored`);
+    throw new EverycoreError(
+      "bad-input",
+      `job ${job.id} was closed at ${total} items, but ${items} are stored`,
+    );
   }
   if (input.total === undefined) {
     if (!isEnded(job.state) && job.state !== "cancelling") mustTakeInput(parts, job);
     else throw new EverycoreError("conflict", `job ${job.id} is ${job.state}`);
     await input.close(total, signal);
   }
-  using following = parts.changes.follow(jobKey(job.id), AbortSignal.any([signal, AbortSignal.timeout(foldMs)]));
+  using following = parts.changes.follow(
+    jobKey(job.id),
+    AbortSignal.any([signal, AbortSignal.timeout(foldMs)]),
+  );
   const isFolded = (): boolean => job.fold.total !== undefined || parts.state.jobs.get(job.id) !== job;
   const deadline = performance.now() + foldMs;
   while (!isFolded() && performance.now() < deadline) await following.changed(following.version());

@@ -67,7 +67,8 @@ export class Bodies {
     for (let tries = 1; ; tries += 1) {
       try {
         const message = await this.#data.jsm.direct.getMessage(streamOfSegment(segment), { seq });
-        if (message === null) throw new EverycoreError("not-found", `message ${seq} of segment ${segment} is gone`);
+        if (message === null)
+          throw new EverycoreError("not-found", `message ${seq} of segment ${segment} is gone`);
         // The message's memory is ours alone: one copy out of the connection's buffer, else that stays alive.
         const body = { subject: message.subject, data: Buffer.from(message.data) };
         this.keep(segment, seq, body);

@@ -9,7 +9,13 @@ import type { Data } from "./connection.ts";
 const MB = 1024 * 1024;
 
 /** Bytes reserved for each. Job records are a few KB; bundles share what their bucket has (bundles.ts). */
-export const bucketBytes = { jobs: 128 * MB, nodes: 8 * MB, meta: 8 * MB, leader: MB, blobs: 256 * MB } as const;
+export const bucketBytes = {
+  jobs: 128 * MB,
+  nodes: 8 * MB,
+  meta: 8 * MB,
+  leader: MB,
+  blobs: 256 * MB,
+} as const;
 
 export interface Buckets {
   readonly jobs: KV;

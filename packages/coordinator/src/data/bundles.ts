@@ -88,7 +88,8 @@ export class Bundles {
   async #read(name: string): Promise<Buffer> {
     const bytes = await this.#blobs.getBlob(name);
     if (bytes === null) throw new EverycoreError("not-found", `no bundle ${name}`);
-    if (bytes.length > limits.bundleBytesMax) throw new EverycoreError("over-limit", `bundle ${name} is too large`);
+    if (bytes.length > limits.bundleBytesMax)
+      throw new EverycoreError("over-limit", `bundle ${name} is too large`);
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 

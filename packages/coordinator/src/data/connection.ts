@@ -63,9 +63,13 @@ function checkVersion(nats: NatsConnection): void {
     const part = parts[at] ?? 0;
     if (part > floor) return;
     if (part < floor) {
-      throw new EverycoreError("refused", `nats-server ${version} is too old: everycore needs ${versionFloor.join(".")}`, {
-        hint: "install a newer nats-server, or let everycore start its own",
-      });
+      throw new EverycoreError(
+        "refused",
+        `nats-server ${version} is too old: everycore needs ${versionFloor.join(".")}`,
+        {
+          hint: "install a newer nats-server, or let everycore start its own",
+        },
+      );
     }
   }
 }

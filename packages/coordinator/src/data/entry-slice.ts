@@ -18,7 +18,8 @@ export class BodyEntries {
     this.count = count;
     this.#body = body;
     this.#table = table;
-    if (this.#offset(0) !== 0 || table + this.#offset(count) !== body.length) throw malformed("its offsets do not fit");
+    if (this.#offset(0) !== 0 || table + this.#offset(count) !== body.length)
+      throw malformed("its offsets do not fit");
   }
 
   #offset(at: number): number {

@@ -43,7 +43,11 @@ export interface FetchOptions {
   readonly onServed: (bytes: number) => void;
 }
 
-const refused = (reason: "later" | "refused" | "gone", message: string): FetchReply => ({ ok: false, reason, message });
+const refused = (reason: "later" | "refused" | "gone", message: string): FetchReply => ({
+  ok: false,
+  reason,
+  message,
+});
 
 export class FetchServer {
   readonly #options: FetchOptions;
@@ -99,7 +103,8 @@ export class FetchServer {
       if (reply.ok) onServed(reply.bytes.length);
       return reply;
     } catch (error) {
-      if (error instanceof EverycoreError && error.code === "not-found") return refused("gone", error.message);
+      if (error instanceof EverycoreError && error.code === "not-found")
+        return refused("gone", error.message);
       this.#options.log.warn({ err: error, job: request.job }, "a fetch failed");
       return refused("later", "not readable at the moment");
     }

@@ -47,7 +47,7 @@ export class JobIndex {
 
   /** Values of [0, end) in order: the spans of a reduction. */
   *spans(range: Range): Generator<ReturnType<RunIndex["at"]> & object> {
-    for (let at = range.start; at < range.end; ) {
+    for (let at = range.start; at < range.end;) {
       const run = this.runs.from(at);
       if (run === undefined || run.start >= range.end) return;
       if (run.status === "value") yield run;

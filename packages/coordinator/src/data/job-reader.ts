@@ -125,7 +125,7 @@ class ItemOrder implements Cursor {
 
   ahead(count: number): Run[] {
     const found: Run[] = [];
-    for (let at = this.#at; found.length < count; ) {
+    for (let at = this.#at; found.length < count;) {
       const run = this.#options.index.runs.at(at);
       if (run === undefined) break;
       found.push(run);
@@ -151,7 +151,11 @@ class LogOrder implements Cursor {
       if (run !== undefined) {
         if (run.end <= from) continue;
         if (run.start >= from) return run;
-        return { ...run, start: from, entry: run.isSealed || run.isSpan ? run.entry : run.entry + from - run.start };
+        return {
+          ...run,
+          start: from,
+          entry: run.isSealed || run.isSpan ? run.entry : run.entry + from - run.start,
+        };
       }
       if (this.#position >= index.runs.acceptedCount) return undefined;
       this.#waiting = index.runs.accepted(this.#position);
@@ -182,9 +186,12 @@ async function* outcomesOf(run: Run, options: ReadOptions): AsyncGenerator<Outco
   const count = run.isSpan ? 1 : run.end - run.start;
   const to = run.entry + count;
   if (to > entries.count) {
-    throw new EverycoreError("internal", `a commit of job ${index.job} has fewer outcomes than its header says`);
+    throw new EverycoreError(
+      "internal",
+      `a commit of job ${index.job} has fewer outcomes than its header says`,
+    );
   }
-  for (let at = run.entry; at < to; ) {
+  for (let at = run.entry; at < to;) {
     const start = run.start + at - run.entry;
     const end = entries.plainEnd(at, to);
     if (end > at) {
@@ -211,12 +218,18 @@ async function* chunkedOutcome(
     offset += data.length;
   }
   if (offset !== total) {
-    throw new EverycoreError("internal", `the chunks of item ${item.at} of job ${options.index.job} are incomplete`);
+    throw new EverycoreError(
+      "internal",
+      `the chunks of item ${item.at} of job ${options.index.job} are incomplete`,
+    );
   }
 }
 
 /** A chunk's sequence stands in an agent's bytes: it must be one of the same job's. */
-async function chunkBody(options: { index: JobIndex; bodies: Pick<Bodies, "get"> }, seq: number): Promise<Buffer> {
+async function chunkBody(
+  options: { index: JobIndex; bodies: Pick<Bodies, "get"> },
+  seq: number,
+): Promise<Buffer> {
   const { index, bodies } = options;
   const body = await bodies.get(index.segment, seq);
   if (parseLogSubject(body.subject)?.job !== index.job) {
@@ -240,8 +253,16 @@ export async function wholePayload(
 
 /** R2 */
 function* sealedOutcomes(run: Run, seal: SealRecord | undefined): Generator<OutcomeMessage> {
-  const entry = packOutcome(outcomeStatus[run.status], codecs.error, 0, encodeErrorInfo(sealError(run, seal)));
-  const itemsMax = Math.max(1, Math.min(sealedItemsMax, Math.floor(limits.messageBytesMax / (entry.length + 4))));
+  const entry = packOutcome(
+    outcomeStatus[run.status],
+    codecs.error,
+    0,
+    encodeErrorInfo(sealError(run, seal)),
+  );
+  const itemsMax = Math.max(
+    1,
+    Math.min(sealedItemsMax, Math.floor(limits.messageBytesMax / (entry.length + 4))),
+  );
   for (let start = run.start; start < run.end; start += itemsMax) {
     const count = Math.min(itemsMax, run.end - start);
     const data = packEntries(Array.from({ length: count }, () => entry));
@@ -261,4 +282,3 @@ function sealError(run: Run, seal: SealRecord | undefined): ErrorInfo {
     ...(stderrTail === undefined ? {} : { stderrTail }),
   };
 }
-

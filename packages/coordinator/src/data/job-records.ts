@@ -33,7 +33,10 @@ export class JobRecords {
         records.push(decodeJobRecord(entry.value));
         this.#revisions.set(entry.key, entry.revision);
       } catch (error) {
-        this.#log.error({ err: error, job: entry.key }, "a job's record is malformed: the job is not taken up");
+        this.#log.error(
+          { err: error, job: entry.key },
+          "a job's record is malformed: the job is not taken up",
+        );
       }
     }
     return records;

@@ -28,7 +28,10 @@ export async function clusterKey(meta: KV): Promise<Uint8Array> {
 
 function checked(value: Uint8Array): Uint8Array {
   if (value.length === keyBytes) return Uint8Array.from(value);
-  throw new EverycoreError("internal", `the cluster key in EC_META has ${value.length} bytes instead of ${keyBytes}`);
+  throw new EverycoreError(
+    "internal",
+    `the cluster key in EC_META has ${value.length} bytes instead of ${keyBytes}`,
+  );
 }
 
 export function keysOf(key: Uint8Array): Keys {

@@ -4,8 +4,11 @@
  *  L1  the epoch is raised by compare-and-set before anything else is done as leader;
  *  L2  a leader stops on its own clock when its last successful renewal is older than ttl - 1 s, whether or not
  *      NATS answers: by then another may lead;
- *  L3  an orderly end deletes the key, so that the next leader need not wait for its expiry.
+ *  L3  a key with our own host and address is a dead predecessor's, since we hold its port: taken over at once, by
+ *      compare-and-set;
+ *  L4  an orderly end deletes the key, so that the next leader need not wait for its expiry.
  */
+import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { subjects, times } from "@everycore/protocol";
 import type { NatsConnection } from "@nats-io/nats-core";
@@ -45,7 +48,7 @@ export class Leadership {
   /** Address of whoever leads, or "". */
   async current(): Promise<string> {
     const entry = await this.#options.leader.get(keyName).catch(() => null);
-    return entry?.operation === "PUT" ? entry.string() : "";
+    return entry?.operation === "PUT" ? entry.string().split(" ")[0]! : "";
   }
 
   /** Campaigns and leads in turn until the signal. */
@@ -64,12 +67,20 @@ export class Leadership {
   }
 
   async #acquire(): Promise<number | undefined> {
-    const { leader, address } = this.#options;
+    const { leader } = this.#options;
     try {
-      return await leader.create(keyName, address);
+      return await leader.create(keyName, this.#mark);
     } catch {
-      return undefined; // somebody leads, or NATS is away: try again
+      const entry = await leader.get(keyName).catch(() => null);
+      if (entry?.operation !== "PUT" || entry.string() !== this.#mark) return undefined;
+      // L3. Refused when anybody was quicker.
+      return await leader.update(keyName, this.#mark, entry.revision).catch(() => undefined);
     }
+  }
+
+  /** What stands in the key while we lead. */
+  get #mark(): string {
+    return `${this.#options.address} ${hostname()}`;
   }
 
   async #serve(first: number): Promise<void> {
@@ -87,7 +98,7 @@ export class Leadership {
       term.abort(new Error("the term is over"));
       await renewing;
       this.#term = undefined;
-      // L3. Fails harmlessly when another has the key already.
+      // L4. Fails harmlessly when another has the key already.
       await leader.delete(keyName, { previousSeq: renewal.revision }).catch(() => {});
     }
   }
@@ -112,22 +123,22 @@ export class Leadership {
 
   /** True: the key is ours from now. Ends the term when it is another's. */
   async #renewOnce(renewal: { revision: number }, term: AbortController): Promise<boolean> {
-    const { leader, address } = this.#options;
+    const { leader } = this.#options;
     const lost = (): void => term.abort(new Error("another coordinator leads"));
     try {
-      renewal.revision = await leader.update(keyName, address, renewal.revision, times.leaderTtlMs / 3);
+      renewal.revision = await leader.update(keyName, this.#mark, renewal.revision, times.leaderTtlMs / 3);
       return true;
     } catch {
       const entry = await leader.get(keyName).catch(() => undefined);
       if (entry === undefined) return false; // NATS is away: the watchdog decides
       if (entry !== null && entry.operation === "PUT") {
-        if (entry.string() !== address) lost();
+        if (entry.string() !== this.#mark) lost();
         else renewal.revision = entry.revision; // an update whose answer was lost
         return false;
       }
       // Expired meanwhile, and nobody took it: still ours to take, by compare-and-set.
       try {
-        renewal.revision = await leader.create(keyName, address);
+        renewal.revision = await leader.create(keyName, this.#mark);
         return true;
       } catch {
         lost();

@@ -3,7 +3,15 @@
  * larger ones by the blocks that the lease names (fetch.ts).
  */
 import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply, Range } from "@everycore/protocol";
-import { decodeLeaseReply, encodeLease, limits, packEntries, PackedEntries, subjects, times } from "@everycore/protocol";
+import {
+  decodeLeaseReply,
+  encodeLease,
+  limits,
+  packEntries,
+  PackedEntries,
+  subjects,
+  times,
+} from "@everycore/protocol";
 import type { NatsConnection } from "@nats-io/nats-core";
 import type { Logger } from "pino";
 import type { Effect } from "../core/index.ts";

@@ -63,7 +63,10 @@ export class LogWriter {
     const made = headerOf(record);
     while (!signal.aborted) {
       try {
-        await this.#options.data.js.publish(subject, new Uint8Array(0), { headers: made, timeout: requestMs });
+        await this.#options.data.js.publish(subject, new Uint8Array(0), {
+          headers: made,
+          timeout: requestMs,
+        });
         return;
       } catch (error) {
         if (isFull(error)) this.#options.onFull();

@@ -52,7 +52,7 @@ export class RunIndex {
 
   /** Items were opened again: their outcomes no longer count. */
   remove(range: Range): void {
-    for (let at = this.#first(range.start); at < this.#runs.length; ) {
+    for (let at = this.#first(range.start); at < this.#runs.length;) {
       const run = this.#runs[at]!;
       if (run.start >= range.end) return;
       const rest: Run[] = [];
@@ -84,7 +84,8 @@ export class RunIndex {
     for (let at = this.#first(was.start); at < this.#runs.length; at += 1) {
       const run = this.#runs[at]!;
       if (run.start >= was.end) break;
-      if (run.seq === was.seq) still.push(partOf(run, Math.max(run.start, was.start), Math.min(run.end, was.end)));
+      if (run.seq === was.seq)
+        still.push(partOf(run, Math.max(run.start, was.start), Math.min(run.end, was.end)));
     }
     return still;
   }
@@ -118,5 +119,10 @@ export class RunIndex {
 
 function partOf(run: Run, start: number, end: number): Run {
   if (start === run.start && end === run.end) return run;
-  return { ...run, start, end, entry: run.isSpan || run.isSealed ? run.entry : run.entry + start - run.start };
+  return {
+    ...run,
+    start,
+    end,
+    entry: run.isSpan || run.isSealed ? run.entry : run.entry + start - run.start,
+  };
 }

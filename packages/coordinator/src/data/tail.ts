@@ -72,7 +72,11 @@ export class Tail {
         ? { deliver_policy: DeliverPolicy.All }
         : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: this.#seq + 1 }),
     });
-    const messages = await consumer.consume({ max_bytes: limits.pullBytes, expires: 30_000, idle_heartbeat: 5_000 });
+    const messages = await consumer.consume({
+      max_bytes: limits.pullBytes,
+      expires: 30_000,
+      idle_heartbeat: 5_000,
+    });
     this.#messages = messages;
     if (signal.aborted) messages.stop();
     for await (const message of messages) {

@@ -58,9 +58,14 @@ export class CoordinatorProcess implements AsyncDisposable {
   async start(): Promise<ReadyLine> {
     const dataDir = await mkdtemp(join(tmpdir(), "everycore-coordinator-"));
     const config = { ...this.#config, dataDir, logLevel: "info", lifeline: true, insecureNetwork: false };
-    const child = spawn(process.execPath, [mainFile, JSON.stringify(config)], { stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [mainFile, JSON.stringify(config)], {
+      stdio: ["pipe", "pipe", "pipe"],
+    });
     child.once("exit", () => void rm(dataDir, { recursive: true, force: true }));
-    child.stderr.on("data", (bytes: Buffer) => (this.stderr = (this.stderr + bytes.toString()).slice(-20_000)));
+    child.stderr.on(
+      "data",
+      (bytes: Buffer) => (this.stderr = (this.stderr + bytes.toString()).slice(-20_000)),
+    );
     this.#child = child;
     const lines = createInterface({ input: child.stdout });
     const line = (await Promise.race([once(lines, "line"), once(child, "exit")])) as unknown[];
@@ -135,7 +140,8 @@ export class Calls implements Disposable {
       request,
       this.#metadata,
       { deadline: Date.now() + 10_000 },
-      (error: ServiceError | null, response) => (error === null ? answer.resolve(response) : answer.reject(error)),
+      (error: ServiceError | null, response) =>
+        error === null ? answer.resolve(response) : answer.reject(error),
     );
     return answer.promise;
   }
@@ -169,7 +175,8 @@ export class Calls implements Disposable {
       definition.requestSerialize,
       definition.responseDeserialize,
       this.#metadata,
-      (error: ServiceError | null, response) => (error === null ? answer.resolve(response) : answer.reject(error)),
+      (error: ServiceError | null, response) =>
+        error === null ? answer.resolve(response) : answer.reject(error),
     );
     for (const request of requests) call.write(request);
     call.end();
@@ -177,7 +184,11 @@ export class Calls implements Disposable {
   }
 
   /** Submits all at once and waits for `closed`; gives the job. */
-  async submit(requestId: string, spec: JobSpec, blocks: readonly (readonly string[])[] = []): Promise<JobLike> {
+  async submit(
+    requestId: string,
+    spec: JobSpec,
+    blocks: readonly (readonly string[])[] = [],
+  ): Promise<JobLike> {
     const call = this.duplex("JobService", "Submit");
     call.write({ open: { requestId, spec: encodeSpec(spec) } });
     let first = 0;
@@ -194,7 +205,11 @@ export class Calls implements Disposable {
   }
 
   async results(job: string, options: object = {}): Promise<Read> {
-    const read = { values: new Map<number, string>(), order: [] as number[], statuses: new Map<number, number>() };
+    const read = {
+      values: new Map<number, string>(),
+      order: [] as number[],
+      statuses: new Map<number, number>(),
+    };
     let end: JobLike | undefined;
     for await (const message of this.download("JobService", "Results", { job, follow: true, ...options })) {
       if (message.end) end = message.end;

@@ -87,7 +87,11 @@ export class FakeAgent implements AsyncDisposable {
 
   static async start(options: FakeAgentOptions): Promise<FakeAgent> {
     const agent = new FakeAgent(options);
-    agent.#nats = await connect({ servers: options.natsUrl, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
+    agent.#nats = await connect({
+      servers: options.natsUrl,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: 100,
+    });
     agent.#nats.subscribe(subjects.lease(agent.node), {
       callback: (_error, message) => {
         agent.#accepted += 1;
@@ -124,7 +128,10 @@ export class FakeAgent implements AsyncDisposable {
     call.on("error", again);
     call.on("end", again);
     call.write({ hello: this.#hello() });
-    beat = setInterval(() => call.write({ heartbeat: { busy: 0, accepted: this.#accepted, disk: "ok" } }), 1_000);
+    beat = setInterval(
+      () => call.write({ heartbeat: { busy: 0, accepted: this.#accepted, disk: "ok" } }),
+      1_000,
+    );
   }
 
   #hello(): object {
@@ -134,7 +141,13 @@ export class FakeAgent implements AsyncDisposable {
       unfinished: [{ start: grant.start, end: grant.end }],
     }));
     return {
-      node: { id: this.node, host: `host-${this.node.slice(0, 2)}`, slots: this.#options.slots ?? 2, pid: process.pid, runtimes: [{ name: "exec" }, { name: "js" }] },
+      node: {
+        id: this.node,
+        host: `host-${this.node.slice(0, 2)}`,
+        slots: this.#options.slots ?? 2,
+        pid: process.pid,
+        runtimes: [{ name: "exec" }, { name: "js" }],
+      },
       machineId: this.node,
       incarnation: `of ${this.node}`,
       leases,
