@@ -85,17 +85,16 @@ function readOptions(): { chosen: readonly Figure[]; repeat: number } | string {
   }
 }
 
-const tableText = (rows: readonly Row[]): string =>
-  table(
-    ["figure", "at least", "measured", "ratio", "spread"],
-    rows.map(({ what, target, measured, ratio, spread }) => [
-      what,
-      target,
-      measured,
-      Number.isNaN(ratio) ? "" : ratio.toFixed(2),
-      spread,
-    ]),
-  );
+function tableText(rows: readonly Row[]): string {
+  const cells = rows.map(({ what, target, measured, ratio, spread }) => [
+    what,
+    target,
+    measured,
+    Number.isNaN(ratio) ? "" : ratio.toFixed(2),
+    spread,
+  ]);
+  return table(["figure", "target", "measured", "ratio", "spread"], cells);
+}
 
 async function writeResults(startedAt: Date, content: object): Promise<string> {
   const folder = fileURLToPath(new URL("results", import.meta.url));
