@@ -65,7 +65,7 @@ export class Term {
 
   openSegment(id: SegmentId): void {
     if (this.#tails.has(id) || this.signal.aborted) return;
-    const { data, loop, metrics, log } = this.#options;
+    const { data, loop, segments, metrics, log } = this.#options;
     const tail = new Tail({
       data,
       stream: streamOfSegment(id),
@@ -73,6 +73,7 @@ export class Term {
       onRecord: (seq, { job, record }) => {
         metrics.count("records");
         if (record.kind === "commit") metrics.count("commits");
+        if (record.kind === "commit" || record.kind === "input") segments.wrote(id, record.bytes);
         if (!this.signal.aborted) loop.enqueue({ kind: "logRecord", job, seq, record });
         return loop.backlog > backlogMax ? loop.drained : undefined;
       },

@@ -114,7 +114,10 @@ async function accept(
   const job = parts.state.jobs.get(id);
   if (job === undefined)
     throw new EverycoreError("no-leader", "the leader changed while the job was submitted");
-  const input = await parts.writer.openInput(id, job.segment, spec.codec);
+  const input =
+    known === undefined
+      ? parts.writer.newInput(id, job.segment, spec.codec)
+      : await parts.writer.openInput(id, job.segment, spec.codec);
   return { job, input };
 }
 

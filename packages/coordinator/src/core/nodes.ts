@@ -180,8 +180,10 @@ function adopt(
 function adoptRange(job: Job, lease: Lease, range: Range): void {
   const { grant } = lease;
   const inside = { start: Math.max(range.start, grant.start), end: Math.min(range.end, grant.end) };
-  for (const free of queuedWithin(job, inside)) {
-    for (let at = free.start; at < free.end;) {
+  // An item that was struck or retried under this lease is no longer its own, whatever an old report says.
+  const members = queuedWithin(job, inside).flatMap((free) => job.fold.membersOf(grant.id, free));
+  for (const free of members) {
+    for (let at = free.start; at < free.end; ) {
       const run = job.fold.roundRun(at, free.end);
       if (run.round === grant.round) {
         unqueue(job, { start: at, end: run.end });

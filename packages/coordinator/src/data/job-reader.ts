@@ -196,7 +196,8 @@ async function* outcomesOf(run: Run, options: ReadOptions): AsyncGenerator<Outco
     const end = entries.plainEnd(at, to);
     if (end > at) {
       const runs = [{ start, count: end - at }];
-      yield { batch: { runs, data: entries.slice(at, end), node: run.node ?? "" } };
+      const data = end - at === entries.count ? body.data : entries.slice(at, end);
+      yield { batch: { runs, data, node: run.node ?? "" } };
       at = end;
     } else {
       yield* chunkedOutcome({ at: start, entry: entries.entry(at) }, options);

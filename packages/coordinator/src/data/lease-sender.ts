@@ -2,6 +2,7 @@
  * Leases to agents: a core NATS request each, answered on receipt. Small inputs travel inside; the agent fetches
  * larger ones by the blocks that the lease names (fetch.ts).
  */
+import { setImmediate } from "node:timers/promises";
 import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply, Range } from "@everycore/protocol";
 import {
   decodeLeaseReply,
@@ -99,6 +100,9 @@ export class LeaseSender {
   }
 
   async #block(block: BlockRef, job: Job): Promise<Buffer> {
+    // A block that was stored a moment ago comes back through the tail before its submit has heard of it; after
+    // this turn it is in the cache, which saves a round trip to NATS.
+    if (this.#options.bodies.peek(job.segment, block.seqs[0]!) === undefined) await setImmediate();
     const pieces = await Promise.all(block.seqs.map((seq) => this.#options.bodies.get(job.segment, seq)));
     return pieces.length === 1 ? pieces[0]!.data : Buffer.concat(pieces.map((piece) => piece.data));
   }

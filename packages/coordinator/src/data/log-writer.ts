@@ -75,9 +75,14 @@ export class LogWriter {
     }
   }
 
+  /** The input of a job that has none yet. */
+  newInput(job: JobId, segment: SegmentId, codec: Codec): InputWriter {
+    return new InputWriter(this.#options, { job, segment, codec });
+  }
+
   /** The input of a job, as far as it is durable. */
   async openInput(job: JobId, segment: SegmentId, codec: Codec): Promise<InputWriter> {
-    const input = new InputWriter(this.#options, { job, segment, codec });
+    const input = this.newInput(job, segment, codec);
     await input.load();
     return input;
   }

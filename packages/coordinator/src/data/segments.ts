@@ -10,7 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, JobSpec, SegmentId } from "@everycore/protocol";
 import { buckets, EverycoreError, isSegmentId, limits, streamOfSegment, subjects } from "@everycore/protocol";
 import { DiscardPolicy, RetentionPolicy, StorageType } from "@nats-io/jetstream";
-import type { JetStreamManager } from "@nats-io/jetstream";
+import type { JetStreamManager, StreamInfo } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import type { StorageLevel } from "../core/index.ts";
 import { bucketBytes, isFull, isMissing } from "./buckets.ts";
@@ -169,6 +169,14 @@ export class Segments {
     }
   }
 
+  /** Bytes that were seen to arrive: a fast job must not have to wait for the next look. */
+  wrote(id: SegmentId, bytes: number): void {
+    const segment = this.#segments.get(id);
+    if (segment === undefined) return;
+    segment.bytes += bytes;
+    if (grownSize(segment, this.#storage()) !== undefined) this.pollSoon();
+  }
+
   /** An append was refused: look now. */
   pollSoon(): void {
     this.#wake.resolve();
@@ -193,7 +201,8 @@ export class Segments {
 
   async #poll(): Promise<void> {
     for (const segment of [...this.#segments.values()]) {
-      const info = await this.#options.jsm.streams.info(streamOfSegment(segment.id));
+      const info = await this.#infoOf(segment);
+      if (info === undefined) continue;
       segment.bytes = info.state.bytes;
       segment.maxBytes = info.config.max_bytes;
       const grown = grownSize(segment, this.#storage());
@@ -210,6 +219,15 @@ export class Segments {
     this.#level = level;
     this.#options.log.warn({ level, ...this.usage }, "storage level changed");
     this.#options.onLevel(level);
+  }
+
+  async #infoOf(segment: Segment): Promise<StreamInfo | undefined> {
+    try {
+      return await this.#options.jsm.streams.info(streamOfSegment(segment.id));
+    } catch (error) {
+      if (isMissing(error)) return undefined; // deleted meanwhile
+      throw error;
+    }
   }
 
   get level(): StorageLevel {
