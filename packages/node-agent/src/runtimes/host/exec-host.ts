@@ -5,8 +5,8 @@
 import { spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { basename, delimiter, join } from "node:path";
-import type { ErrorInfo, TaskFrame } from "@everycore/protocol";
-import { codecs, encodeErrorInfo, EverycoreError, limits, outcomeStatus } from "@everycore/protocol";
+import type { ErrorInfo, TaskFrame } from "@everycore/protocol/worker";
+import { codecs, encode, EverycoreError, limits, outcomeStatus } from "@everycore/protocol/worker";
 import { WorkerLoop } from "./loop.ts";
 import type { Runner } from "./loop.ts";
 
@@ -83,7 +83,7 @@ class ExecRunner implements Runner {
     const ended = result as Ended;
     const failure = failureOf(ended);
     if (failure === undefined) return { status: outcomeStatus.value, codec: codecs.raw, bytes: ended.stdout };
-    return { status: outcomeStatus.error, codec: codecs.error, bytes: encodeErrorInfo(failure) };
+    return { status: outcomeStatus.error, codec: codecs.error, bytes: encode(failure) };
   };
 }
 

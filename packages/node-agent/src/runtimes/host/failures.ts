@@ -1,6 +1,6 @@
 /** Thrown things, to ErrorInfo: whatever a task raises becomes one described error, cut to its limits. */
-import type { ErrorInfo } from "@everycore/protocol";
-import { codecs, encodeErrorInfo, limits } from "@everycore/protocol";
+import type { ErrorInfo } from "@everycore/protocol/worker";
+import { codecs, encode, limits } from "@everycore/protocol/worker";
 import { Unencodable } from "./values.ts";
 
 export const errorCodec = codecs.error;
@@ -30,10 +30,10 @@ export function describe(thrown: unknown): ErrorInfo {
   };
 }
 
-export const describeBytes = (thrown: unknown): Buffer => encodeErrorInfo(describe(thrown));
+export const describeBytes = (thrown: unknown): Buffer => encode(describe(thrown));
 
 export const tooLarge = (bytes: number, limit: number, name: string): Buffer =>
-  encodeErrorInfo({
+  encode({
     kind: "output-too-large",
     name: "OutputTooLarge",
     message: `the value has ${bytes} bytes, more than ${name} = ${limit}; write it to a file and return its name`,

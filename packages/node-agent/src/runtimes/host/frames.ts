@@ -1,7 +1,7 @@
 /** Frames on fd 3: u32 little-endian length + msgpack. The parent's death ends this process at once. */
 import { Socket } from "node:net";
-import { decode, encode, limits } from "@everycore/protocol";
-import type { FromWorker, ToWorker } from "@everycore/protocol";
+import { decode, encode, limits } from "@everycore/protocol/worker";
+import type { FromWorker, ToWorker } from "@everycore/protocol/worker";
 
 const linkFd = 3;
 

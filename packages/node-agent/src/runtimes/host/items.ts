@@ -1,7 +1,7 @@
 /** Items of a slice: from the frame, from block files, or counted. Decoded one at a time, here only. */
 import { readFileSync } from "node:fs";
-import type { SliceFrame } from "@everycore/protocol";
-import { codecs, decode, PackedEntries } from "@everycore/protocol";
+import type { SliceFrame } from "@everycore/protocol/worker";
+import { codecs, decode, PackedEntries } from "@everycore/protocol/worker";
 
 export type ReadItem = (index: number) => Buffer;
 

@@ -1,8 +1,8 @@
 /** Worker host of the runtime `js`: an exported function of an ES module, called fn(item, ctx), awaited. */
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { TaskFrame } from "@everycore/protocol";
-import { EverycoreError } from "@everycore/protocol";
+import type { TaskFrame } from "@everycore/protocol/worker";
+import { EverycoreError } from "@everycore/protocol/worker";
 import { WorkerLoop } from "./loop.ts";
 import type { Runner } from "./loop.ts";
 import { randomOf } from "./random.ts";

@@ -6,8 +6,16 @@
  *  W3  between slices the event loop turns, so that the next frame is read: one slice waits in it already;
  *  W4  phases keep a failing load from being blamed on an item.
  */
-import type { FromWorker, SliceFrame, TaskFrame, ToWorker } from "@everycore/protocol";
-import { codecs, decode, limits, outcomeStatus, PackedEntries, recordStatus } from "@everycore/protocol";
+import { flushCompileCache } from "node:module";
+import type { FromWorker, SliceFrame, TaskFrame, ToWorker } from "@everycore/protocol/worker";
+import {
+  codecs,
+  decode,
+  limits,
+  outcomeStatus,
+  PackedEntries,
+  recordStatus,
+} from "@everycore/protocol/worker";
 import { describeBytes, errorCodec, tooLarge } from "./failures.ts";
 import { FrameLink } from "./frames.ts";
 import { decodeItem, itemReader } from "./items.ts";
@@ -50,6 +58,10 @@ export class WorkerLoop {
     });
     this.#slot.setPhase("idle");
     this.#send({ t: "ready", pid: process.pid, version: process.version });
+    // Workers are killed more often than they end: the compiled host is kept as soon as there is one.
+    if (process.env["NODE_COMPILE_CACHE"] !== undefined) setImmediate(flushCompileCache);
+    // The cache is the host's: programs that tasks start get the environment they would have without us.
+    delete process.env["NODE_COMPILE_CACHE"];
   }
 
   #send(frame: FromWorker): void {
@@ -98,7 +110,9 @@ export class WorkerLoop {
     } catch (error) {
       // Tasks' errors are outcomes. A combine that throws has none to be: its span dies as a crash, not as a full disk.
       const disk = isDiskError(error);
-      process.stderr.write(`everycore: cannot ${disk ? "write outcomes" : "go on with this slice"}: ${String(error)}\n`);
+      process.stderr.write(
+        `everycore: cannot ${disk ? "write outcomes" : "go on with this slice"}: ${String(error)}\n`,
+      );
       process.exit(disk ? exitDiskFull : 1);
     }
     slot.setPhase("idle", frame.slice);

@@ -4,8 +4,8 @@
  */
 import { closeSync, openSync, readSync, writeSync, writevSync } from "node:fs";
 import { join } from "node:path";
-import type { Phase } from "@everycore/protocol";
-import { page, phases, readU64, recordHeadBytes, writeU64 } from "@everycore/protocol";
+import type { Phase } from "@everycore/protocol/worker";
+import { page, phases, readU64, recordHeadBytes, writeU64 } from "@everycore/protocol/worker";
 
 /** Payloads up to this are copied into one buffer with their head; larger ones go out by writev. */
 const inlineBytes = 64 * 1024;

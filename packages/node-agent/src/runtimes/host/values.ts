@@ -2,7 +2,7 @@
  * Values of JavaScript tasks, to bytes. Never garbage: what msgpack or Python could not read back as it was is
  * refused with the path and the type, or converted explicitly (typed arrays become arrays of numbers).
  */
-import { codecs, encode } from "@everycore/protocol";
+import { codecs, encode } from "@everycore/protocol/worker";
 
 export class Unencodable extends Error {
   override readonly name = "Unencodable";
