@@ -8,7 +8,8 @@
  *      round is the round of all its items, and none of its items is covered; else it is dropped and counted;
  *  F2  `again` and `strike` cover nothing and count once per (lease, item): a resend must not count twice;
  *  F3  a seal covers every uncovered item of its ranges whose round matches and skips the others;
- *  F4  a reopen uncovers covered items only, sets their round, and clears their agains and strikes;
+ *  F4  a reopen uncovers covered items of lower rounds only, sets their round, and clears their agains and
+ *      strikes: one that is stored again after its items have ended anew must not take their outcomes away;
  *  F5  after a fence, records of the leader with a lower epoch are ignored; agents' records are not fenced.
  */
 import type { JobId, LeaseId, NodeId } from "./ids.ts";
@@ -180,6 +181,11 @@ export class JobFold {
   /** Runs with `again`s inside [start, end): what a lease's `attempts` are made of. */
   attemptsWithin(start: number, end: number): LevelRun[] {
     return this.#agains.within(start, end);
+  }
+
+  /** Items of [start, end) whose membership in the lease has not ended by an again or a strike (F2). */
+  membersOf(lease: LeaseId, range: Range): Range[] {
+    return this.#counted.get(lease)?.missingIn(range.start, range.end) ?? [range];
   }
 
   crashes(index: number): readonly Crash[] {
@@ -408,17 +414,25 @@ export class JobFold {
       return;
     }
     for (const range of record.ranges) {
-      for (const was of this.covered.within(range.start, range.end)) {
-        this.covered.remove(was.start, was.end);
-        for (const set of this.#failed.values()) set.remove(was.start, was.end);
-        for (const set of this.#rounds.values()) set.remove(was.start, was.end);
-        let round = this.#rounds.get(record.round);
-        if (round === undefined) this.#rounds.set(record.round, (round = new IntervalSet()));
-        round.add(was.start, was.end);
-        this.#forget(was);
-        delta.reopened.push(was);
+      for (const covered of this.covered.within(range.start, range.end)) {
+        for (let at = covered.start; at < covered.end;) {
+          const run = this.roundRun(at, covered.end);
+          if (run.round < record.round) this.#reopen({ start: at, end: run.end }, record.round, delta);
+          at = run.end;
+        }
       }
     }
+  }
+
+  #reopen(was: Range, toRound: number, delta: FoldDelta): void {
+    this.covered.remove(was.start, was.end);
+    for (const set of this.#failed.values()) set.remove(was.start, was.end);
+    for (const set of this.#rounds.values()) set.remove(was.start, was.end);
+    let round = this.#rounds.get(toRound);
+    if (round === undefined) this.#rounds.set(toRound, (round = new IntervalSet()));
+    round.add(was.start, was.end);
+    this.#forget(was);
+    delta.reopened.push(was);
   }
 
   #forget(range: Range): void {

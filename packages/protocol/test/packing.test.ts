@@ -24,8 +24,7 @@ test("entries come out as they went in, one by one and as slices", () => {
       const to = Math.min(Math.max(a, b), given.length);
       const part = new PackedEntries(packed.slice(from, to));
       expect(part.count).toBe(to - from);
-      for (let at = from; at < to; at += 1)
-        expect(new Uint8Array(part.entry(at - from))).toEqual(given[at]!);
+      for (let at = from; at < to; at += 1) expect(new Uint8Array(part.entry(at - from))).toEqual(given[at]!);
     }),
   );
 });

@@ -14,10 +14,9 @@ const all = Array.from({ length: indicesMax + 1 }, (_, index) => index);
 const within = ({ start, end }: Range): number[] => all.filter((index) => index >= start && index < end);
 const indicesOf = (ranges: Iterable<Range>): number[] => [...ranges].flatMap(within);
 
-const setActions = fc.array(
-  fc.record({ act: fc.constantFrom("add", "add", "remove"), range }),
-  { maxLength: 30 },
-);
+const setActions = fc.array(fc.record({ act: fc.constantFrom("add", "add", "remove"), range }), {
+  maxLength: 30,
+});
 
 /** Disjoint, sorted, none empty, none adjacent: adjacent intervals would cost memory for nothing. */
 function expectNormal(ranges: readonly Range[]): void {
@@ -34,7 +33,10 @@ test("an interval set holds what a set of indices holds, whatever is added and r
       const model = new Set<number>();
       for (const { act, range: part } of actions) {
         const before = model.size;
-        for (const index of within(part)) act === "add" ? model.add(index) : model.delete(index);
+        for (const index of within(part)) {
+          if (act === "add") model.add(index);
+          else model.delete(index);
+        }
         const changed = act === "add" ? set.add(part.start, part.end) : set.remove(part.start, part.end);
         expect(changed).toBe(Math.abs(model.size - before));
         expect(set.size).toBe(model.size);

@@ -2,19 +2,18 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { JobId, LeaseGrant, LeaseId, LogRecord, NodeId } from "../src/index.ts";
-import {
-  codecs,
-  decode,
-  decodeRecord,
-  encode,
-  encodeRecord,
-  EverycoreError,
-  limits,
-} from "../src/index.ts";
+import { codecs, decode, decodeRecord, encode, encodeRecord, EverycoreError, limits } from "../src/index.ts";
 
 const hex = (digits: number): fc.Arbitrary<string> =>
-  fc.array(fc.nat(15), { minLength: digits, maxLength: digits }).map((ns) => ns.map((n) => n.toString(16)).join(""));
-const natural = fc.oneof(fc.nat(300), fc.nat(), fc.constant(2 ** 53 - 1), fc.nat().map((n) => n * 2 ** 20));
+  fc
+    .array(fc.nat(15), { minLength: digits, maxLength: digits })
+    .map((ns) => ns.map((n) => n.toString(16)).join(""));
+const natural = fc.oneof(
+  fc.nat(300),
+  fc.nat(),
+  fc.constant(2 ** 53 - 1),
+  fc.nat().map((n) => n * 2 ** 20),
+);
 const range = fc
   .tuple(fc.nat(2 ** 40), fc.integer({ min: 1, max: 2 ** 20 }))
   .map(([start, length]) => ({ start, end: start + length }));
@@ -154,7 +153,8 @@ test("10,000 headers with flipped, cut, doubled and foreign bytes: read or refus
         const place = bytes.length === 0 ? 0 : at % bytes.length;
         if (act === "flip" && bytes.length > 0) bytes[place] = byte;
         else if (act === "cut") bytes = bytes.subarray(0, place);
-        else if (act === "double") bytes = Buffer.concat([bytes.subarray(0, place), bytes.subarray(place / 2)]);
+        else if (act === "double")
+          bytes = Buffer.concat([bytes.subarray(0, place), bytes.subarray(place / 2)]);
         else bytes = Buffer.concat([bytes.subarray(0, place), Buffer.of(byte), bytes.subarray(place)]);
       }
       readOrRefuse(bytes.toString("base64url"));
@@ -165,7 +165,22 @@ test("10,000 headers with flipped, cut, doubled and foreign bytes: read or refus
 
 test("maps with right names and wrong values are refused", () => {
   const strange = fc.oneof(
-    fc.constantFrom(-1, 0.5, Number.NaN, Infinity, 2 ** 60, "", "x", null, true, [], {}, [[]], [[1]], new Uint8Array(3)),
+    fc.constantFrom(
+      -1,
+      0.5,
+      Number.NaN,
+      Infinity,
+      2 ** 60,
+      "",
+      "x",
+      null,
+      true,
+      [],
+      {},
+      [[]],
+      [[1]],
+      new Uint8Array(3),
+    ),
     fc.anything({ maxDepth: 2 }),
   );
   const sample = fc.sample(records, { numRuns: 200, seed: 7 });
@@ -198,7 +213,14 @@ test("a record of another version is refused", () => {
 });
 
 test("a commit with more leases or parts than the limits is refused", () => {
-  const grant = { id: "1".repeat(32), start: 0, end: 1_000, node: "2".repeat(16), round: 0, n: 1 } as LeaseGrant;
+  const grant = {
+    id: "1".repeat(32),
+    start: 0,
+    end: 1_000,
+    node: "2".repeat(16),
+    round: 0,
+    n: 1,
+  } as LeaseGrant;
   const commit = {
     kind: "commit",
     job: "0".repeat(20) as JobId,
@@ -241,7 +263,9 @@ test("a header over 16 KB is the writer's error, and the limits of a commit keep
     busyMs: 0.1,
     cpuMs: 0.1,
   }));
-  expect(encodeRecord({ ...base, leases, parts, usage }).length).toBeLessThan(limits.recordHeaderBytesMax * 1.4);
+  expect(encodeRecord({ ...base, leases, parts, usage }).length).toBeLessThan(
+    limits.recordHeaderBytesMax * 1.4,
+  );
   const many = Array.from({ length: 4_000 }, (_, at) => usage[at % 64]!);
   expect(() => encodeRecord({ ...base, leases, parts, usage: many })).toThrow("recordHeaderBytesMax");
 });

@@ -29,7 +29,9 @@ test("any way of cutting a range into leases ends in spans of the same tree: non
   fc.assert(
     fc.property(bounded, fc.array(fc.integer({ min: 0, max: 2_300 }), { maxLength: 6 }), (range, cuts) => {
       const whole = spansOf(range);
-      const marks = [...new Set(cuts.filter((at) => at > range.start && at < range.end))].sort((a, b) => a - b);
+      const marks = [...new Set(cuts.filter((at) => at > range.start && at < range.end))].sort(
+        (a, b) => a - b,
+      );
       const edges = [range.start, ...marks, range.end];
       const pieces = edges.slice(1).flatMap((end, at) => spansOf({ start: edges[at]!, end }));
       for (const piece of pieces) {
@@ -52,11 +54,15 @@ test("isSpan accepts exactly the aligned powers of two", () => {
 
 test("levelAt stays inside its range", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: 2 ** 40 }), fc.integer({ min: 1, max: 2 ** 20 }), (start, length) => {
-      const level = levelAt(start, start + length);
-      expect(start % 2 ** level).toBe(0);
-      expect(start + 2 ** level).toBeLessThanOrEqual(start + length);
-    }),
+    fc.property(
+      fc.integer({ min: 0, max: 2 ** 40 }),
+      fc.integer({ min: 1, max: 2 ** 20 }),
+      (start, length) => {
+        const level = levelAt(start, start + length);
+        expect(start % 2 ** level).toBe(0);
+        expect(start + 2 ** level).toBeLessThanOrEqual(start + length);
+      },
+    ),
   );
 });
 
@@ -76,7 +82,8 @@ test("cut gives one item while the cost is unknown, and else at least one, at mo
         expect(items).toBeGreaterThanOrEqual(1);
         expect(items).toBeLessThanOrEqual(Math.min(request.items, Math.max(1, request.itemsMax)));
         if (request.itemMs === undefined) expect(items).toBe(1);
-        else if (items > 1) expect(items * request.itemMs).toBeLessThanOrEqual(request.targetMs * 1.000_001 + 1);
+        else if (items > 1)
+          expect(items * request.itemMs).toBeLessThanOrEqual(request.targetMs * 1.000_001 + 1);
       },
     ),
   );
