@@ -120,7 +120,11 @@ class Coordinator implements RunningCoordinator {
       onLevel: (level) => this.#loop.enqueue({ kind: "storageLevel", level }),
       isActive: () => this.#loop.state.active.size > 0,
     });
-    this.#writer = new LogWriter({ data, onFull: () => this.#segments.pollSoon() });
+    this.#writer = new LogWriter({
+      data,
+      onFull: () => this.#segments.pollSoon(),
+      makeRoom: (segment) => this.#segments.makeRoom(segment),
+    });
     this.#indexes = new JobIndexes({
       data,
       verify: (job, grant) => this.#keys.verify(job, grant),

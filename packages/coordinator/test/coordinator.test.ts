@@ -8,6 +8,7 @@ import { Calls, codeOf, CoordinatorProcess, spec } from "./support/coordinator-p
 import { FakeAgent } from "./support/fake-agent.ts";
 import { secret } from "./support/coordinator-process.ts";
 
+const MB = 1024 * 1024;
 const nodeA = "a".repeat(16);
 const nodeB = "b".repeat(16);
 
@@ -211,6 +212,42 @@ describe("coordinators come and go", () => {
     const read = await calls.results(job.id);
     expect(read.end).toMatchObject({ state: "done", counts: { value: 100 }, duplicates: 0 });
     expect(await calls.unary("ClusterService", "Status", {})).toMatchObject({ epoch: 2 });
+  });
+});
+
+describe("full storage", () => {
+  test("blocks a job and says so; it can be cancelled and deleted, and then there is room again", async () => {
+    await using nats = await startNatsServer({ maxFileStoreBytes: 480 * MB });
+    await using coordinator = await CoordinatorProcess.start(nats.url);
+    using calls = new Calls(coordinator.listen);
+    await using agent = await FakeAgent.start({
+      address: coordinator.listen,
+      secret,
+      natsUrl: nats.url,
+      node: nodeA,
+      run: () => "x".repeat(20),
+    });
+    const job = await calls.submit("full", spec({ codec: "range", rangeItems: 3_000_000 }));
+    const blocked = async () => {
+      const info = await calls.unary("JobService", "Get", { job: job.id });
+      const status = await calls.unary("ClusterService", "Status", {});
+      return info.state === "running" && status.waiting.some((line: string) => line.includes("storage"));
+    };
+    await until(blocked, { what: "the storage to be full" });
+    expect(await calls.submit("more", spec(), [["1"]]).catch(codeOf)).toBe("storage-full");
+    agent.forget();
+    await calls.unary("JobService", "Cancel", { job: job.id });
+    const ended = async () => (await calls.unary("JobService", "Get", { job: job.id })).state === "cancelled";
+    await until(ended, { what: "the cancelled job to end" });
+    await calls.unary("JobService", "Delete", { job: job.id });
+    const accepted = () => calls.submit("again", spec(), [["1"]]);
+    await until(accepted, { what: "room for another job" });
+  });
+
+  test("a server with too little storage is refused in one sentence", async () => {
+    await using nats = await startNatsServer({ maxFileStoreBytes: 100 * MB });
+    await using coordinator = await CoordinatorProcess.start(nats.url);
+    expect(coordinator.ready).toMatchObject({ ready: false, code: "storage-full" });
   });
 });
 

@@ -183,7 +183,7 @@ function adoptRange(job: Job, lease: Lease, range: Range): void {
   // An item that was struck or retried under this lease is no longer its own, whatever an old report says.
   const members = queuedWithin(job, inside).flatMap((free) => job.fold.membersOf(grant.id, free));
   for (const free of members) {
-    for (let at = free.start; at < free.end; ) {
+    for (let at = free.start; at < free.end;) {
       const run = job.fold.roundRun(at, free.end);
       if (run.round === grant.round) {
         unqueue(job, { start: at, end: run.end });

@@ -1,5 +1,5 @@
 /** The streams that every cluster has: KV buckets and the object store, each with max_bytes (DESIGN 4, P7). */
-import { buckets, times } from "@everycore/protocol";
+import { buckets, EverycoreError, times } from "@everycore/protocol";
 import type { KV } from "@nats-io/kv";
 import { Kvm } from "@nats-io/kv";
 import type { ObjectStore } from "@nats-io/obj";
@@ -26,6 +26,23 @@ export interface Buckets {
 }
 
 export async function openBuckets(data: Data): Promise<Buckets> {
+  try {
+    return await createBuckets(data);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    const needed = (bucketBytes.jobs + bucketBytes.nodes + bucketBytes.meta + bucketBytes.blobs) / MB;
+    throw new EverycoreError(
+      "storage-full",
+      `the NATS server has no room for everycore's ${needed} MB of records`,
+      {
+        hint: "give nats-server a jetstream max_file_store of 1 GB or more",
+        cause: error,
+      },
+    );
+  }
+}
+
+async function createBuckets(data: Data): Promise<Buckets> {
   // The library's own SHA-256 is JavaScript: five times slower.
   setSha256Backend("native");
   const kvm = new Kvm(data.nats);

@@ -30,6 +30,8 @@ export interface LogWriterOptions {
   readonly data: Data;
   /** An append was refused for lack of room. */
   readonly onFull: () => void;
+  /** The leader's own record was: cancel and delete must work at the limit, so room is made for it. */
+  readonly makeRoom: (segment: SegmentId) => Promise<void>;
 }
 
 function headerOf(record: LogRecord): MsgHdrs {
@@ -52,14 +54,18 @@ export class LogWriter {
     const subject =
       record.kind === "close" ? subjects.input(segment, job) : subjects.log(segment, leaderWriter, job);
     const before = this.#chains.get(job) ?? Promise.resolve();
-    const after = before.then(() => this.#store(subject, record, signal));
+    const after = before.then(() => this.#store({ segment, subject, record }, signal));
     this.#chains.set(job, after);
     void after.finally(() => {
       if (this.#chains.get(job) === after) this.#chains.delete(job);
     });
   }
 
-  async #store(subject: string, record: LogRecord, signal: AbortSignal): Promise<void> {
+  async #store(
+    what: { segment: SegmentId; subject: string; record: LogRecord },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { segment, subject, record } = what;
     const made = headerOf(record);
     while (!signal.aborted) {
       try {
@@ -69,7 +75,8 @@ export class LogWriter {
         });
         return;
       } catch (error) {
-        if (isFull(error)) this.#options.onFull();
+        // A failure to make room shows in the next try.
+        if (isFull(error)) await this.#options.makeRoom(segment).catch(() => {});
         await delay(retryMs, undefined, { signal }).catch(() => {}); // aborted: the loop's condition ends it
       }
     }

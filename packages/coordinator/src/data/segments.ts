@@ -16,6 +16,7 @@ import type { StorageLevel } from "../core/index.ts";
 import { bucketBytes, isFull, isMissing } from "./buckets.ts";
 import { firstSizes, grownSize, isRotationDue, storageLevel, wantsOwnSegment } from "./segment-policy.ts";
 
+const leaderBytes = 256 * 1024;
 const pollMs = 500;
 const idlePollMs = 5_000;
 const streamPrefix = streamOfSegment("" as SegmentId);
@@ -175,6 +176,18 @@ export class Segments {
     if (segment === undefined) return;
     segment.bytes += bytes;
     if (grownSize(segment, this.#storage()) !== undefined) this.pollSoon();
+  }
+
+  /**
+   * A little more for the leader's own records, out of the tenth that is never reserved for work: what is full
+   * must still be able to cancel. Agents of a cancelled job have dropped their outcomes by then.
+   */
+  async makeRoom(id: SegmentId): Promise<void> {
+    const segment = this.#segments.get(id);
+    if (segment === undefined) return;
+    const maxBytes = segment.maxBytes + leaderBytes;
+    await this.#options.jsm.streams.update(streamOfSegment(id), { max_bytes: maxBytes });
+    segment.maxBytes = maxBytes;
   }
 
   /** An append was refused: look now. */

@@ -69,6 +69,7 @@ export class FakeAgent implements AsyncDisposable {
   #call: ClientDuplexStream<object, ToAgent> | undefined;
   #accepted = 0;
   #isClosed = false;
+  #isForgetting = false;
   readonly #held: LeaseMessage[] = [];
   /** Unfinished leases, as a hello lists them. */
   readonly #unfinished = new Map<string, LeaseMessage>();
@@ -164,6 +165,11 @@ export class FakeAgent implements AsyncDisposable {
     else void this.commit(lease).catch((error: unknown) => (this.lastError = error));
   }
 
+  /** As an agent does when its job is cancelled: outcomes that are not acknowledged are dropped. */
+  forget(): void {
+    this.#isForgetting = true;
+  }
+
   /** Runs what was held back. */
   async release(): Promise<void> {
     for (const lease of this.#held.splice(0)) await this.commit(lease);
@@ -207,7 +213,7 @@ export class FakeAgent implements AsyncDisposable {
         this.#acknowledged[job] = Math.max(this.#acknowledged[job] ?? 0, ack.seq);
         return;
       } catch (error) {
-        if (this.#isClosed) throw error;
+        if (this.#isClosed || this.#isForgetting) throw error;
         this.lastError = error;
       }
     }
