@@ -19,7 +19,7 @@ import type { ControlParts } from "./control/parts.ts";
 import { ControlServer } from "./control/server.ts";
 import { Bodies } from "./data/bodies.ts";
 import type { Buckets } from "./data/buckets.ts";
-import { openBuckets } from "./data/buckets.ts";
+import { openBuckets, openLeaderBucket } from "./data/buckets.ts";
 import { Bundles } from "./data/bundles.ts";
 import type { Data } from "./data/connection.ts";
 import { openData } from "./data/connection.ts";
@@ -197,6 +197,7 @@ class Coordinator implements RunningCoordinator {
     return new Leadership({
       nats: data.nats,
       leader: buckets.leader,
+      remakeLeader: () => openLeaderBucket(data),
       meta: buckets.meta,
       address: this.address,
       log,

@@ -47,18 +47,23 @@ async function createBuckets(data: Data): Promise<Buckets> {
   setSha256Backend("native");
   const kvm = new Kvm(data.nats);
   const file = { history: 1, storage: StorageType.File } as const;
-  const memory = { history: 1, storage: StorageType.Memory, ttl: times.leaderTtlMs } as const;
   const [jobs, nodes, meta, leader] = await Promise.all([
     kvm.create(buckets.jobs, { ...file, max_bytes: bucketBytes.jobs }),
     kvm.create(buckets.nodes, { ...file, max_bytes: bucketBytes.nodes }),
     kvm.create(buckets.meta, { ...file, max_bytes: bucketBytes.meta }),
-    kvm.create(buckets.leader, { ...memory, max_bytes: bucketBytes.leader }),
+    openLeaderBucket(data),
   ]);
   const blobs = await new Objm(data.nats).create(buckets.blobs, {
     storage: StorageType.File,
     max_bytes: bucketBytes.blobs,
   });
   return { jobs, nodes, meta, leader, blobs };
+}
+
+/** The only bucket in memory: made anew after each restart of nats-server. */
+export function openLeaderBucket(data: Data): Promise<KV> {
+  const memory = { history: 1, storage: StorageType.Memory, ttl: times.leaderTtlMs } as const;
+  return new Kvm(data.nats).create(buckets.leader, { ...memory, max_bytes: bucketBytes.leader });
 }
 
 /** Error code of JetStream for a compare-and-set that came too late. */

@@ -6,7 +6,8 @@
  *      NATS answers: by then another may lead;
  *  L3  a key with our own host and address is a dead predecessor's, since we hold its port: taken over at once, by
  *      compare-and-set;
- *  L4  an orderly end deletes the key, so that the next leader need not wait for its expiry.
+ *  L4  an orderly end deletes the key, so that the next leader need not wait for its expiry;
+ *  L5  the bucket lives in memory: after a restart of nats-server it is gone, and whoever campaigns makes it anew.
  */
 import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
@@ -14,6 +15,7 @@ import { subjects, times } from "@everycore/protocol";
 import type { NatsConnection } from "@nats-io/nats-core";
 import type { KV } from "@nats-io/kv";
 import type { Logger } from "pino";
+import { isWrongSequence } from "./buckets.ts";
 
 const keyName = "leader";
 const epochName = "epoch";
@@ -22,6 +24,8 @@ const pollMs = 250;
 export interface LeaderOptions {
   readonly nats: NatsConnection;
   readonly leader: KV;
+  /** Makes the bucket unless it is there (L5). */
+  readonly remakeLeader: () => Promise<unknown>;
   readonly meta: KV;
   readonly address: string;
   readonly log: Logger;
@@ -67,10 +71,14 @@ export class Leadership {
   }
 
   async #acquire(): Promise<number | undefined> {
-    const { leader } = this.#options;
+    const { leader, remakeLeader } = this.#options;
     try {
       return await leader.create(keyName, this.#mark);
-    } catch {
+    } catch (error) {
+      if (!isWrongSequence(error)) {
+        await remakeLeader(); // L5. While NATS is away this fails, and we come again.
+        return undefined;
+      }
       const entry = await leader.get(keyName).catch(() => null);
       if (entry?.operation !== "PUT" || entry.string() !== this.#mark) return undefined;
       // L3. Refused when anybody was quicker.
