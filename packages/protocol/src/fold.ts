@@ -414,9 +414,10 @@ export class JobFold {
       return;
     }
     for (const range of record.ranges) {
-      for (const covered of this.covered.within(range.start, range.end)) {
-        for (let at = covered.start; at < covered.end;) {
-          const run = this.roundRun(at, covered.end);
+      for (const was of this.covered.within(range.start, range.end)) {
+        for (let at = was.start; at < was.end;) {
+          const run = this.roundRun(at, was.end);
+          // Published twice, the second one must not uncover what the new round has covered meanwhile.
           if (run.round < record.round) this.#reopen({ start: at, end: run.end }, record.round, delta);
           at = run.end;
         }
@@ -424,13 +425,13 @@ export class JobFold {
     }
   }
 
-  #reopen(was: Range, toRound: number, delta: FoldDelta): void {
+  #reopen(was: Range, round: number, delta: FoldDelta): void {
     this.covered.remove(was.start, was.end);
     for (const set of this.#failed.values()) set.remove(was.start, was.end);
     for (const set of this.#rounds.values()) set.remove(was.start, was.end);
-    let round = this.#rounds.get(toRound);
-    if (round === undefined) this.#rounds.set(toRound, (round = new IntervalSet()));
-    round.add(was.start, was.end);
+    let of = this.#rounds.get(round);
+    if (of === undefined) this.#rounds.set(round, (of = new IntervalSet()));
+    of.add(was.start, was.end);
     this.#forget(was);
     delta.reopened.push(was);
   }
