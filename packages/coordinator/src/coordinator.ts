@@ -3,6 +3,7 @@
  * this file only says who talks to whom.
  */
 import { createHash } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, SegmentId } from "@everycore/protocol";
 import { EverycoreError } from "@everycore/protocol";
 import type { Logger } from "pino";
@@ -41,6 +42,8 @@ import { Metrics } from "./metrics.ts";
 import { Term } from "./term.ts";
 
 const version = "0.1.0";
+/** A probe of our readiness is answered within this time, whatever NATS does. */
+const readyAnswerMs = 1_000;
 /** A fetch waits so long for the reader's fold. */
 const catchUpMs = 2_000;
 
@@ -164,7 +167,7 @@ class Coordinator implements RunningCoordinator {
     this.#http = await serveHttp({
       listen: config.httpListen,
       registry: this.#metrics.registry,
-      notReady: () => (data.nats.isClosed() ? "the connection to NATS is closed" : ""),
+      notReady: () => this.#notReady(),
     });
     const tried = Promise.withResolvers<void>();
     this.#leadership = this.#campaign(() => tried.resolve());
@@ -231,6 +234,15 @@ class Coordinator implements RunningCoordinator {
       this.#changes.touchAll();
       await this.#loop.drained;
     }
+  }
+
+  /** A standby is ready too, while it knows whom it stands by for. */
+  async #notReady(): Promise<string> {
+    if (this.#opened.data.nats.isClosed()) return "the connection to NATS is closed";
+    if (this.#term?.isOpen === true) return "";
+    const silence = delay(readyAnswerMs, "", { ref: false });
+    const leader = await Promise.race([this.#leadership?.current(), silence]);
+    return leader === undefined || leader === "" ? "nobody leads, or NATS does not answer" : "";
   }
 
   #mustLead(): void {

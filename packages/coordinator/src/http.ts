@@ -9,7 +9,7 @@ export interface HttpOptions {
   readonly listen: string;
   readonly registry: Registry;
   /** Why it is not ready, or "". */
-  readonly notReady: () => string;
+  readonly notReady: () => Promise<string>;
 }
 
 export interface HttpServer extends AsyncDisposable {
@@ -25,10 +25,9 @@ export async function serveHttp(options: HttpOptions): Promise<HttpServer> {
     switch (request.url?.split("?")[0]) {
       case "/healthz":
         return answer(200, "ok\n");
-      case "/readyz": {
-        const reason = options.notReady();
-        return answer(reason === "" ? 200 : 503, `${reason === "" ? "ok" : reason}\n`);
-      }
+      case "/readyz":
+        void options.notReady().then((reason) => answer(reason === "" ? 200 : 503, `${reason || "ok"}\n`));
+        return;
       case "/metrics":
         void options.registry.metrics().then(
           (text) => answer(200, text, options.registry.contentType),
