@@ -32,7 +32,8 @@ def item_reader(frame, range_start):
     if frame.get("block") is not None:
         block, start = PackedEntries(frame["block"]), int(frame["start"])
         return lambda index: decode(codec, block.entry(index - start))
-    files = list(frame.get("files") or ())
+    # Integers from 2^32 on arrive as floats (data-plane.md, "msgpack").
+    files = [{**file, "first": int(file["first"])} for file in frame.get("files") or ()]
     opened = {}
 
     def read(index):
