@@ -10,7 +10,7 @@ import type { Answer, Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { act, appendFence, endOf } from "./leader-records.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
-import { abandonAll, emptyQueues, enqueue } from "./queues.ts";
+import { abandonAll, emptyQueues, enqueue, openMs } from "./queues.ts";
 import { jobTransitions, move } from "./transitions.ts";
 
 /** Items reserved before any cost is known. */
@@ -109,11 +109,24 @@ function refuseSubmit(state: ClusterState): Answer | undefined {
   return { ok: false, code: "over-limit", message, hint: "wait for jobs to end, or delete ended ones" };
 }
 
-/** A new job starts at the lowest tag of those that run, so that it neither starves nor is owed the past. */
+/**
+ * A new job starts at the lowest share that the running ones have been served, so that it neither starves nor is owed
+ * the past. What is leased ahead has not been served yet: counted as if it had, a small job would wait for all of it.
+ */
 export function lowestTag(state: ClusterState): number {
   let lowest = Number.POSITIVE_INFINITY;
-  for (const job of state.active) lowest = Math.min(lowest, job.tag);
+  for (const job of state.active) lowest = Math.min(lowest, servedTag(job));
   return Number.isFinite(lowest) ? lowest : 0;
+}
+
+function servedTag(job: Job): number {
+  let firstTag = job.tag;
+  let openAheadMs = 0;
+  for (const lease of job.leases.values()) {
+    firstTag = Math.min(firstTag, lease.tag);
+    openAheadMs += openMs(job, lease);
+  }
+  return Math.max(firstTag, job.tag - openAheadMs);
 }
 
 /** The record is durable: answer, and do what it announced. */

@@ -43,25 +43,34 @@ function aloneRuns(state: AgentState): boolean {
   return false;
 }
 
-/** The lease whose turn it is: by (priority, tag), then by age. */
+/**
+ * The lease whose turn it is: by (priority, tag), then by age. The tag of a lease is its job's share when it was
+ * leased; what it has been served since counts too, or ten seconds of leased work would go before a small job.
+ */
 function nextLease(state: AgentState, only?: JobId): { job: Job; lease: Lease } | undefined {
-  let best: { job: Job; lease: Lease } | undefined;
+  let best: { job: Job; lease: Lease; tag: number } | undefined;
   for (const job of state.jobs.values()) {
     if (job.failed || (only !== undefined && job.id !== only)) continue;
     for (const lease of job.leases.values()) {
       if (!lease.ready || lease.queue.isEmpty) continue;
-      if (best === undefined || isBefore(lease, best.lease)) best = { job, lease };
+      const next = { job, lease, tag: servedTag(job, lease) };
+      if (best === undefined || isBefore(next, best)) best = next;
     }
   }
   return best;
 }
 
-const isBefore = (a: Lease, b: Lease): boolean =>
-  a.priority !== b.priority
-    ? a.priority > b.priority
+const servedTag = (job: Job, { tag, queue, grant }: Lease): number =>
+  tag + ((queue.first()?.start ?? grant.start) - grant.start) * (job.itemMs ?? 0);
+
+type Turn = { readonly lease: Lease; readonly tag: number };
+
+const isBefore = (a: Turn, b: Turn): boolean =>
+  a.lease.priority !== b.lease.priority
+    ? a.lease.priority > b.lease.priority
     : a.tag !== b.tag
       ? a.tag < b.tag
-      : a.grant.n < b.grant.n;
+      : a.lease.grant.n < b.lease.grant.n;
 
 /** False: nothing is waiting for a slot. */
 function startOn(state: AgentState, slot: Slot, effects: Effect[]): boolean {
