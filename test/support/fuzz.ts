@@ -4,8 +4,8 @@ import { encode } from "@everycore/protocol";
 
 export interface Dice {
   /** 0 <= n < sides */
-  roll(sides: number): number;
-  pick<T>(list: readonly T[]): T;
+  readonly roll: (sides: number) => number;
+  readonly pick: <T>(list: readonly T[]) => T;
 }
 
 /** mulberry32: small, good enough to hit every branch, the same everywhere. */
