@@ -8,6 +8,9 @@ import { readFileSync, readdirSync } from "node:fs";
 /** Kernel ticks per second, as /proc counts; 100 on every Linux that Node supports. */
 const ticksPerSecond = 100;
 
+/** The client's own, for the bundles it makes before the clock runs: no part of the cluster. */
+const bundler = "esbuild";
+
 export interface ProcessUsage {
   readonly pid: number;
   readonly role: string;
@@ -23,7 +26,7 @@ interface Stat extends Omit<ProcessUsage, "role"> {
   readonly parent: number;
 }
 
-/** All processes below this one. */
+/** All processes of the cluster below this one. */
 export function takeSnapshot(): Snapshot {
   const children = new Map<number, Stat[]>();
   for (const name of readdirSync("/proc")) {
@@ -37,7 +40,9 @@ export function takeSnapshot(): Snapshot {
   const waiting = [...(children.get(process.pid) ?? [])];
   for (let stat = waiting.pop(); stat !== undefined; stat = waiting.pop()) {
     const { pid, seconds, endedSeconds } = stat;
-    found.set(pid, { pid, seconds, endedSeconds, role: roleOf(pid) });
+    const role = roleOf(pid, found.get(stat.parent)?.role);
+    if (role === bundler) continue;
+    found.set(pid, { pid, seconds, endedSeconds, role });
     waiting.push(...(children.get(pid) ?? []));
   }
   return found;
@@ -96,15 +101,17 @@ function readStat(pid: number): Stat | undefined {
   }
 }
 
-function roleOf(pid: number): string {
+/** What an agent starts is a worker, and what a worker starts is the task's: also once it is a zombie without a name. */
+function roleOf(pid: number, parentRole: string | undefined): string {
+  if (parentRole === "agent" || parentRole === "worker") return "worker";
   let command: string;
   try {
     command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
   } catch {
     return "other";
   }
-  if (command.includes("nats-server")) return "nats-server";
   if (/coordinator\/src\/main\.ts/.test(command)) return "coordinator";
   if (/node-agent\/src\/main\.ts/.test(command)) return "agent";
-  return /-host\.|worker_host/.test(command) ? "worker" : "other";
+  if (command.includes("nats-server")) return "nats-server";
+  return command.includes(bundler) ? bundler : "other";
 }
