@@ -1,138 +1,128 @@
-/** Real worker hosts, driven over fd 3 as an agent drives them: slices, limits, errors, bad exports, crashes. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+/** What the host of every language keeps: limits, one record an item, errors, bad exports, blocks, large values. */
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Duplex } from "node:stream";
-import { codecs, decode, encode, packEntries, page, readRecord, writeU64 } from "@everycore/protocol";
-import type { Runtime, SlotRecord } from "@everycore/protocol";
-import { afterEach, describe, expect, test } from "vitest";
-import { discover, startCommand } from "../../src/runtimes/index.ts";
+import { codecs, decode, packEntries, page, phases, readU64 } from "@everycore/protocol";
+import { describe, expect, test } from "vitest";
+import { errorOf, startHost } from "./host.ts";
 
-const folders: string[] = [];
-afterEach(() => {
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
+interface Case {
+  readonly runtime: "js" | "python";
+  readonly files: Readonly<Record<string, string>>;
+  readonly entry: string;
+}
 
-async function startHost(runtime: Runtime, code = "", file = "task.mjs") {
-  const dir = mkdtempSync(join(tmpdir(), "everycore-host-"));
-  folders.push(dir);
-  mkdirSync(join(dir, "scratch"));
-  writeFileSync(join(dir, file), code);
-  const cells = Buffer.alloc(page.bytes);
-  cells.writeUInt32LE(page.magic, 0);
-  cells.writeUInt32LE(page.version, 4);
-  writeFileSync(join(dir, "page"), cells);
-  const start = startCommand(runtime, { slotDir: dir, interpreters: await discover() });
-  const child = spawn(start.file, start.args, {
-    env: { ...process.env, ...start.env },
-    stdio: ["ignore", "ignore", "ignore", "pipe"],
-  });
-  const exited = once(child, "exit");
-  const link = child.stdio[3] as Duplex;
-  const frames = framesOf(link);
-  const next = async () => (await frames.next()).value as Record<string, unknown>;
-  const send = (frame: object): void => {
-    const body = encode(frame);
-    const head = Buffer.alloc(4);
-    head.writeUInt32LE(body.length, 0);
-    link.write(Buffer.concat([head, body]));
+const js = `
+export const twice = (n) => { if (n === 3) throw new TypeError("three"); return n * 2; };
+export const same = (item) => item;
+export const many = (n) => "x".repeat(n);
+export const slow = () => new Promise((resolve) => setTimeout(resolve, 5));
+export const notOne = 7;
+`;
+const python = `
+import time
+def twice(n):
+    if n == 3: raise TypeError("three")
+    return n * 2
+def same(item): return item
+def many(n): return "x" * n
+def slow(n): time.sleep(0.005)
+notOne = 7
+`;
+const cases: Case[] = [
+  { runtime: "js", files: { "task.mjs": js }, entry: "task.mjs" },
+  { runtime: "python", files: { "task_of_test.py": python }, entry: "task_of_test" },
+];
+
+describe.each(cases)("$runtime host", ({ runtime, files, entry }) => {
+  const loaded = async (name: string) => {
+    const host = await startHost(runtime, { files });
+    expect(await host.load({ entry, export: name })).toEqual({ t: "loaded" });
+    return host;
   };
-  expect((await next())["t"]).toBe("ready");
-  const task = { t: "task", job: "j", runtime, dir, seed: "0123456789abcdef", rangeStart: 0, retries: 0 };
-  const place = { node: "n", slot: 0, scratch: join(dir, "scratch") };
-  return {
-    exited,
-    next,
-    load: (more: object) => (send({ ...task, ...place, ...more }), next()),
-    slice: (slice: number, start: number, end: number, limit: number, more: object = {}) => {
-      writeU64(cells, slice, page.limitCellAt(slice));
-      writeU64(cells, limit, page.limitCellAt(slice) + 8);
-      writeFileSync(join(dir, "page"), cells, { flag: "r+" });
-      const out = { file: join(dir, "out-1"), head: encode({}), codec: codecs.range, reduced: false };
-      send({ t: "slice", slice, start, end, ...out, ...more });
-    },
-    items: () => recordsOf(join(dir, "out-1")).filter((record) => record.status !== 255),
-    stop: () => (send({ t: "stop" }), exited),
-  };
-}
 
-async function* framesOf(link: Duplex): AsyncGenerator<unknown> {
-  let pending = Buffer.alloc(0);
-  for await (const chunk of link) {
-    pending = Buffer.concat([pending, chunk as Buffer]);
-    while (pending.length >= 4 && pending.length >= 4 + pending.readUInt32LE(0)) {
-      const end = 4 + pending.readUInt32LE(0);
-      yield decode(pending.subarray(4, end));
-      pending = pending.subarray(end);
-    }
-  }
-}
-
-function recordsOf(path: string): SlotRecord[] {
-  const bytes = readFileSync(path);
-  const records: SlotRecord[] = [];
-  for (let read = readRecord(bytes, 0); read !== undefined; read = readRecord(bytes, read.next)) records.push(read.record);
-  return records;
-}
-
-const cases = [
-  ["js", "export const twice = (n) => { if (n === 3) throw new TypeError('three'); return n * 2; };", "task.mjs", "task.mjs"],
-  ["python", "def twice(n):\n    if n == 3: raise TypeError('three')\n    return n * 2\n", "task_a.py", "task_a"],
-] as const;
-
-describe.each(cases)("%s host", (runtime, code, file, entry) => {
   test("runs up to the limit, one record an item, errors included", async () => {
-    const host = await startHost(runtime, code, file);
-    expect((await host.load({ entry, export: "twice" }))["t"]).toBe("loaded");
-    host.slice(1, 0, 10, 5);
+    const host = await loaded("twice");
+    host.slice(1, 0, 10, { limit: 5 });
     expect(await host.next()).toMatchObject({ t: "sliceEnded", slice: 1, at: 5 });
     const items = host.items();
+    expect(items.map((item) => item.index)).toEqual([0, 1, 2, 3, 4]);
     expect(items.map((item) => item.status)).toEqual([0, 0, 0, 1, 0]);
     expect(decode(items[4]!.payload)).toBe(8);
-    expect(decode(items[3]!.payload)).toMatchObject({ name: "TypeError", message: "three" });
-    await host.stop();
+    expect(errorOf(items[3]!)).toMatchObject({ kind: "error", name: "TypeError", message: "three" });
+    expect(host.phase()).toBe(phases.idle);
+    expect((await host.stop())[0]).toBe(0);
   });
 
-  test("a missing export is told once, with what there is", async () => {
-    const host = await startHost(runtime, code, file);
-    const answer = await host.load({ entry, export: "thrice" });
+  test("a limit at the start of a slice runs nothing", async () => {
+    const host = await loaded("twice");
+    host.slice(1, 4, 10, { limit: 4 });
+    expect(await host.next()).toMatchObject({ t: "sliceEnded", at: 4 });
+    expect(host.items()).toEqual([]);
+  });
+
+  test.each([
+    ["thrice", "twice"],
+    ["notOne", "not a function"],
+  ])("the export %s is refused once", async (name, said) => {
+    const host = await startHost(runtime, { files });
+    const answer = await host.load({ entry, export: name });
     expect(answer["t"]).toBe("initFailed");
-    expect(JSON.stringify(decode(answer["error"] as Uint8Array))).toContain("twice");
-    await host.stop();
+    expect(errorOf(answer).message).toContain(said);
+    expect(host.phase()).toBe(phases.idle);
+    expect((await host.stop())[0]).toBe(0);
   });
-});
 
-test("js: a dying item leaves its neighbours' records (P4)", async () => {
-  const host = await startHost("js", "export default (n) => n === 2 ? process.exit(9) : n;");
-  await host.load({ entry: "task.mjs", export: "default" });
-  host.slice(1, 0, 10, 10);
-  expect((await host.exited)[0]).toBe(9);
-  expect(host.items().map((item) => item.index)).toEqual([0, 1]);
-});
+  test("items come from two block files, the tail of one and the head of the next", async () => {
+    const host = await loaded("same");
+    const blocks = [
+      ["a", "b", "c"],
+      ["d", "e", "f"],
+    ].map((texts, at) => {
+      const path = join(host.dir, `block-${at}`);
+      writeFileSync(path, packEntries(texts.map((text) => Buffer.from(text))));
+      return { path, first: 100 + 3 * at, count: 3 };
+    });
+    const records = await host.run(1, 101, 105, { codec: codecs.utf8, files: blocks });
+    expect(records.map((record) => record.index)).toEqual([101, 102, 103, 104]);
+    expect(records.map((record) => decode(record.payload))).toEqual(["b", "c", "d", "e"]);
+  });
 
-test("js: random streams do not depend on slicing (P6)", async () => {
-  const host = await startHost("js", "export default (n, ctx) => ctx.random();");
-  await host.load({ entry: "task.mjs", export: "default" });
-  host.slice(1, 0, 4, 4);
-  await host.next();
-  host.slice(2, 2, 4, 4);
-  await host.next();
-  const values = host.items().map((item) => decode(item.payload));
-  expect(new Set(values).size).toBe(4);
-  expect(values.slice(4)).toEqual(values.slice(2, 4));
-  await host.stop();
-});
+  test("an index beyond 2^32 is an index like any other", async () => {
+    const host = await loaded("same");
+    const start = 2 ** 33 + 1;
+    const path = join(host.dir, "block");
+    writeFileSync(path, packEntries([Buffer.from("a"), Buffer.from("b")]));
+    const files = [{ path, first: start, count: 2 }];
+    const records = await host.run(1, start, start + 2, { codec: codecs.utf8, files });
+    expect(records.map((record) => record.index)).toEqual([start, start + 1]);
+    expect(decode((await host.run(2, start, start + 1))[0]!.payload)).toBe(start);
+  });
 
-test("exec: stdout is the value, a bad exit is an error", async () => {
-  const host = await startHost("exec");
-  expect((await host.load({ argv: ["sh", "-c", 'echo "$0"; test "$0" != b', "{}"] }))["t"]).toBe("loaded");
-  host.slice(1, 0, 2, 2, { codec: codecs.utf8, block: packEntries([Buffer.from("a"), Buffer.from("b")]) });
-  expect(await host.next()).toMatchObject({ t: "sliceEnded", at: 2 });
-  const items = host.items();
-  expect(items.map((item) => item.status)).toEqual([0, 1]);
-  expect(items[0]!.payload.toString()).toBe("a\n");
-  expect(decode(items[1]!.payload)).toMatchObject({ kind: "exit", exitCode: 1 });
-  await host.stop();
+  test("an item that cannot be decoded is its error, and costs its neighbours nothing", async () => {
+    const host = await loaded("same");
+    const block = packEntries(["[1]", "[1", "[2]"].map((text) => Buffer.from(text)));
+    const records = await host.run(1, 0, 3, { codec: codecs.json, block });
+    expect(records.map((record) => record.status)).toEqual([0, 1, 0]);
+  });
+
+  test.each([65_536, 65_537, 20_000_000])("a value of %d characters is whole", async (size) => {
+    const host = await loaded("many");
+    const block = packEntries([Buffer.from(String(size)), Buffer.from("1")]);
+    const records = await host.run(1, 0, 2, { codec: codecs.json, block });
+    expect(records.map((record) => (decode(record.payload) as string).length)).toEqual([size, 1]);
+  });
+
+  test("says how long an item took, and leaves the slice that runs in its page", async () => {
+    const host = await loaded("slow");
+    host.slice(7, 0, 2);
+    expect(await host.next()).toMatchObject({ t: "sliceEnded", slice: 7, busyMs: expect.any(Number) });
+    for (const { micros } of host.items()) expect(micros).toBeGreaterThan(4_000);
+    expect(readU64(host.page(), page.sliceAt)).toBe(7);
+  });
+
+  test("it ends when its agent is gone", async () => {
+    const host = await loaded("twice");
+    host.leave();
+    expect((await host.exited)[0]).toBe(0);
+  });
 });

@@ -1,4 +1,5 @@
 /** Worker host of the runtime `js`: an exported function of an ES module, called fn(item, ctx), awaited. */
+import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { TaskFrame } from "@everycore/protocol/worker";
@@ -40,8 +41,7 @@ class JsRunner implements Runner {
 
   async load(task: TaskFrame): Promise<void> {
     process.setSourceMapsEnabled(true);
-    const url = pathToFileURL(join(task.dir ?? "", task.entry ?? "")).href;
-    const module = (await import(url)) as Record<string, unknown>;
+    const module = await imported(join(task.dir ?? "", task.entry ?? ""));
     this.#task = exported(module, task.export ?? "default") as Task;
     this.combine = task.reduce === undefined ? undefined : (exported(module, task.reduce) as Combine);
     this.#context = new Context(task);
@@ -51,6 +51,27 @@ class JsRunner implements Runner {
     this.#context!.index = index;
     return this.#task(item, this.#context!);
   }
+}
+
+async function imported(path: string): Promise<Record<string, unknown>> {
+  try {
+    return (await import(pathToFileURL(path).href)) as Record<string, unknown>;
+  } catch (error) {
+    if (error instanceof SyntaxError) locate(error, path);
+    throw error;
+  }
+}
+
+/** A syntax error caught from import() does not say where it is; `node --check` does. Once in the life of a job. */
+function locate(error: SyntaxError, path: string): void {
+  const { status, stderr } = spawnSync(process.execPath, ["--check", path], {
+    encoding: "utf8",
+    timeout: 5_000,
+  });
+  if (status === 0 || !stderr.includes(path)) return;
+  const [place = ""] = stderr.split("\n", 1);
+  error.message += ` (${place.slice(place.lastIndexOf("/") + 1)})`;
+  error.stack = stderr.split(/\n\s+at /, 1)[0]!;
 }
 
 function exported(module: Record<string, unknown>, name: string): unknown {
