@@ -8,6 +8,7 @@ import { readFileSync, readdirSync } from "node:fs";
 /** Kernel ticks per second, as /proc counts; 100 on every Linux that Node supports. */
 const ticksPerSecond = 100;
 
+const readsMax = 10;
 /** The client's own, for the bundles it makes before the clock runs: no part of the cluster. */
 const bundler = "esbuild";
 
@@ -26,8 +27,24 @@ interface Stat extends Omit<ProcessUsage, "role"> {
   readonly parent: number;
 }
 
-/** All processes of the cluster below this one. */
+/**
+ * All processes of the cluster below this one. Read again while processes end: one that ends between the reading of
+ * its parent and its own would be in neither, and all its past would count as the work of whoever measures next.
+ */
 export function takeSnapshot(): Snapshot {
+  let snapshot = readTree();
+  for (let attempt = 0; attempt < readsMax; attempt += 1) {
+    const again = readTree();
+    const isSame = [...again.values()].every(
+      ({ pid, endedSeconds }) => snapshot.get(pid)?.endedSeconds === endedSeconds,
+    );
+    if (isSame && again.size === snapshot.size) return again;
+    snapshot = again;
+  }
+  return snapshot;
+}
+
+function readTree(): Snapshot {
   const children = new Map<number, Stat[]>();
   for (const name of readdirSync("/proc")) {
     const stat = /^\d+$/.test(name) ? readStat(Number(name)) : undefined;
