@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Duplex, Readable } from "node:stream";
 import { codecs, decode, decodeErrorInfo, encode, page, readRecord, writeU64 } from "@everycore/protocol";
-import type { ErrorInfo, Runtime, SlotRecord } from "@everycore/protocol";
+import type { ErrorInfo, Runtime, SliceFrame, SlotRecord } from "@everycore/protocol";
 import { expect, onTestFinished } from "vitest";
 import { discover, startCommand } from "../../src/runtimes/index.ts";
 
@@ -15,6 +15,9 @@ import { discover, startCommand } from "../../src/runtimes/index.ts";
 const interpreters = discover();
 
 export type Frame = Readonly<Record<string, unknown>>;
+
+/** Fields of the slice frame, and where the limit cell stands: at the end of the slice unless given. */
+export type SliceMore = Partial<SliceFrame> & { readonly limit?: number };
 
 export interface HostOptions {
   /** Files of the bundle. */
@@ -53,12 +56,7 @@ export async function startHost(runtime: Runtime, options: HostOptions = {}) {
   const task = { t: "task", job: "j", runtime, dir, seed: "0123456789abcdef", rangeStart: 0, retries: 0 };
   const place = { node: "n", slot: 0, scratch: join(dir, "scratch") };
   const out = join(dir, "out-1");
-  const slice = (
-    number: number,
-    start: number,
-    end: number,
-    more: object & { limit?: number } = {},
-  ): void => {
+  const slice = (number: number, start: number, end: number, more: SliceMore = {}): void => {
     const { limit = end, ...fields } = more;
     writeU64(cells, number, page.limitCellAt(number));
     writeU64(cells, limit, page.limitCellAt(number) + 8);
@@ -76,14 +74,14 @@ export async function startHost(runtime: Runtime, options: HostOptions = {}) {
     slice,
     load: (more: object = {}) => (send({ ...task, ...place, ...more }), next()),
     /** Runs a slice to its end; the records that it added, without its head. */
-    run: async (number: number, start: number, end: number, more: object & { limit?: number } = {}) => {
+    run: async (number: number, start: number, end: number, more: SliceMore = {}) => {
       const before = recordsOf(out).length;
       slice(number, start, end, more);
       expect(await next()).toMatchObject({ t: "sliceEnded", slice: number });
       return recordsOf(out).slice(before + 1);
     },
     /** Every record, whichever slice it is of, without the heads. */
-    items: () => recordsOf(out).filter((record) => record.status !== 255),
+    items: (path = out) => recordsOf(path).filter((record) => record.status !== 255),
     page: () => readFileSync(join(dir, "page")),
     phase: () => readFileSync(join(dir, "page")).readUInt32LE(page.phaseAt),
     /** Closes fd 3, as the death of an agent does. */
