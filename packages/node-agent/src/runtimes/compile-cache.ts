@@ -17,13 +17,13 @@ let folder: string | undefined;
 
 /** The folder, or undefined where none can be had: then workers only start more slowly. */
 export function compileCache(): string | undefined {
-  if (starts % startsBetweenLooks === 0) folder = prepare();
+  if (starts % startsBetweenLooks === 0)
+    folder = prepareCache(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"));
   starts += 1;
   return folder;
 }
 
-function prepare(): string | undefined {
-  const base = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
+export function prepareCache(base: string): string | undefined {
   const path = join(base, "everycore", "compiled");
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -36,7 +36,7 @@ function prepare(): string | undefined {
   }
 }
 
-export function isOursAlone(path: string): boolean {
+function isOursAlone(path: string): boolean {
   const facts = lstatSync(path);
   return facts.isDirectory() && facts.uid === process.getuid?.() && (facts.mode & 0o022) === 0;
 }
