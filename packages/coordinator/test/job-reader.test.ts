@@ -39,6 +39,9 @@ class Log {
   #seq = 0;
   isEnded = false;
   total: number | undefined;
+  round = 0;
+  /** Records that the leader has folded and this reader has not. */
+  unread = 0;
 
   constructor(isReduced = false) {
     const onChange = (): void => this.changes.touch("job");
@@ -76,7 +79,12 @@ class Log {
   ) {
     using following = this.changes.follow("job", new AbortController().signal);
     const got: [number, string][] = [];
-    const standing = (): Standing => ({ isEnded: this.isEnded, seq: this.#seq, total: this.total });
+    const standing = (): Standing => ({
+      isEnded: this.isEnded,
+      seq: this.#seq + this.unread,
+      total: this.total,
+      round: this.round,
+    });
     const messages = readOutcomes({
       index: this.index,
       bodies: {
@@ -201,6 +209,24 @@ test("items that were opened again give only their new outcome", async () => {
   ];
   expect(await log.read()).toEqual(expected);
   expect((await log.read({ isUnordered: true })).toSorted((a, b) => a[0] - b[0])).toEqual(expected);
+});
+
+test("of a retried job nothing is given while the reopen may still be unread", async () => {
+  const log = new Log();
+  log.total = 2;
+  log.isEnded = true;
+  log.round = 1;
+  log.unread = 2;
+  log.commit([{ start: 0, end: 2, status: "error" }], [value("old 0"), value("old 1")]);
+  const reading = log.read({ isFollowing: true });
+  log.unread = 1;
+  log.append({ kind: "reopen", job, epoch: 1, ranges: [{ start: 0, end: 2 }], round: 1 });
+  log.unread = 0;
+  log.values(0, 2, 1);
+  expect(await reading).toEqual([
+    [0, "v0"],
+    [1, "v1"],
+  ]);
 });
 
 test("a chunked outcome is streamed in pieces between its neighbours, and only from its own job", async () => {

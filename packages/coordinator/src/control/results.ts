@@ -30,7 +30,7 @@ function standingOf(parts: ControlParts, id: JobId): Standing {
   parts.mustLead();
   const job = parts.state.jobs.get(id);
   if (job === undefined) throw new EverycoreError("not-found", `job ${id} was deleted`);
-  return { isEnded: isEnded(job.state), seq: job.fold.seq, total: job.fold.total };
+  return { isEnded: isEnded(job.state), seq: job.fold.seq, total: job.fold.total, round: job.round };
 }
 
 export async function results(parts: ControlParts, request: ResultsRequest, writing: Writing): Promise<void> {

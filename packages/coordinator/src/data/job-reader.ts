@@ -5,7 +5,8 @@
  *  R1  in item order nothing is sent beyond a gap: the log is the buffer;
  *  R2  outcomes that the leader sealed have no bytes: their error is made from the seal's record;
  *  R3  of a reduced job the reduction item (index = total) is sent, and failed items before it as errors;
- *  R4  whoever takes the messages sets the pace: nothing is read ahead but a few bodies.
+ *  R4  of a job that was retried nothing is sent before the whole log is folded: a later reopen takes outcomes back;
+ *  R5  whoever takes the messages sets the pace: nothing is read ahead but a few bodies.
  */
 import type { ErrorInfo, SealRecord } from "@everycore/protocol";
 import {
@@ -51,6 +52,8 @@ export interface Standing {
   /** Sequence of the log up to which this standing is right. */
   readonly seq: number;
   readonly total: number | undefined;
+  /** 0 until the job is retried. */
+  readonly round: number;
 }
 
 export interface ReadOptions {
@@ -72,12 +75,14 @@ export async function* readOutcomes(options: ReadOptions): AsyncGenerator<Outcom
   const { index, isFollowing, standing, version, changed } = options;
   const cursor: Cursor = options.isUnordered ? new LogOrder(options) : new ItemOrder(options);
   const first = standing();
+  let isSettled = first.round === 0;
   for (;;) {
     const seen = version();
     const now = standing();
     const isComplete = index.seq >= now.seq && now.isEnded;
     const isEnough = isComplete || (!isFollowing && index.seq >= first.seq);
-    for (let run = cursor.next(); run !== undefined; run = cursor.next()) {
+    isSettled ||= index.seq >= first.seq; // R4
+    for (let run = isSettled ? cursor.next() : undefined; run !== undefined; run = cursor.next()) {
       for (const ahead of cursor.ahead(prefetchBodies)) {
         // Read ahead; a failure is met again by whoever needs the body.
         if (!ahead.isSealed) options.bodies.get(index.segment, ahead.seq).catch(() => {});
