@@ -49,6 +49,9 @@ export const limits = {
   workerFrameBytesMax: 1 * MB,
   /** Bytes of a task's prints kept on each node for one job; the rest is counted as dropped. */
   outputBytesPerJob: 16 * MB,
+  /** Prints of ended jobs that a node keeps, bytes and jobs; beyond them the oldest are dropped. */
+  outputBytesEnded: 256 * MB,
+  outputJobsEnded: 1_000,
   /** Error fields, bytes. */
   errorMessageBytesMax: 8 * KB,
   errorTraceBytesMax: 32 * KB,

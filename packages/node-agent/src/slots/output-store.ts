@@ -18,6 +18,8 @@ export interface OutputPiece {
 export class OutputStore {
   readonly #dir: string;
   readonly #jobs = new Map<JobId, { bytes: number; dropped: number }>();
+  /** Ended jobs that printed something, the oldest first. */
+  readonly #ended = new Set<JobId>();
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -27,6 +29,7 @@ export class OutputStore {
 
   append(from: { job: JobId; slot: number; stream: OutputStream }, data: Buffer): void {
     const dir = join(this.#dir, from.job);
+    this.#ended.delete(from.job); // it is retried
     let held = this.#jobs.get(from.job);
     if (held === undefined) {
       mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -60,7 +63,20 @@ export class OutputStore {
     return { pieces, dropped: this.#jobs.get(job)?.dropped ?? 0 };
   }
 
-  drop(job: JobId): void {
-    if (this.#jobs.delete(job)) rmSync(join(this.#dir, job), { recursive: true, force: true });
+  /** The job is over. What it printed stays readable until newer ended jobs need the room. */
+  end(job: JobId): void {
+    const held = this.#jobs.get(job);
+    if (held === undefined) return;
+    this.#ended.delete(job); // ended again, after a retry: the newest now
+    this.#ended.add(job);
+    let bytes = 0;
+    for (const id of this.#ended) bytes += this.#jobs.get(id)?.bytes ?? 0;
+    for (const oldest of this.#ended) {
+      if (bytes <= limits.outputBytesEnded && this.#ended.size <= limits.outputJobsEnded) return;
+      bytes -= this.#jobs.get(oldest)?.bytes ?? 0;
+      this.#ended.delete(oldest);
+      this.#jobs.delete(oldest);
+      rmSync(join(this.#dir, oldest), { recursive: true, force: true });
+    }
   }
 }
