@@ -63,7 +63,7 @@ export function splitAddress(address: string): { host: string; port: number } {
 /** P8: beyond loopback nothing listens without TLS, unless the operator says that the network is his own. */
 export function checkListen(address: string, insecureNetwork: boolean): void {
   if (insecureNetwork || loopbackHosts.has(splitAddress(address).host)) return;
-  throw new EverycoreError("refused", `refusing to listen on ${address} without TLS`, {
+  throw new EverycoreError("bad-input", `refusing to listen on ${address} without TLS`, {
     hint: "listen on 127.0.0.1, or pass --insecure-network if every machine of this network is trusted",
   });
 }

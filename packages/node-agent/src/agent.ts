@@ -56,6 +56,8 @@ export class Agent {
   /** Resolves when it is drained; rejects when its leader refuses it for good. */
   readonly ended: Promise<void>;
   readonly publisher: Publisher;
+  /** Messages that were refused as malformed, by where they came in. */
+  readonly malformed = { lease: 0, link: 0 };
   readonly #parts: AgentParts;
   readonly #facts: NodeFacts;
   readonly #nats: NatsHome;
@@ -296,7 +298,7 @@ export class Agent {
         return;
       case "dropJob":
         this.#tasks.delete(effect.job);
-        return this.#output.drop(effect.job);
+        return this.#output.end(effect.job);
       case "closeLink":
         this.#parts.log.warn({ reason: effect.reason }, "link closed");
         return this.#link?.drop();
@@ -332,6 +334,7 @@ export class Agent {
     try {
       parsed = parseToAgent(message, performance.now());
     } catch (error) {
+      this.malformed.link += 1;
       return this.#parts.log.warn({ reason: String(error) }, "malformed message of the leader ignored");
     }
     if (parsed === undefined) return;
@@ -375,6 +378,7 @@ export class Agent {
       if (isNew(message)) ready = this.#inputs.takeReady(message);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
+      this.malformed.lease += 1;
       this.#parts.log.warn({ reason }, "malformed lease refused");
       raw.respond(encodeLeaseReply({ ok: false, reason: "malformed", message: reason }));
       return;

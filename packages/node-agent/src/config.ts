@@ -63,7 +63,7 @@ export function parseConfig(argument: string | undefined): AgentConfig {
 function refuseOpenNetwork(address: string, config: AgentConfig): void {
   const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
   if (config.insecureNetwork || host === "localhost" || host === "::1" || host.startsWith("127.")) return;
-  throw new EverycoreError("refused", `${address} is beyond loopback, and this link has no TLS yet`, {
+  throw new EverycoreError("bad-input", `${address} is beyond loopback, and this link has no TLS yet`, {
     hint: "use loopback or a tunnel, or --insecure-network on a network that is yours alone",
   });
 }

@@ -2,6 +2,7 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { once } from "node:events";
+import { EverycoreError } from "@everycore/protocol";
 import type { Registry } from "prom-client";
 
 export interface HttpDoor {
@@ -28,7 +29,14 @@ export async function openHttp(
   });
   const at = listen.lastIndexOf(":");
   server.listen(Number(listen.slice(at + 1)), listen.slice(0, at).replace(/^\[|\]$/g, ""));
-  await once(server, "listening");
+  await once(server, "listening").catch((error: unknown) => {
+    const isTaken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+    const why = isTaken ? "the port is taken" : String(error);
+    throw new EverycoreError("conflict", `cannot listen on ${listen}: ${why}`, {
+      hint: "choose another port for HTTP, or 0 for any",
+      cause: error,
+    });
+  });
   const { address, port } = server.address() as AddressInfo; // listening on TCP: never a pipe's name
   return {
     address: `${address.includes(":") ? `[${address}]` : address}:${port}`,

@@ -1,5 +1,5 @@
 /** The agent's metrics, read from its state when they are asked for. */
-import { Gauge, Registry } from "prom-client";
+import { Counter, Gauge, Registry } from "prom-client";
 import type { Agent } from "./agent.ts";
 
 export function agentMetrics(agent: Agent): Registry {
@@ -41,5 +41,15 @@ export function agentMetrics(agent: Agent): Registry {
     "Publishes that were not answered and were sent again",
     () => agent.publisher.resends,
   );
+  new Counter({
+    name: "everycore_malformed_messages_total",
+    help: "Messages that were refused as malformed",
+    labelNames: ["plane"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [plane, count] of Object.entries(agent.malformed)) this.inc({ plane }, count);
+    },
+  });
   return registry;
 }

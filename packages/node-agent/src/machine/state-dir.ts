@@ -1,6 +1,6 @@
 /** The state directory: one agent at a time (lock), a node id drawn once and bound to the machine. */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, rmSync, writeFileSync, linkSync } from "node:fs";
+import { accessSync, constants, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NodeId } from "@everycore/protocol";
 import { EverycoreError, isNodeId } from "@everycore/protocol";
@@ -12,7 +12,16 @@ export interface StateDir {
 }
 
 export function openStateDir(dir: string, machineId: string): StateDir {
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    accessSync(dir, constants.W_OK);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    throw new EverycoreError("bad-input", `the state directory ${dir} cannot be used (${code})`, {
+      hint: "choose a directory that can be written by --data",
+      cause: error,
+    });
+  }
   const lock = join(dir, "lock");
   takeLock(dir, lock);
   return { node: nodeIdOf(dir, machineId), release: () => rmSync(lock, { force: true }) };
