@@ -126,7 +126,7 @@ async function checkSyntax(file: string, shown: string): Promise<void> {
     const stderr = error instanceof Error && "stderr" in error ? String(error.stderr) : "";
     const last = stderr.trim().split("\n").at(-1) ?? "";
     if (!/^(SyntaxError|IndentationError|TabError|ValueError)/.test(last)) return; // no Python here: the worker will tell
-    const line = /line (\d+)/.exec(stderr)?.[1];
+    const line = [...stderr.matchAll(/line (\d+)/g)].at(-1)?.[1]; // the lines before are of our own program
     throw new EverycoreError("bad-task", `${shown}${line === undefined ? "" : `:${line}`}: ${last}`, {
       cause: error,
     });
