@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -52,6 +53,17 @@ export class Command {
 
   get stderr(): string {
     return Buffer.concat(this.#err).toString("utf8");
+  }
+
+  /** Waits until it answers Ctrl-C itself: SIGINT is among the signals it catches. */
+  async catchesCtrlC(): Promise<void> {
+    const caught = (): boolean => {
+      const mask = /^SigCgt:\s*([0-9a-f]+)$/m.exec(
+        readFileSync(`/proc/${this.process.pid}/status`, "utf8"),
+      )?.[1];
+      return (BigInt(`0x${mask ?? "0"}`) & 2n) !== 0n; // bit 1 is signal 2
+    };
+    await until(caught, { what: "the command to be ready for Ctrl-C" });
   }
 
   /** As the terminal does it: to the whole group. */
