@@ -111,8 +111,12 @@ export function sliceStarting(
   effects: Effect[],
 ): void {
   const lease = state.jobs.get(event.job)?.leases.get(event.lease);
-  // An unknown lease gets no answer: its agent is told by dropLeases or cancel.
-  if (lease === undefined || lease.grant.node !== event.node) return;
+  if (lease === undefined || lease.grant.node !== event.node) {
+    // Until its report is taken, a lease may still be adopted; the agent asks again. Afterwards nobody waits for it.
+    const settled = state.recovered && state.nodes.get(event.node)?.deferred === undefined;
+    if (settled) effects.push({ kind: "dropLeases", node: event.node, leases: [event.lease] });
+    return;
+  }
   for (const held of lease.open.within(event.range.start, event.range.end)) {
     lease.started.add(held.start, held.end);
   }

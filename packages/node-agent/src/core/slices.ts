@@ -14,6 +14,8 @@ import { isAlive, kill, onSlot, workerFor } from "./workers.ts";
 const aheadItemMs = 5;
 /** Items of one slice, whatever their cost. */
 const sliceItemsMax = 50_000;
+/** An announced slice that was not allowed to start is announced again after this. */
+const askAgainMs = 1_000;
 /** Memory of what items cost: older slices count less, so that a job may change its mind. */
 const learnedMsMax = 2_000;
 
@@ -315,9 +317,20 @@ function checkTimeout(state: AgentState, worker: Worker, phase: string, effects:
   if (state.now - slice.cursorAt >= timeoutMs) kill(worker, { kind: "timeout", item: slice.cursor }, effects);
 }
 
+/** An announcement without an answer is repeated: its leader may not have taken our report yet (P5). */
+function askAgain(state: AgentState, worker: Worker, effects: Effect[]): void {
+  for (const slice of worker.slices) {
+    const lease = state.jobs.get(slice.job)?.leases.get(slice.lease);
+    if (slice.life !== "asking" || lease === undefined || state.now - slice.sentAt < askAgainMs) continue;
+    slice.sentAt = state.now;
+    effects.push(announce(lease, slice));
+  }
+}
+
 /** Looks that fall due: item timeouts, and slices that run far longer than was thought. */
 export function watchSlices(state: AgentState, effects: Effect[]): void {
   for (const worker of state.workers.values()) {
+    if (isAlive(worker)) askAgain(state, worker, effects);
     const [slice] = worker.slices;
     if (slice === undefined || !isAlive(worker) || worker.life !== "serving") continue;
     const job = state.jobs.get(slice.job);

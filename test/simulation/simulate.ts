@@ -44,6 +44,10 @@ class Simulation {
   takeovers = 0;
   #cancelled = false;
   #retried = false;
+  /** Only the leader died and links broke: no item has a reason to start twice. */
+  #gentle = true;
+  #gone = 0;
+  #rounds = 1;
 
   constructor(seed: number) {
     this.random = new Random(seed);
@@ -81,7 +85,14 @@ class Simulation {
     const leader = this.leader!;
     leader.check("the end");
     const fold = leader.state.jobs.get(job)!.fold;
-    checkEnd(this.nats.log, fold, this.workload, { cancelled: this.#cancelled, starts: this.starts });
+    const { lossShare, duplicateShare } = this.faults;
+    const gentle =
+      this.#gentle && lossShare === 0 && duplicateShare === 0 && this.workload.cancelAtMs === undefined;
+    checkEnd(this.nats.log, fold, this.workload, {
+      cancelled: this.#cancelled,
+      starts: this.starts,
+      startsOnce: gentle ? this.#rounds : undefined,
+    });
     let steps = this.steps + leader.steps;
     for (const agent of this.agents.values()) steps += agent.steps;
     return {
@@ -149,6 +160,15 @@ class Simulation {
     if (state === undefined || state.fold.total === undefined || isEnded(state.state)) return;
     this.#cancelled = true;
     this.leader!.tell({ kind: "cancelAsked", job, message: "cancelled", ask: 2 });
+    this.#afterCommand();
+  }
+
+  /** A leader that dies while an intent is under way leaves it to the next. */
+  #afterCommand(): void {
+    if (!this.faults.leaderDiesAfterCommand) return;
+    this.time.after(this.random.float() * 20, () => {
+      if (this.leader !== undefined) this.#crashLeader();
+    });
   }
 
   #misfortune(): void {
@@ -164,9 +184,13 @@ class Simulation {
       if (!agent.isAlive) continue;
       if (happens(faults.agentCrashShare / this.agents.size)) this.#crashAgent(agent);
       else if (happens(faults.linkBreakShare / this.agents.size)) agent.breakLink();
-      else if (happens(faults.workerCrashShare / this.agents.size)) agent.killSome();
+      else if (happens(faults.workerCrashShare / this.agents.size)) {
+        this.#gentle = false;
+        agent.killSome();
+      }
     }
     if (!this.nats.isOut && happens(faults.natsOutageShare)) {
+      this.#gentle = false;
       this.nats.isOut = true;
       this.time.after(random.int(500, 6_000), () => {
         this.nats.isOut = false;
@@ -184,7 +208,12 @@ class Simulation {
   }
 
   #crashAgent(agent: AgentNode): void {
+    this.#gentle = false;
     agent.crash();
+    if (this.#gone < this.faults.agentsGoneMax) {
+      this.#gone += 1;
+      return;
+    }
     const withFiles = !this.random.chance(this.faults.agentFilesLostShare);
     this.time.after(this.random.pick([500, 3_000, 30_000]), () => agent.start(withFiles));
   }
@@ -205,6 +234,8 @@ class Simulation {
     // Whatever was cancelled runs in the new round: only failures of the items themselves may remain.
     this.#cancelled = false;
     this.leader!.tell({ kind: "retryAsked", job, ask: 3 });
+    this.#rounds = 2;
+    this.#afterCommand();
     return false;
   }
 
@@ -229,7 +260,7 @@ export function simulate(seed: number): Report {
   } catch (error) {
     const at = simulation.time.now.toFixed(0);
     throw new Error(
-      `seed ${seed} at ${at} ms: ${error instanceof Error ? error.message : String(error)}\n  replay: node test/sim/replay.ts ${seed}`,
+      `seed ${seed} at ${at} ms: ${error instanceof Error ? error.message : String(error)}\n  replay: node test/simulation/replay.ts ${seed}`,
       { cause: error },
     );
   }

@@ -5,6 +5,7 @@
 import type {
   CommitRecord,
   JobFold,
+  LeaseGrant,
   LogRecord,
   OutcomeStatus,
   SealRecord,
@@ -26,6 +27,8 @@ interface Item {
 
 export class NaiveFold {
   readonly items: Item[];
+  duplicates = 0;
+  stale = 0;
   #fence = 0;
 
   constructor(items: number) {
@@ -72,14 +75,22 @@ export class NaiveFold {
       for (let index = part.start; index < part.end; index += 1) {
         const item = this.items[index];
         if (item === undefined || index < lease.start || index >= lease.end) continue;
-        if (item.outcome !== undefined || item.round !== lease.round) continue;
-        if (part.status !== "again") item.outcome = part.status;
-        else if (!item.counted.has(lease.id)) {
-          item.counted.add(lease.id);
-          item.agains += 1;
-        }
+        if (part.status === "again") this.#again(item, lease);
+        else if (item.round !== lease.round) this.stale += 1;
+        else if (item.outcome !== undefined) this.duplicates += 1;
+        else item.outcome = part.status;
       }
     }
+  }
+
+  #again(item: Item, lease: LeaseGrant): void {
+    const isOpen = item.outcome === undefined && item.round === lease.round;
+    if (!isOpen || item.counted.has(lease.id)) {
+      this.duplicates += 1;
+      return;
+    }
+    item.counted.add(lease.id);
+    item.agains += 1;
   }
 
   #strike(record: StrikeRecord): void {
@@ -116,12 +127,21 @@ export interface Ending {
   readonly cancelled: boolean;
   /** Starts of each item, all tries and lives. */
   readonly starts: readonly number[];
+  /** Nothing has happened for which an item may start again: so many rounds, each item once for each try (P3). */
+  readonly startsOnce: number | undefined;
 }
 
 /** Throws with the first broken promise. */
 export function checkEnd(log: readonly LogEntry[], fold: JobFold, workload: Workload, ending: Ending): void {
   const naive = new NaiveFold(workload.items);
-  for (const { record } of log) naive.apply(record);
+  // What stands behind the end of the job has not been read by the leader: late duplicates.
+  for (const { seq, record } of log) if (seq <= fold.seq) naive.apply(record);
+  const { duplicate, stale } = fold.dropped;
+  if (duplicate !== naive.duplicates || stale !== naive.stale) {
+    throw new Error(
+      `P2: the fold dropped ${duplicate} duplicates and ${stale} stale, the log has ${naive.duplicates} and ${naive.stale}`,
+    );
+  }
   for (const [index, item] of naive.items.entries()) {
     if (item.outcome === undefined) throw new Error(`P1: item ${index} has no outcome`);
     if (fold.statusOf(index) !== item.outcome) {
@@ -157,5 +177,12 @@ function checkItem(index: number, item: Item, workload: Workload, ending: Ending
   }
   if (outcome === "value" && workload.failing.has(index))
     throw new Error(`P2: failing item ${index} has a value`);
-  if (ending.starts[index] === 0) throw new Error(`P2: item ${index} ended as ${outcome} and never ran`);
+  if (ending.startsOnce !== undefined && !isPoison) {
+    const most = workload.failing.has(index) ? (workload.retries + 1) * ending.startsOnce : 1;
+    if (ending.starts[index]! > most)
+      throw new Error(`P3: item ${index} started ${ending.starts[index]} times, not ${most}`);
+  }
+  // Whole leases of lost nodes are struck: an innocent item that waited in three of them is lost unrun (DESIGN 9).
+  if (ending.starts[index] === 0 && outcome !== "lost")
+    throw new Error(`P2: item ${index} ended as ${outcome} and never ran`);
 }

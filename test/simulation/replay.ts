@@ -1,4 +1,4 @@
-/** `node test/sim/replay.ts SEED [COUNT]`: runs one seed, or COUNT from it on, and prints what came of each. */
+/** `node test/simulation/replay.ts SEED [COUNT]`: runs one seed, or COUNT from it on, and prints what came of each. */
 import { simulate } from "./simulate.ts";
 
 const first = Number(process.argv[2] ?? 1);
