@@ -14,8 +14,8 @@ import { NatsWorld } from "./nats-world.ts";
 import { Random } from "./prng.ts";
 import { Timeline } from "./timeline.ts";
 
-/** After the faults have stopped, everything must end within this, simulated ms (P5). */
-const settleMs = 240_000;
+/** After the faults have stopped, everything must end within this and three times the work on one slot (P5). */
+const settleMs = 120_000;
 const leaderAwayMs = 3_000;
 /** The seed decides so often whether something goes wrong. */
 const misfortuneMs = 250;
@@ -78,9 +78,10 @@ class Simulation {
     this.time.after(misfortuneMs, () => this.#misfortune());
     const { cancelAtMs } = this.workload;
     if (cancelAtMs !== undefined) this.time.after(cancelAtMs, () => this.#cancel());
+    const latestMs = this.faults.untilMs + settleMs + 3 * this.workload.items * this.workload.itemMs;
     while (!this.#isOver()) {
       if (!this.time.next()) throw new Error("P5: nothing is left to happen, and the job has not ended");
-      if (this.time.now > this.faults.untilMs + settleMs) throw new Error(`P5: not ended: ${this.#story()}`);
+      if (this.time.now > latestMs) throw new Error(`P5: not ended: ${this.#story()}`);
     }
     const leader = this.leader!;
     leader.check("the end");
