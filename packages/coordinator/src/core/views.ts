@@ -1,6 +1,6 @@
 /** What people see of jobs and nodes: read-only summaries of the state, for RPCs and status pages. */
 import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol/pure";
-import { isEnded, sizeOf } from "@everycore/protocol/pure";
+import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
 import { hasRuntime } from "./nodes.ts";
 
@@ -156,6 +156,3 @@ export function waitingReasons(state: ClusterState): string[] {
   }
   return reasons;
 }
-
-export const openItems = (job: Job): number =>
-  sizeOf([...job.leases.values()].flatMap((l) => l.open.toRanges()));
