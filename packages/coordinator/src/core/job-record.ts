@@ -36,6 +36,7 @@ export function save(state: ClusterState, job: Job, effects: Effect[]): void {
     return;
   }
   job.putting = true;
+  job.puttingReserved = job.reserving ?? job.reserved;
   job.puttingIntent = job.intent;
   effects.push({ kind: "putJob", record: recordOf(state, job) });
 }

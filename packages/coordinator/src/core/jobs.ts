@@ -60,6 +60,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     reopenSent: 0,
     putting: false,
     putAgain: false,
+    puttingReserved: 0,
     puttingIntent: undefined,
     intentActed: false,
     stored: false,
@@ -132,8 +133,9 @@ function servedTag(job: Job): number {
 /** The record is durable: answer, and do what it announced. */
 export function stored(state: ClusterState, job: Job, effects: Effect[]): void {
   job.putting = false;
-  job.reserved = Math.max(job.reserved, job.reserving ?? 0);
-  job.reserving = undefined;
+  // Not `reserving`: it may have been raised since, and what is not stored may not be leased (C3).
+  job.reserved = Math.max(job.reserved, job.puttingReserved);
+  if (job.reserving !== undefined && job.reserving <= job.reserved) job.reserving = undefined;
   if (!job.stored) {
     job.stored = true;
     if (job.fenceDue) appendFence(state, job, effects);

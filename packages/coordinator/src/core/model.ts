@@ -118,6 +118,8 @@ export interface Job {
   /** A put of the record is under way; the next waits, so that compare-and-set never races itself. */
   putting: boolean;
   putAgain: boolean;
+  /** `reserved` as the put under way carries it: it holds once that is stored, and no other value does. */
+  puttingReserved: number;
   /** The intent that the put under way carries: acted upon once it is stored. */
   puttingIntent: JobIntent | undefined;
   intentActed: boolean;

@@ -91,7 +91,9 @@ function folded(state: ClusterState, job: Job, effects: Effect[]): void {
   const total = job.fold.total;
   const end = endOf(job);
   job.known = end;
-  job.reducing = job.spec.task.reduce !== undefined && total !== undefined && job.reserved > total;
+  // `reserved` runs ahead: the reduction item can have been leased only after all others were covered.
+  const covered = total !== undefined && job.fold.covered.covers(0, total);
+  job.reducing = job.spec.task.reduce !== undefined && covered && job.reserved > total;
   const open = job.fold.covered.missingIn(0, job.reducing ? end + 1 : end);
   for (const range of open) {
     // Step 4: never leased, hence placed at once.

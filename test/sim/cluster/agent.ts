@@ -1,0 +1,481 @@
+/**
+ * An agent around the real core: workers, files, publisher and link as its shell has them. It is killed and comes
+ * back with its files or without, stands still, loses its link, and hears the leader late, twice or never.
+ */
+import type { AgentEvent, AgentState, Effect } from "@everycore/node-agent/core";
+import { checkInvariants, newAgent, reportOf, step } from "@everycore/node-agent/core";
+import type { Effect as LeaderEffect, NodeReport } from "@everycore/coordinator/core";
+import type { CommitRecord, JobId, LeaseReply, LogRecord, NodeId, StrikeRecord } from "@everycore/protocol";
+import { times } from "@everycore/protocol";
+import type { SimCoordinator } from "./coordinator.ts";
+import { Disk } from "./disk.ts";
+import { leftoversOf } from "./leftovers.ts";
+import { Link } from "./link.ts";
+import type { JobPlan, NodePlan } from "./plan.ts";
+import type { Random } from "./random.ts";
+import type { Store } from "./store.ts";
+import type { Timeline } from "./timeline.ts";
+import { SimWorker } from "./worker.ts";
+
+type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
+type Event = WithoutTime<AgentEvent>;
+type LeaseFacts = Extract<AgentEvent, { kind: "leaseArrived" }>["lease"];
+
+export interface AgentWorld {
+  readonly time: Timeline;
+  readonly random: Random;
+  readonly store: Store;
+  planOf(job: JobId): JobPlan | undefined;
+  /** Who leads, as an agent that looks around finds it. */
+  leader(): SimCoordinator | undefined;
+  /** Chance that an input cannot be fetched. */
+  readonly inputFailures: () => number;
+  readonly started: (agent: SimAgent, job: JobId, index: number) => void;
+  readonly stepped: () => void;
+  /** A break that only silence tells of. */
+  readonly breaksSilently: () => boolean;
+  /** The process has ended by itself: it was drained, or an item took it down. */
+  readonly gone: (agent: SimAgent) => void;
+}
+
+const tickMs = 50;
+/** How long a link's break may go unnoticed when nothing says so: keepalive. */
+export const silentBreakMs = 15_000;
+const recoverMs = 5_000;
+
+export class SimAgent {
+  readonly node: NodeId;
+  readonly plan: NodePlan;
+  readonly disk = new Disk();
+  core: AgentState | undefined;
+  workers = new Map<number, SimWorker>();
+  isPaused = false;
+  isDrained = false;
+  link: Link | undefined;
+  #leader: SimCoordinator | undefined;
+  #incarnation = 0;
+  #isLinked = false;
+  #isListening = false;
+  #filesRecovered = true;
+  /** Sequences of what was published from a former agent's files. */
+  readonly #recovered = new Map<JobId, number>();
+  #lastAsk = 0;
+  #queue: Event[] = [];
+  #isRunning = false;
+  readonly #answers = new Map<number, (reply: LeaseReply) => void>();
+  readonly #facts = new Map<string, LeaseFacts>();
+  readonly #world: AgentWorld;
+
+  constructor(node: NodeId, plan: NodePlan, world: AgentWorld) {
+    this.node = node;
+    this.plan = plan;
+    this.#world = world;
+  }
+
+  get isUp(): boolean {
+    return this.core !== undefined;
+  }
+
+  #inLife(): () => boolean {
+    const incarnation = this.#incarnation;
+    return () => this.core !== undefined && this.#incarnation === incarnation;
+  }
+
+  start(filesKept: boolean): void {
+    const { time } = this.#world;
+    this.#incarnation += 1;
+    this.#recovered.clear();
+    this.core = newAgent({ slots: this.plan.slots, runtimes: ["js"] });
+    this.isDrained = false;
+    this.isPaused = false;
+    this.#isListening = false;
+    this.#filesRecovered = filesKept;
+    const goesOn = this.#inLife();
+    const ready = (): void => {
+      if (!goesOn()) return;
+      this.#connect(goesOn);
+      time.every(tickMs, () => goesOn() && this.#tick());
+      time.every(times.heartbeatMs, () => goesOn() && this.#heartbeat());
+      this.feed({ kind: "tick" });
+    };
+    if (!filesKept) this.disk.clear();
+    this.#recover(goesOn, ready);
+  }
+
+  /** A former agent's files are published before the hello, unless NATS is away for long. */
+  #recover(goesOn: () => boolean, ready: () => void): void {
+    const records = leftoversOf(this.disk);
+    if (records.length === 0) return void this.#world.time.after(1, ready);
+    const old = [...this.disk.files.keys()];
+    let isReady = false;
+    const go = (): void => {
+      if (isReady) return;
+      isReady = true;
+      ready();
+    };
+    const wasKept = this.#filesRecovered;
+    this.#filesRecovered = false;
+    this.#world.time.after(recoverMs, () => goesOn() && go());
+    const next = (at: number): void => {
+      const record = records[at];
+      if (record === undefined) {
+        for (const file of old) this.disk.files.delete(file);
+        this.#filesRecovered = wasKept;
+        return go();
+      }
+      const stored = (seq: number): void => {
+        this.#recovered.set(record.job, seq);
+        next(at + 1);
+      };
+      this.#world.store.append(record, { goesOn, stored });
+    };
+    next(0);
+  }
+
+  crash(): void {
+    if (this.core === undefined) return;
+    this.core = undefined;
+    this.isPaused = false;
+    this.#queue = [];
+    this.#answers.clear();
+    this.#facts.clear();
+    this.#isLinked = false;
+    for (const worker of this.workers.values()) worker.isAlive = false;
+    this.workers.clear();
+    const isSilent = this.#world.breaksSilently();
+    this.link?.break({ agent: 0, leader: isSilent ? silentBreakMs : 50 });
+    this.link = undefined;
+  }
+
+  pause(ms: number): void {
+    if (this.core === undefined || this.isPaused) return;
+    const goesOn = this.#inLife();
+    this.isPaused = true;
+    this.#world.time.after(ms, () => {
+      if (!goesOn()) return;
+      this.isPaused = false;
+      this.feed({ kind: "tick" });
+    });
+  }
+
+  #connect(goesOn: () => boolean): void {
+    const { time, random } = this.#world;
+    const later = (): void => time.after(random.between(50, 500), () => goesOn() && this.#connect(goesOn));
+    if (this.isDrained) return;
+    const leader = this.#world.leader();
+    if (leader === undefined || this.isPaused) return later();
+    const gone = (): void => {
+      if (!goesOn() || this.link !== link) return;
+      this.link = undefined;
+      this.#isLinked = false;
+      this.feed({ kind: "linkDown" });
+      later();
+    };
+    const link: Link = new Link({
+      time,
+      random,
+      onBreak: { agent: gone, leader: () => leader.linkGone(this.node, link) },
+    });
+    this.link = link;
+    this.#leader = leader;
+    this.feed({ kind: "linkUp" });
+  }
+
+  /** Events run to completion, one after the other, as in the shell. */
+  feed(event: Event): void {
+    if (this.core === undefined) return;
+    this.#queue.push(event);
+    if (this.isPaused || this.#isRunning) return;
+    this.#isRunning = true;
+    for (let next = this.#queue.shift(); next !== undefined && this.core !== undefined; next = this.#queue.shift()) {
+      const effects = step(this.core, { at: this.#world.time.now, ...next } as AgentEvent);
+      this.#world.stepped();
+      for (const effect of effects) this.#perform(effect);
+      if (next.kind === "workerDied") this.workers.delete(next.worker);
+    }
+    this.#isRunning = false;
+  }
+
+  check(): void {
+    if (this.core !== undefined) checkInvariants(this.core);
+  }
+
+  #tick(): boolean {
+    if (this.isPaused || this.core === undefined) return true;
+    const isBusy = [...this.workers.values()].some((worker) => worker.begun.length > 0);
+    const waits = [...this.core.jobs.values()].some((job) => job.waiting.length > 0 || job.leases.size > 0);
+    if (!isBusy && !waits && this.core.drain === "working") return true;
+    for (const worker of this.workers.values()) this.#look(worker);
+    this.feed({ kind: "tick" });
+    return true;
+  }
+
+  #heartbeat(): boolean {
+    const { core } = this;
+    if (this.isPaused || core === undefined || !this.#isLinked) return true;
+    const busy = [...core.workers.values()].filter((worker) => worker.slices.length > 0).length;
+    const { diskFull } = core;
+    const gaveBack = reportOf(core).filter((report) => report.gaveBack.length > 0);
+    this.#say((leader) => {
+      leader.feed({ kind: "nodeHeartbeat", node: this.node, busy, diskFull });
+      for (const { job, grant, gaveBack: ranges } of gaveBack)
+        leader.feed({ kind: "gaveBack", node: this.node, job, grant, ranges });
+    });
+    return true;
+  }
+
+  /** Over the link, if there is one: the next hello reports everything that lasts. */
+  #say(act: (leader: SimCoordinator) => void): void {
+    const leader = this.#leader;
+    if (!this.#isLinked || leader === undefined) return;
+    this.link?.send("leader", () => act(leader));
+  }
+
+  /** A lease message; undefined: nobody listens. */
+  leaseArrived(facts: LeaseFacts, answer: (reply: LeaseReply | undefined) => void): void {
+    if (this.core === undefined || !this.#isListening) return answer(undefined);
+    this.#lastAsk += 1;
+    this.#answers.set(this.#lastAsk, answer);
+    if (!this.#facts.has(facts.grant.id)) this.#facts.set(facts.grant.id, facts);
+    const ready = this.#world.random.chance(0.7);
+    this.feed({ kind: "leaseArrived", lease: facts, ask: this.#lastAsk, ready });
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.kind) {
+      case "answerLease":
+        this.#answers.get(effect.ask)?.(effect.reply);
+        this.#answers.delete(effect.ask);
+        return;
+      case "fetchInput":
+        return this.#fetch(effect);
+      case "forgetLease":
+        this.#facts.delete(effect.lease);
+        return;
+      case "startWorker":
+        return this.#startWorker(effect.worker);
+      case "sendTask":
+        return this.workers.get(effect.worker)?.task(this.#world.planOf(effect.job)!);
+      case "sendSlice":
+        return this.#sendSlice(effect);
+      case "setLimit":
+        return this.workers.get(effect.worker)?.setLimit(effect.slice, effect.limit);
+      case "readCursor":
+        return this.#readCursor(effect.worker, effect.cut);
+      case "killGroup":
+        return this.workers.get(effect.worker)?.kill();
+      case "appendTimeout":
+        return this.#appendTimeout(effect);
+      case "publishCommit":
+        return this.#publish(effect.record, (seq) => ({ kind: "commitAcked", commit: effect.commit, seq }));
+      case "publishStrike":
+        return this.#publish(effect.record, (seq) => ({ kind: "strikeAcked", strike: effect.strike, seq }));
+      case "freeOutcomes":
+        return this.disk.free(effect.runs);
+      case "hello":
+        return this.#hello(effect);
+      case "closeLink":
+        return this.link?.break({ agent: 0, leader: 50 });
+      case "dropJob":
+        return;
+      case "drained":
+        this.isDrained = true;
+        this.#say((leader) => leader.feed({ kind: "drained", node: this.node }));
+        // The process ends a little later, when what it said has left.
+        return this.#world.time.after(20, () => this.#world.gone(this));
+      default:
+        return this.#tell(effect);
+    }
+  }
+
+  #tell(effect: Extract<Effect, { kind: "gaveBack" | "taskFailed" | "starving" | "sliceStarting" }>): void {
+    const { node } = this;
+    switch (effect.kind) {
+      case "gaveBack": {
+        const { job, grant, ranges } = effect;
+        return this.#say((leader) => leader.feed({ kind: "gaveBack", node, job, grant, ranges }));
+      }
+      case "taskFailed": {
+        const { job, died } = effect;
+        return this.#say((leader) => leader.feed({ kind: "taskFailed", node, job, message: "no task", died }));
+      }
+      case "starving":
+        return this.#say((leader) => leader.feed({ kind: "starving", node, slots: effect.slots }));
+      case "sliceStarting": {
+        const { job, grant, range, ask } = effect;
+        return this.#say((leader) =>
+          leader.feed({ kind: "sliceStarting", node, job, lease: grant.id, range, ask }),
+        );
+      }
+    }
+  }
+
+  #publish(record: CommitRecord | StrikeRecord | LogRecord, acked: (seq: number) => Event): void {
+    this.#world.store.append(record, { goesOn: this.#inLife(), stored: (seq) => this.feed(acked(seq)) });
+  }
+
+  #fetch({ job, lease }: { job: JobId; lease: LeaseFacts["grant"]["id"] }): void {
+    const goesOn = this.#inLife();
+    const fails = this.#world.random.chance(this.#world.inputFailures());
+    this.#world.time.after(this.#world.random.between(1, 200), () => {
+      if (!goesOn()) return;
+      if (fails) this.feed({ kind: "inputFailed", job, lease, bundle: false, message: "gone" });
+      else this.feed({ kind: "inputReady", job, lease });
+    });
+  }
+
+  #startWorker(id: number): void {
+    const goesOn = this.#inLife();
+    const { time, random } = this.#world;
+    const heard = (event: Event): void => {
+      if (goesOn()) this.feed(event);
+    };
+    const worker: SimWorker = new SimWorker({
+      id,
+      time,
+      random,
+      disk: this.disk,
+      slowness: this.plan.slowness,
+      events: {
+        ready: () => heard({ kind: "workerReady", worker: id }),
+        loaded: () => heard({ kind: "workerLoaded", worker: id }),
+        sliceEnded: (file, at, busyMs) => {
+          if (!goesOn()) return;
+          this.#seen(worker, [file]);
+          heard({ kind: "sliceEnded", worker: id, slice: file.slice, ended: at, busyMs, cpuMs: busyMs });
+        },
+        died: () => time.after(random.between(0.5, 5), () => goesOn() && this.#died(worker)),
+        nodeDies: () => {
+          this.crash();
+          this.#world.gone(this);
+        },
+        started: (job, index) => this.#world.started(this, job, index),
+      },
+    });
+    this.workers.set(id, worker);
+  }
+
+  #sendSlice(effect: Extract<Effect, { kind: "sendSlice" }>): void {
+    const facts = this.#facts.get(effect.lease);
+    if (facts === undefined) return;
+    const { worker, slice, job, start, end, attempts, partials } = effect;
+    const { epoch, grant, task } = facts;
+    const reduced = task.reduced && !partials;
+    const file = { worker, slice, job, epoch, grant, start, end, limit: end, attempts, retries: task.retries, reduced };
+    this.workers.get(worker)?.order({ file, partials });
+  }
+
+  /** Reads what the worker has appended. */
+  #look(worker: SimWorker): void {
+    this.#seen(worker, worker.begun);
+  }
+
+  #seen(worker: SimWorker, files: readonly SimWorker["begun"][number][]): void {
+    const seen = files
+      .filter((file) => file.seen < file.outcomes.length)
+      .map((file) => {
+        const runs = this.disk.runs(file, file.seen);
+        file.seen = file.outcomes.length;
+        return { slice: file.slice, job: file.job, lease: file.grant.id, runs };
+      });
+    if (seen.length > 0) this.feed({ kind: "outcomesSeen", worker: worker.id, seen });
+  }
+
+  #sights(worker: SimWorker): { slice: number; cursor: number }[] {
+    return worker.begun.map((file) => ({ slice: file.slice, cursor: file.start + file.items }));
+  }
+
+  #readCursor(id: number, cut: boolean): void {
+    const goesOn = this.#inLife();
+    const look = (): void => {
+      const worker = this.workers.get(id);
+      if (worker === undefined || !goesOn()) return;
+      const { phase } = worker;
+      this.#look(worker);
+      this.feed({ kind: "cursorRead", worker: id, phase, sights: this.#sights(worker), cut });
+    };
+    if (cut) this.#world.time.after(2, look);
+    else look();
+  }
+
+  #died(worker: SimWorker): void {
+    this.#look(worker);
+    for (const file of worker.begun) file.isRunning = false;
+    const sights = this.#sights(worker);
+    const detail = { signal: "SIGSEGV" };
+    this.feed({ kind: "workerDied", worker: worker.id, phase: worker.phase, sights, detail });
+  }
+
+  #appendTimeout(effect: Extract<Effect, { kind: "appendTimeout" }>): void {
+    const { worker: id, slice, item } = effect;
+    const file = [...this.disk.files.values()].findLast((known) => known.worker === id && known.slice === slice);
+    if (file === undefined) return;
+    file.items += 1;
+    const missing = file.reduced ? 1 : undefined;
+    file.outcomes.push({ start: item, end: item + 1, status: 2, missing });
+    const worker = this.workers.get(id);
+    if (worker !== undefined) this.#seen(worker, [file]);
+  }
+
+  #hello(effect: Extract<Effect, { kind: "hello" }>): void {
+    const { link } = this;
+    const leader = this.#leader;
+    if (link === undefined || leader === undefined) return;
+    const report: NodeReport = {
+      node: this.node,
+      host: `host-${this.plan.machine}`,
+      machine: `machine-${this.plan.machine}`,
+      slots: this.plan.slots,
+      runtimes: ["js"],
+      incarnation: `${this.#incarnation}`,
+      epochSeen: effect.epoch,
+      leases: effect.leases,
+      accepted: effect.accepted,
+      filesRecovered: this.#filesRecovered,
+      acknowledged: this.#acknowledged(effect.acknowledged),
+    };
+    link.send("leader", () => {
+      if (!leader.admit(this, link, report)) return link.break({ agent: 5, leader: 5 });
+      const { epoch } = leader;
+      const nodes = leader.links.size;
+      link.send("agent", () => this.#welcomed(link, epoch, nodes));
+    });
+  }
+
+  #acknowledged(own: ReadonlyMap<JobId, number>): Map<JobId, number> {
+    const seqs = new Map(own);
+    for (const [job, seq] of this.#recovered) seqs.set(job, Math.max(seq, seqs.get(job) ?? 0));
+    return seqs;
+  }
+
+  #welcomed(link: Link, epoch: number, nodes: number): void {
+    if (this.link !== link) return;
+    this.#isListening = true;
+    this.#isLinked = true;
+    this.feed({ kind: "welcomed", epoch, nodes, drop: [] });
+  }
+
+  fromLeader(link: Link, message: LeaderEffect): void {
+    if (this.link !== link || this.core === undefined) return;
+    switch (message.kind) {
+      case "sendGiveBack":
+        return this.feed({ kind: "giveBackAsked", job: message.job, wantMs: message.wantMs });
+      case "confirmGaveBack": {
+        const { job, lease, ranges } = message;
+        return this.feed({ kind: "giveBackConfirmed", job, lease, ranges });
+      }
+      case "sendCancel":
+        return this.feed({ kind: "cancelled", job: message.job });
+      case "sendJobEnded":
+        return this.feed({ kind: "jobEnded", job: message.job });
+      case "dropLeases":
+        return this.feed({ kind: "leasesDropped", leases: message.leases });
+      case "mayStart":
+        return this.feed({ kind: "mayStart", ask: message.ask });
+      case "sendDrain":
+        return this.feed({ kind: "drainAsked", deadlineMs: Number.POSITIVE_INFINITY });
+      default:
+        throw new Error(`no message for agents: ${message.kind}`);
+    }
+  }
+}

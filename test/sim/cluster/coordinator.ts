@@ -1,0 +1,381 @@
+/**
+ * A coordinator around the real core: campaigns for the leader's key, takes over from records, follows the log,
+ * performs effects on the simulated store and links. It crashes, comes back with nothing in memory, and stands
+ * still, as a process does. Its shell's rules are those of packages/coordinator (J1, J2, W1, W2, L1, L2, K1, O1).
+ */
+import type { Answer, ClusterState, Effect, Event, Keys, NodeReport } from "@everycore/coordinator/core";
+import { newCluster, step } from "@everycore/coordinator/core";
+import type { JobId, JobRecord, LeaseReply, LogRecord, NodeId } from "@everycore/protocol";
+import { times } from "@everycore/protocol";
+import type { Link } from "./link.ts";
+import type { Random } from "./random.ts";
+import type { Store } from "./store.ts";
+import type { Timeline } from "./timeline.ts";
+
+type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
+export type WorldEvent = WithoutTime<Event>;
+type SendLease = Extract<Effect, { kind: "sendLease" }>;
+
+/** What an agent is to a coordinator. */
+export interface Peer {
+  readonly node: NodeId;
+  fromLeader(link: Link, message: Effect): void;
+}
+
+export interface CoordinatorWorld {
+  readonly time: Timeline;
+  readonly random: Random;
+  readonly store: Store;
+  readonly keys: Keys;
+  sendLease(effect: SendLease, state: ClusterState, answered: (reply: LeaseReply | undefined) => void): void;
+  /** After each step, before its effects are performed. */
+  stepped(coordinator: SimCoordinator, event: Event, effects: readonly Effect[]): void;
+  /** A client's command could not be answered: the term is over. */
+  unanswered(ask: number): void;
+  answered(ask: number, answer: Answer): void;
+  breaksSilently(): boolean;
+}
+
+const campaignMs = 250;
+const tickMs = 200;
+/** A put that is sent lands within this time or never: less than ttl minus the leader's own stop (L2). */
+const putSlowMs = 900;
+
+export class SimCoordinator {
+  readonly name: string;
+  state: ClusterState = newCluster();
+  isAlive = false;
+  isLeading = false;
+  isPaused = false;
+  epoch = 0;
+  #term = 0;
+  #incarnation = 0;
+  #lastRenewal = 0;
+  #queue: WorldEvent[] = [];
+  #stopFollowing: () => void = () => {};
+  #position = 0;
+  #isPumping = false;
+  #isCampaigning = false;
+  readonly #revisions = new Map<JobId, number>();
+  readonly #chains = new Map<JobId, LogRecord[]>();
+  readonly #asks = new Set<number>();
+  readonly links = new Map<
+    NodeId,
+    { readonly link: Link; readonly peer: Peer; readonly incarnation: string }
+  >();
+  readonly #world: CoordinatorWorld;
+
+  constructor(name: string, world: CoordinatorWorld) {
+    this.name = name;
+    this.#world = world;
+  }
+
+  start(): void {
+    this.isAlive = true;
+    this.#isCampaigning = false;
+    this.#incarnation += 1;
+    const incarnation = this.#incarnation;
+    this.#world.time.every(campaignMs, () => {
+      if (!this.#is(incarnation)) return false;
+      if (!this.isLeading && !this.isPaused && !this.#isCampaigning) this.#campaign(incarnation);
+      return true;
+    });
+  }
+
+  #is(incarnation: number): boolean {
+    return this.isAlive && this.#incarnation === incarnation;
+  }
+
+  crash(): void {
+    if (!this.isAlive) return;
+    this.#endTerm({ agent: this.#world.breaksSilently() ? 15_000 : 50, leader: 0 });
+    this.isAlive = false;
+    this.isPaused = false;
+  }
+
+  pause(ms: number): void {
+    if (!this.isAlive || this.isPaused) return;
+    const incarnation = this.#incarnation;
+    this.isPaused = true;
+    this.#world.time.after(ms, () => {
+      if (!this.#is(incarnation)) return;
+      this.isPaused = false;
+      // L2: its timers come first when it goes on.
+      if (this.isLeading && this.#isTooOld()) this.stepDown();
+      const queue = this.#queue;
+      this.#queue = [];
+      if (this.isLeading) for (const event of queue) this.feed(event);
+    });
+  }
+
+  #isTooOld(): boolean {
+    return this.#world.time.now - this.#lastRenewal > times.leaderTtlMs - 1_000;
+  }
+
+  #campaign(incarnation: number): void {
+    const { store, time } = this.#world;
+    const sentAt = time.now;
+    const goesOn = (): boolean => this.#is(incarnation) && !this.isLeading && !this.isPaused;
+    this.#isCampaigning = true;
+    store.request({
+      act: () => store.holdLeader(this.#who()),
+      answer: (held) => {
+        if (!this.#is(incarnation)) return;
+        this.#isCampaigning = held === true && goesOn();
+        if (held !== true || !goesOn()) return;
+        store.request({
+          act: () => store.raiseEpoch(),
+          answer: (epoch) => {
+            if (this.#is(incarnation)) this.#isCampaigning = false;
+            if (epoch === undefined || !goesOn() || time.now - sentAt > times.leaderTtlMs - 1_000) return;
+            this.#serve(epoch, sentAt);
+          },
+          slowMs: putSlowMs,
+        });
+      },
+      slowMs: putSlowMs,
+    });
+  }
+
+  #who(): string {
+    return `${this.name}.${this.#incarnation}`;
+  }
+
+  #serve(epoch: number, renewedAt: number): void {
+    const { time, store } = this.#world;
+    this.isLeading = true;
+    this.epoch = epoch;
+    this.#term += 1;
+    this.#lastRenewal = renewedAt;
+    this.state = newCluster();
+    const goesOn = this.#inTerm();
+    time.every(times.leaderRenewMs, () => {
+      if (!goesOn()) return false;
+      const sentAt = time.now;
+      if (this.isPaused) return true;
+      store.request({
+        act: () => store.holdLeader(this.#who()),
+        answer: (held) => {
+          if (!goesOn() || this.isPaused) return;
+          if (held === true) this.#lastRenewal = sentAt;
+          else if (held === false) this.stepDown();
+        },
+        slowMs: putSlowMs,
+      });
+      return true;
+    });
+    time.every(50, () => {
+      if (goesOn() && !this.isPaused && this.#isTooOld()) this.stepDown();
+      return goesOn();
+    });
+    time.every(tickMs, () => {
+      if (goesOn() && !this.isPaused && this.state.leading) this.feed({ kind: "tick" });
+      return goesOn();
+    });
+    this.#takeOver(goesOn);
+  }
+
+  #inTerm(): () => boolean {
+    const term = this.#term;
+    return () => this.isAlive && this.isLeading && this.#term === term;
+  }
+
+  /** Reads from the store until it is answered. */
+  #read<T>(goesOn: () => boolean, act: () => T, then: (result: T) => void): void {
+    this.#world.store.request({
+      act,
+      answer: (result) => {
+        if (!goesOn()) return;
+        if (result === undefined)
+          this.#world.time.after(100, () => goesOn() && this.#read(goesOn, act, then));
+        else then(result);
+      },
+      slowMs: putSlowMs,
+    });
+  }
+
+  #takeOver(goesOn: () => boolean): void {
+    const { store } = this.#world;
+    this.#read(
+      goesOn,
+      () => [...store.nodes],
+      (nodes) => {
+        this.feed({ kind: "elected", epoch: this.epoch, knownNodes: nodes });
+        this.#read(
+          goesOn,
+          () => [...store.jobs.values()],
+          (jobs) => {
+            this.#revisions.clear();
+            for (const { record, revision } of jobs) this.#revisions.set(record.id, revision);
+            const seqs = (): number[] => jobs.map(({ record }) => store.lastSeq(record.id));
+            this.#read(goesOn, seqs, (lastSeqs) => {
+              for (const [at, { record }] of jobs.entries())
+                this.feed({ kind: "jobRecovered", record, lastSeq: lastSeqs[at]! });
+              this.#follow(goesOn);
+              this.feed({ kind: "recovered" });
+            });
+          },
+        );
+      },
+    );
+  }
+
+  #follow(goesOn: () => boolean): void {
+    this.#position = 0;
+    this.#isPumping = false;
+    this.#stopFollowing = this.#world.store.follow(() => this.#pump(goesOn));
+    this.#pump(goesOn);
+  }
+
+  /** The log arrives in order, a few records at a time. */
+  #pump(goesOn: () => boolean): void {
+    const { time, random, store } = this.#world;
+    if (this.#isPumping || this.#position >= store.log.length) return;
+    this.#isPumping = true;
+    const wait = store.isAway ? 100 : random.chance(0.02) ? random.between(0, 300) : random.between(0.1, 2);
+    time.after(wait, () => {
+      if (!goesOn()) return;
+      this.#isPumping = false;
+      if (!store.isAway) {
+        const to = Math.min(store.log.length, this.#position + random.int(1, 100));
+        while (this.#position < to && goesOn()) {
+          const { seq, record } = store.log[this.#position]!;
+          this.#position += 1;
+          this.feed({ kind: "logRecord", job: record.job, seq, record });
+        }
+      }
+      if (goesOn()) this.#pump(goesOn);
+    });
+  }
+
+  stepDown(): void {
+    this.#endTerm({ agent: 50, leader: 0 });
+  }
+
+  #endTerm(noticedMs: { agent: number; leader: number }): void {
+    this.isLeading = false;
+    this.#term += 1;
+    this.#stopFollowing();
+    this.#queue = [];
+    this.#chains.clear();
+    for (const { link } of this.links.values()) link.break(noticedMs);
+    this.links.clear();
+    this.state = newCluster();
+    for (const ask of this.#asks) this.#world.unanswered(ask);
+    this.#asks.clear();
+  }
+
+  feed(event: WorldEvent): void {
+    if (!this.isAlive || !this.isLeading) return;
+    if (this.isPaused) return void this.#queue.push(event);
+    const timed = { at: 1_000_000 + this.#world.time.now, ...event } as Event;
+    const effects = step(this.state, this.#world.keys, timed);
+    this.#world.stepped(this, timed, effects);
+    const goesOn = this.#inTerm();
+    for (const effect of effects) if (goesOn()) this.#perform(effect);
+  }
+
+  /** A client's command; answered, or `unanswered` when the term ends before. */
+  ask(ask: number, event: WorldEvent): void {
+    if (!this.isAlive || !this.isLeading || !this.state.recovered) return this.#world.unanswered(ask);
+    this.#asks.add(ask);
+    this.feed(event);
+  }
+
+  #perform(effect: Effect): void {
+    const { store, time, random } = this.#world;
+    const goesOn = this.#inTerm();
+    switch (effect.kind) {
+      case "putJob":
+        return this.#put(effect.record, goesOn);
+      case "deleteJob":
+        store.jobs.delete(effect.job);
+        return;
+      case "appendRecord":
+        return this.#append(effect.record, goesOn);
+      case "sendLease":
+        return this.#world.sendLease(effect, this.state, (reply) => {
+          if (goesOn()) this.feed({ kind: "leaseAnswered", job: effect.job, lease: effect.grant.id, reply });
+        });
+      case "sendGiveBack":
+      case "confirmGaveBack":
+      case "sendCancel":
+      case "sendJobEnded":
+      case "dropLeases":
+      case "mayStart":
+      case "sendDrain": {
+        const linked = this.links.get(effect.node);
+        linked?.link.send("agent", () => linked.peer.fromLeader(linked.link, effect));
+        return;
+      }
+      case "putNode":
+        return time.after(random.between(0.5, 5), () => void store.nodes.add(effect.node));
+      case "deleteNode":
+        return time.after(random.between(0.5, 5), () => void store.nodes.delete(effect.node));
+      case "answer":
+        this.#asks.delete(effect.ask);
+        return this.#world.answered(effect.ask, effect.answer);
+      case "stepDown":
+        return this.stepDown();
+      case "jobChanged":
+      case "nodeChanged":
+        return;
+    }
+  }
+
+  /** J1, J2: what stands there with a higher epoch is not overwritten. */
+  #put(record: JobRecord, goesOn: () => boolean): void {
+    const { store, time } = this.#world;
+    const { id: job } = record;
+    const again = (): void => time.after(200, () => goesOn() && this.#put(record, goesOn));
+    store.request({
+      act: () => store.putJob(record, this.#revisions.get(job) ?? 0),
+      answer: (result) => {
+        if (!goesOn()) return;
+        if (result === undefined) return again();
+        this.#revisions.set(job, result.now);
+        if (result.stored) return this.feed({ kind: "jobStored", job });
+        if ((result.theirs?.epoch ?? 0) > record.epoch)
+          return this.feed({ kind: "jobStoreFailed", job, message: "a later leader has written it" });
+        again();
+      },
+      slowMs: putSlowMs,
+    });
+  }
+
+  /** W1, W2: one record of a job at a time, tried until it is stored or the term ends. */
+  #append(record: LogRecord, goesOn: () => boolean): void {
+    const chain = this.#chains.get(record.job) ?? [];
+    this.#chains.set(record.job, chain);
+    chain.push(record);
+    if (chain.length === 1) this.#appendNext(chain, goesOn);
+  }
+
+  #appendNext(chain: LogRecord[], goesOn: () => boolean): void {
+    const [next] = chain;
+    if (next === undefined) return;
+    const stored = (): void => {
+      chain.shift();
+      this.#appendNext(chain, goesOn);
+    };
+    this.#world.store.append(next, { goesOn, stored });
+  }
+
+  /** K1. False: refused. */
+  admit(peer: Peer, link: Link, report: NodeReport): boolean {
+    if (!this.isAlive || !this.isLeading || !this.state.leading) return false;
+    const before = this.links.get(report.node);
+    if (before !== undefined && before.incarnation !== report.incarnation) return false;
+    before?.link.break({ agent: 0, leader: 0 });
+    this.links.set(report.node, { link, peer, incarnation: report.incarnation });
+    this.feed({ kind: "nodeReported", report });
+    return true;
+  }
+
+  linkGone(node: NodeId, link: Link): void {
+    const linked = this.links.get(node);
+    if (linked?.link !== link) return;
+    this.links.delete(node);
+    this.feed({ kind: "linkBroke", node, incarnation: linked.incarnation });
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * What a seed means: the cluster, the jobs with the fate of each item, and which faults there are. Plans are data;
+ * the world performs them.
+ */
+import type { JobId, JobSpec } from "@everycore/protocol";
+import type { Random } from "./random.ts";
+
+/** What happens when an item is run. */
+export type Fate =
+  | { readonly kind: "value" }
+  /** Throws that often, then gives a value. */
+  | { readonly kind: "error"; readonly times: number }
+  /** Its worker dies. */
+  | { readonly kind: "crash" }
+  /** Its whole node dies. */
+  | { readonly kind: "killsNode" }
+  /** It never ends; its job has an item timeout. */
+  | { readonly kind: "hang" };
+
+export interface JobPlan {
+  readonly id: JobId;
+  readonly spec: JobSpec;
+  readonly items: number;
+  /** Appended in blocks of so many items; 0: a range. */
+  readonly blockItems: number;
+  readonly submitAt: number;
+  readonly cancelAt: number | undefined;
+  /** Tried again so long after its end. */
+  readonly retryAfter: number | undefined;
+  readonly fates: ReadonlyMap<number, Fate>;
+  readonly costMs: (index: number) => number;
+}
+
+export interface NodePlan {
+  readonly slots: number;
+  readonly machine: number;
+  /** Cost on this node / cost of the plan. */
+  readonly slowness: number;
+}
+
+/** Rates are per second of the fault time; chances are per message. */
+export interface Faults {
+  readonly untilMs: number;
+  readonly agentCrashes: number;
+  /** Share of crashed agents that come back without their files. */
+  readonly filesLost: number;
+  readonly agentPauses: number;
+  readonly linkBreaks: number;
+  readonly coordinatorCrashes: number;
+  readonly coordinatorPauses: number;
+  readonly outages: number;
+  readonly workerKills: number;
+  readonly leaseLoss: number;
+  readonly leaseRepeat: number;
+  readonly answerLoss: number;
+  /** Chance that a message takes up to 3 s. */
+  readonly slow: number;
+  readonly inputFailures: number;
+  readonly diskFull: number;
+  readonly storagePauses: number;
+  readonly drains: number;
+}
+
+export interface Plan {
+  readonly seed: number;
+  readonly coordinators: number;
+  readonly nodes: readonly NodePlan[];
+  readonly jobs: readonly JobPlan[];
+  readonly faults: Faults;
+}
+
+export const noFaults: Faults = {
+  untilMs: 0,
+  agentCrashes: 0,
+  filesLost: 0,
+  agentPauses: 0,
+  linkBreaks: 0,
+  coordinatorCrashes: 0,
+  coordinatorPauses: 0,
+  outages: 0,
+  workerKills: 0,
+  leaseLoss: 0,
+  leaseRepeat: 0,
+  answerLoss: 0,
+  slow: 0,
+  inputFailures: 0,
+  diskFull: 0,
+  storagePauses: 0,
+  drains: 0,
+};
+
+/** A seed divisible by 5 has no fault but takeovers: then nothing that runs may be started again (P3). */
+export const isTakeoverOnly = (seed: number): boolean => seed % 5 === 0;
+
+function faultsOf(random: Random, seed: number): Faults {
+  const untilMs = random.int(5_000, 60_000);
+  if (isTakeoverOnly(seed))
+    return { ...noFaults, untilMs, coordinatorCrashes: random.pick([0.05, 0.15, 0.3]) };
+  const some = (rates: readonly number[], share = 0.5): number =>
+    random.chance(share) ? random.pick(rates) : 0;
+  return {
+    untilMs,
+    agentCrashes: some([0.02, 0.1, 0.3]),
+    filesLost: random.pick([0, 0.3, 1]),
+    agentPauses: some([0.02, 0.1], 0.3),
+    linkBreaks: some([0.05, 0.3, 1]),
+    coordinatorCrashes: some([0.03, 0.1, 0.3]),
+    coordinatorPauses: some([0.05, 0.2], 0.3),
+    outages: some([0.03, 0.1], 0.3),
+    workerKills: some([0.05, 0.3], 0.3),
+    leaseLoss: some([0.02, 0.2]),
+    leaseRepeat: some([0.05, 0.3]),
+    answerLoss: some([0.02, 0.2]),
+    slow: some([0.01, 0.1]),
+    inputFailures: some([0.02, 0.2], 0.3),
+    diskFull: some([0.03], 0.2),
+    storagePauses: some([0.05], 0.2),
+    drains: some([0.02], 0.2),
+  };
+}
+
+function fatesOf(
+  random: Random,
+  items: number,
+  options: { retries: number; timeout: boolean },
+): Map<number, Fate> {
+  const fates = new Map<number, Fate>();
+  const some = (count: number, fate: () => Fate): void => {
+    for (let n = 0; n < count; n += 1) fates.set(random.int(0, items - 1), fate());
+  };
+  if (random.chance(0.5))
+    some(random.int(1, 12), () => ({ kind: "error", times: random.int(1, options.retries + 2) }));
+  if (random.chance(0.4)) some(random.int(1, 4), () => ({ kind: "crash" }));
+  if (random.chance(0.15)) some(1, () => ({ kind: "killsNode" }));
+  if (options.timeout) some(random.int(1, 3), () => ({ kind: "hang" }));
+  return fates;
+}
+
+function jobOf(random: Random, at: number, isLast: boolean): JobPlan {
+  const meanMs = random.pick([0.5, 2, 10, 60, 400]);
+  const most = meanMs >= 60 ? 200 : meanMs >= 10 ? 600 : 2_000;
+  const items = random.chance(0.1) ? random.int(1, 8) : random.int(20, most);
+  const reduced = random.chance(0.2);
+  const retries = random.pick([0, 0, 1, 3]);
+  const timeout = random.chance(0.15);
+  const isRange = random.chance(0.5);
+  const fates = fatesOf(random, items, { retries, timeout });
+  const skewed = random.chance(0.3);
+  const salt = random.int(1, 1e9);
+  return {
+    id: random.hex(20) as JobId,
+    spec: {
+      name: `job ${at}`,
+      task: {
+        runtime: "js",
+        seed: "0123456789abcdef",
+        rangeStart: 0,
+        retries,
+        ...(reduced ? { reduce: "combine" } : {}),
+        ...(timeout ? { itemTimeoutMs: Math.max(300, meanMs * 30) } : {}),
+      },
+      codec: isRange ? "range" : "json",
+      ...(isRange ? { rangeItems: items } : {}),
+      priority: random.int(0, 2),
+      strict: false,
+      ttlMs: 0,
+    },
+    items,
+    blockItems: isRange ? 0 : random.int(1, Math.max(1, Math.ceil(items / 3))),
+    submitAt: random.int(0, 5_000),
+    cancelAt: random.chance(0.15) && !isLast ? random.int(500, 30_000) : undefined,
+    retryAfter: random.chance(0.3) ? random.int(10, 5_000) : undefined,
+    fates,
+    costMs: (index) => {
+      const noise = (Math.imul(index + 1, salt) >>> 8) / 2 ** 24;
+      return meanMs * (skewed ? 0.1 + 12 * noise ** 12 : 0.5 + noise);
+    },
+  };
+}
+
+export function planOf(seed: number, random: Random): Plan {
+  const nodes = Array.from({ length: random.int(3, 8) }, (_, at) => ({
+    slots: random.int(1, 4),
+    machine: random.chance(0.3) ? 0 : at,
+    slowness: random.pick([0.7, 1, 1, 2]),
+  }));
+  const jobs = Array.from({ length: random.int(1, 3) }, (_, at) => jobOf(random, at, at === 0));
+  return { seed, coordinators: random.int(1, 3), nodes, jobs, faults: faultsOf(random, seed) };
+}

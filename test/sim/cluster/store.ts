@@ -1,0 +1,156 @@
+/**
+ * NATS as everycore uses it: the log with its sequences, EC_JOBS by compare-and-set, the leader's key with its ttl
+ * and the epoch. Requests may be lost, slow, or done with their answer lost; that is all the sender ever knows.
+ */
+import type { JobId, JobRecord, LogRecord, NodeId } from "@everycore/protocol";
+import { times } from "@everycore/protocol";
+import type { Faults } from "./plan.ts";
+import type { Random } from "./random.ts";
+import type { Timeline } from "./timeline.ts";
+
+export interface LogEntry {
+  readonly seq: number;
+  readonly record: LogRecord;
+}
+
+interface RequestOptions<T> {
+  /** Done when it arrives. */
+  readonly act: () => T;
+  /** undefined: no answer in time; it may have been done all the same, or be done later. */
+  readonly answer: (result: T | undefined) => void;
+  /** How long it may be on its way when it is slow. */
+  readonly slowMs: number;
+}
+
+const requestMs = 2_000;
+const retryMs = 200;
+
+export class Store {
+  readonly log: LogEntry[] = [];
+  readonly jobs = new Map<JobId, { record: JobRecord; revision: number }>();
+  readonly nodes = new Set<NodeId>();
+  epoch = 0;
+  leader: { who: string; until: number } | undefined;
+  /** Nothing is answered, and nothing is done. */
+  isAway = false;
+  /** While faults last. */
+  isQuiet = false;
+  #revision = 0;
+  readonly #time: Timeline;
+  readonly #random: Random;
+  readonly #faults: Faults;
+  readonly #followers = new Set<() => void>();
+  readonly #onAppend: (entry: LogEntry) => void;
+
+  constructor(options: {
+    time: Timeline;
+    random: Random;
+    faults: Faults;
+    onAppend: (entry: LogEntry) => void;
+  }) {
+    this.#time = options.time;
+    this.#random = options.random;
+    this.#faults = options.faults;
+    this.#onAppend = options.onAppend;
+  }
+
+  request<T>({ act, answer, slowMs }: RequestOptions<T>): void {
+    const random = this.#random;
+    const faults = this.isQuiet ? undefined : this.#faults;
+    let answered = false;
+    const once = (result: T | undefined): void => {
+      if (answered) return;
+      answered = true;
+      answer(result);
+    };
+    this.#time.after(requestMs, () => once(undefined));
+    if (this.isAway || random.chance(faults?.leaseLoss ?? 0)) return;
+    const slow = faults !== undefined && random.chance(faults.slow);
+    this.#time.after(slow ? random.between(0, slowMs) : random.between(0.2, 2), () => {
+      if (this.isAway) return;
+      const result = act();
+      if (random.chance(faults?.answerLoss ?? 0)) return;
+      this.#time.after(random.between(0.2, 2), () => once(result));
+    });
+  }
+
+  #put(record: LogRecord): number {
+    const entry = { seq: this.log.length + 1, record };
+    this.log.push(entry);
+    this.#onAppend(entry);
+    for (const follower of this.#followers) follower();
+    return entry.seq;
+  }
+
+  /** Tried until stored: at least once. */
+  append(record: LogRecord, options: { goesOn: () => boolean; stored: (seq: number) => void }): void {
+    if (!options.goesOn()) return;
+    this.request({
+      act: () => this.#put(record),
+      answer: (seq) => {
+        if (!options.goesOn()) return;
+        if (seq !== undefined) return options.stored(seq);
+        this.#time.after(retryMs, () => this.append(record, options));
+      },
+      slowMs: 3_000,
+    });
+  }
+
+  /** Input is appended only behind what its writer knows (W3). Gives the last input of the job as it stands. */
+  appendInput(record: LogRecord & { readonly kind: "input" | "close" }, expected: number): number {
+    const last = this.lastInput(record.job);
+    return last.seq === expected ? this.#put(record) : 0;
+  }
+
+  lastInput(job: JobId): { seq: number; appended: number; closed: boolean } {
+    for (let at = this.log.length - 1; at >= 0; at -= 1) {
+      const { seq, record } = this.log[at]!;
+      if (record.job !== job) continue;
+      if (record.kind === "close") return { seq, appended: record.total, closed: true };
+      if (record.kind === "input") return { seq, appended: record.first + record.count, closed: false };
+    }
+    return { seq: 0, appended: 0, closed: false };
+  }
+
+  lastSeq(job: JobId): number {
+    for (let at = this.log.length - 1; at >= 0; at -= 1) {
+      const entry = this.log[at]!;
+      if (entry.record.job === job) return entry.seq;
+    }
+    return 0;
+  }
+
+  /** Calls `more` whenever the log has grown; gives the call that ends it. */
+  follow(more: () => void): () => void {
+    this.#followers.add(more);
+    return () => void this.#followers.delete(more);
+  }
+
+  /** Compare-and-set; the revision that stands there afterwards, and whose record it is. */
+  putJob(
+    record: JobRecord,
+    revision: number,
+  ): { stored: boolean; now: number; theirs: JobRecord | undefined } {
+    const current = this.jobs.get(record.id);
+    if (current !== undefined && current.record === record)
+      return { stored: true, now: current.revision, theirs: record };
+    if ((current?.revision ?? 0) !== revision)
+      return { stored: false, now: current?.revision ?? 0, theirs: current?.record };
+    this.#revision += 1;
+    this.jobs.set(record.id, { record, revision: this.#revision });
+    return { stored: true, now: this.#revision, theirs: record };
+  }
+
+  /** Takes or renews the leader's key; false: another has it. */
+  holdLeader(who: string): boolean {
+    if (this.leader !== undefined && this.leader.until > this.#time.now && this.leader.who !== who)
+      return false;
+    this.leader = { who, until: this.#time.now + times.leaderTtlMs };
+    return true;
+  }
+
+  raiseEpoch(): number {
+    this.epoch += 1;
+    return this.epoch;
+  }
+}

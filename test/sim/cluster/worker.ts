@@ -1,0 +1,184 @@
+/**
+ * A worker process: starts, loads, runs its slices item by item, writes a record for each, looks at the limit
+ * before each, dies of poison or of a signal. Its agent learns what a real one does: from files and from its death.
+ */
+import type { JobId } from "@everycore/protocol";
+import { levelAt } from "@everycore/protocol";
+import type { Disk, Outcome, SliceFile } from "./disk.ts";
+import type { JobPlan } from "./plan.ts";
+import type { Random } from "./random.ts";
+import type { Timeline } from "./timeline.ts";
+
+export interface SliceOrder {
+  /** The file appears when the slice begins. */
+  readonly file: Omit<SliceFile, "file" | "items" | "outcomes" | "seen" | "freed" | "isRunning">;
+  readonly partials: boolean;
+}
+
+/** What an agent hears of its worker. */
+export interface WorkerEvents {
+  readonly ready: () => void;
+  readonly loaded: () => void;
+  readonly sliceEnded: (slice: SliceFile, at: number, busyMs: number) => void;
+  readonly died: () => void;
+  /** An item that takes its node down was run. */
+  readonly nodeDies: () => void;
+  readonly started: (job: JobId, index: number) => void;
+}
+
+const loadMs = { from: 5, to: 60 };
+const startMs = { from: 30, to: 80 };
+
+export class SimWorker {
+  readonly id: number;
+  isAlive = true;
+  phase: "idle" | "load" | "item" = "idle";
+  readonly #orders: SliceOrder[] = [];
+  readonly limits = new Map<number, number>();
+  /** Begun slices that the agent has not heard the end of, in order. */
+  readonly begun: SliceFile[] = [];
+  #running: SliceFile | undefined;
+  #isReady = false;
+  #isLoaded = false;
+  #task: JobPlan | undefined;
+  readonly #time: Timeline;
+  readonly #random: Random;
+  readonly #disk: Disk;
+  readonly #slowness: number;
+  readonly #events: WorkerEvents;
+
+  constructor(options: {
+    id: number;
+    time: Timeline;
+    random: Random;
+    disk: Disk;
+    slowness: number;
+    events: WorkerEvents;
+  }) {
+    this.id = options.id;
+    this.#time = options.time;
+    this.#random = options.random;
+    this.#disk = options.disk;
+    this.#slowness = options.slowness;
+    this.#events = options.events;
+    this.#later(this.#random.between(startMs.from, startMs.to), () => {
+      this.#isReady = true;
+      this.#events.ready();
+      this.#load();
+    });
+  }
+
+  /** Only while it lives. */
+  #later(ms: number, act: () => void): void {
+    this.#time.after(ms, () => {
+      if (this.isAlive) act();
+    });
+  }
+
+  task(plan: JobPlan): void {
+    this.#task = plan;
+    this.#load();
+  }
+
+  #load(): void {
+    if (!this.#isReady || this.#task === undefined || this.phase === "load" || this.#isLoaded) return;
+    this.phase = "load";
+    this.#later(this.#random.between(loadMs.from, loadMs.to), () => {
+      this.phase = "idle";
+      this.#isLoaded = true;
+      this.#events.loaded();
+      this.#next();
+    });
+  }
+
+  order(order: SliceOrder): void {
+    this.limits.set(order.file.slice, order.file.end);
+    this.#orders.push(order);
+    this.#next();
+  }
+
+  setLimit(slice: number, limit: number): void {
+    this.limits.set(slice, limit);
+    const begun = this.begun.find((file) => file.slice === slice);
+    if (begun !== undefined) begun.limit = limit;
+  }
+
+  /** SIGTERM now, SIGKILL 200 ms later: it may go on for a while. */
+  kill(): void {
+    this.#later(this.#random.chance(0.3) ? this.#random.between(1, 200) : 1, () => this.die());
+  }
+
+  die(): void {
+    if (!this.isAlive) return;
+    this.isAlive = false;
+    this.#events.died();
+  }
+
+  #next(): void {
+    if (!this.#isLoaded || this.#running !== undefined) return;
+    const order = this.#orders.shift();
+    if (order === undefined) return;
+    const limit = this.limits.get(order.file.slice) ?? order.file.end;
+    const file = this.#disk.add({ ...order.file, limit });
+    this.begun.push(file);
+    this.#running = file;
+    this.phase = "item";
+    this.#item(file, order.partials, this.#time.now);
+  }
+
+  /** The limit is read, then the item is claimed; what is lowered after that comes too late for it. */
+  #item(file: SliceFile, partials: boolean, beganAt: number): void {
+    const at = file.start + file.items;
+    if (at >= file.end || at >= file.limit) return this.#endSlice(file, beganAt);
+    this.#events.started(file.job, at);
+    const plan = this.#task!;
+    const fate = partials ? undefined : plan.fates.get(at);
+    const costMs = (partials ? 5 : plan.costMs(at)) * this.#slowness;
+    if (fate?.kind === "hang") return;
+    const tookMs = fate === undefined || fate.kind === "value" ? costMs : costMs * this.#random.next();
+    this.#later(tookMs, () => {
+      if (fate?.kind === "crash") return this.die();
+      if (fate?.kind === "killsNode") return this.#events.nodeDies();
+      this.#record(file, at, fate?.kind === "error" ? fate.times : 0);
+      this.#item(file, partials, beganAt);
+    });
+  }
+
+  #record(file: SliceFile, at: number, failures: number): void {
+    file.items += 1;
+    if (file.reduced) return;
+    const tried = file.attempts.find((run) => run.start <= at && at < run.end)?.level ?? 0;
+    file.outcomes.push({ start: at, end: at + 1, status: tried < failures ? 1 : 0, missing: undefined });
+  }
+
+  #endSlice(file: SliceFile, beganAt: number): void {
+    const at = file.start + file.items;
+    if (file.reduced) file.outcomes.push(...this.#partials(file, at));
+    this.phase = "idle";
+    file.isRunning = false;
+    this.#running = undefined;
+    const busyMs = this.#time.now - beganAt;
+    // It is in the pipe: heard even if the worker dies in the next slice, and before its death is.
+    this.#time.after(this.#random.between(0.05, 0.4), () => {
+      this.begun.splice(this.begun.indexOf(file), 1);
+      this.#events.sliceEnded(file, at, busyMs);
+    });
+    this.#next();
+  }
+
+  /** The maximal spans of what was run; an item that fails more often than it is tried has no value. */
+  #partials(file: SliceFile, end: number): Outcome[] {
+    const partials: Outcome[] = [];
+    for (let start = file.start; start < end;) {
+      const next = start + 2 ** levelAt(start, end);
+      let missing = 0;
+      for (let index = start; index < next; index += 1) {
+        const fate = this.#task!.fates.get(index);
+        if (fate?.kind === "error" && fate.times > file.retries) missing += 1;
+      }
+      partials.push({ start, end: next, status: 17, missing });
+      start = next;
+    }
+    return partials;
+  }
+}
