@@ -3,6 +3,7 @@ import type { ErrorCode } from "@everycore/protocol";
 import { EverycoreError } from "@everycore/protocol";
 import type { ServiceError } from "@grpc/grpc-js";
 import { Metadata, status } from "@grpc/grpc-js";
+import { errors } from "@nats-io/nats-core";
 import type { Logger } from "pino";
 
 const statusOf: Readonly<Record<ErrorCode, status>> = {
@@ -21,13 +22,28 @@ const statusOf: Readonly<Record<ErrorCode, status>> = {
   internal: status.INTERNAL,
 };
 
+/** The connection is down or its server is busy coming up: it passes, and callers may try again. */
+const isNatsAway = (thrown: unknown): boolean =>
+  thrown instanceof errors.TimeoutError ||
+  thrown instanceof errors.NoRespondersError ||
+  thrown instanceof errors.RequestError ||
+  thrown instanceof errors.ConnectionError ||
+  thrown instanceof errors.ClosedConnectionError ||
+  thrown instanceof errors.DrainingConnectionError;
+
 let internalCount = 0;
 
 /** Never shows a stack trace to a caller. */
 export function toServiceError(thrown: unknown, log: Logger, method: string): ServiceError {
   let error: EverycoreError;
   if (thrown instanceof EverycoreError && thrown.code !== "internal") error = thrown;
-  else {
+  else if (isNatsAway(thrown)) {
+    log.warn({ err: thrown, method }, "NATS did not answer an RPC");
+    error = new EverycoreError("unreachable", "NATS does not answer the coordinator at the moment", {
+      hint: "try again in a moment; if it lasts, look at nats-server",
+      cause: thrown,
+    });
+  } else {
     internalCount += 1;
     log.error({ err: thrown, method, number: internalCount }, "an RPC failed");
     const said = thrown instanceof EverycoreError ? thrown.message : "the coordinator failed";
