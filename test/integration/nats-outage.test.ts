@@ -12,6 +12,7 @@ test("NATS killed and started again in the middle of a job: nothing lost, nothin
   const items = upTo(300).map((index) => log.item(index, { ms: 10 }));
   const job = await submit(cluster.client, { task: "recorded.ts:run", items });
   const reading = collect(cluster.client, job);
+  reading.catch(() => {}); // awaited below
   await log.hasBegun(60);
   await cluster.nats.kill("SIGKILL");
   const begun = log.begun().length;

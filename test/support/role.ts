@@ -72,7 +72,7 @@ export class Role {
     closeSync(log);
     child.stdin!.on("error", () => {}); // ended already; the ready line tells
     this.#child = child;
-    this.#ready = await readReady(child);
+    this.#ready = await readReady(child, logFile);
     return this;
   }
 
@@ -126,7 +126,7 @@ export class Role {
   }
 }
 
-async function readReady(child: ChildProcess): Promise<Readonly<Record<string, unknown>>> {
+async function readReady(child: ChildProcess, logFile: string): Promise<Readonly<Record<string, unknown>>> {
   const line = Promise.withResolvers<string>();
   let text = "";
   child.stdout!.setEncoding("utf8").on("data", (data: string) => {
@@ -145,11 +145,13 @@ async function readReady(child: ChildProcess): Promise<Readonly<Record<string, u
   if (!hasEnded(child)) await once(child, "exit");
   throw new RoleFailed({
     code: textOf(fields["code"], ""),
-    message: textOf(fields["message"], `it said "${first.slice(0, 200)}"`),
+    message: textOf(fields["message"], `it said "${first.slice(0, 200)}"; its log ends:\n${tailOf(logFile)}`),
     hint: textOf(fields["hint"], ""),
     exitCode: child.exitCode,
   });
 }
+
+const tailOf = (file: string): string => readFileSync(file, "utf8").split("\n").slice(-20).join("\n");
 
 const textOf = (value: unknown, absent: string): string => (typeof value === "string" ? value : absent);
 
