@@ -76,6 +76,8 @@ function countCrashVerdict(state: ClusterState, job: Job, effects: Effect[]): vo
 
 function reopened(state: ClusterState, job: Job, round: number, delta: FoldDelta, effects: Effect[]): void {
   job.openedRound = Math.max(job.openedRound, round);
+  // A reduction item that was opened again is queued anew when all others are covered (maybeFinish).
+  if (job.reducing && !job.fold.covered.has(endOf(job))) job.reducing = false;
   if (job.phase === "folding") return;
   if (job.state === "cancelling" && job.intent !== undefined && job.intent.kind !== "reopen") {
     const status = job.intent.kind === "cancel" ? job.intent.status : "cancelled";
