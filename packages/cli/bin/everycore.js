@@ -10,9 +10,11 @@
 
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, realpathSync } from "node:fs";
+import * as nodeModule from "node:module";
 import { constants } from "node:os";
 import { dirname, join, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { compiledFolder } from "./compile-cache.js";
 import { findBundledNode, isRecentNode, nodeMissingMessage } from "./bundled-node.js";
 
 const packageDirectory = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))));
@@ -29,6 +31,7 @@ async function start() {
     return fail(`its dependencies are not installed: run "npm ci" in ${workspaceRoot()}.`);
   if (isRecentNode()) {
     process.argv[1] = main;
+    nodeModule.enableCompileCache?.(compiledFolder());
     await import(pathToFileURL(main).href);
     return;
   }
@@ -60,11 +63,14 @@ function workspaceRoot() {
 
 /** @param {string} node @param {string[]} args */
 function become(node, args) {
+  const cache = compiledFolder();
+  // Read by Node at its start; main.ts takes it out of the environment again.
+  const env = cache === undefined ? process.env : { ...process.env, NODE_COMPILE_CACHE: cache };
   if (typeof process.execve === "function" && process.platform !== "win32") {
     process.removeAllListeners("warning"); // execve is marked experimental; users need not read that
-    process.execve(node, [node, ...args], process.env);
+    process.execve(node, [node, ...args], env);
   }
-  const child = spawn(node, args, { stdio: "inherit" });
+  const child = spawn(node, args, { stdio: "inherit", env });
   child.on("error", (error) => fail(`cannot start ${node}: ${error.message}`));
   for (const signal of /** @type {const} */ (["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR2"])) {
     process.on(signal, () => {

@@ -2,6 +2,8 @@
 import { describeFailure } from "./failure.ts";
 import { program } from "./program.ts";
 
+// The launcher set it for this very process; programs that jobs run must not inherit it.
+delete process.env["NODE_COMPILE_CACHE"];
 try {
   await program().parseAsync(process.argv);
 } catch (error) {

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { getCompileCacheDir } from "node:module";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -167,7 +168,11 @@ async function startRole<Ready>(
     command: process.execPath,
     args: [roleProgram(), mainOf(role)],
     hasLifeline: true,
-    environment: { ...process.env, EVERYCORE_ROLE_CONFIG: JSON.stringify(config) }, // not argv: see role.ts
+    environment: {
+      ...process.env,
+      EVERYCORE_ROLE_CONFIG: JSON.stringify(config), // not argv: see role.ts
+      ...compileCacheOfOurs(),
+    },
     logFile: options.logFile,
     ...(options.isForeground === undefined ? {} : { isForeground: options.isForeground }),
   });
@@ -178,6 +183,12 @@ async function startRole<Ready>(
     await child.stop();
     throw error;
   }
+}
+
+/** Where this process keeps its compiled code, if it does (bin/compile-cache.js): roles load much the same. */
+function compileCacheOfOurs(): { NODE_COMPILE_CACHE?: string } {
+  const folder = getCompileCacheDir();
+  return folder === undefined ? {} : { NODE_COMPILE_CACHE: dirname(folder) };
 }
 
 /** role.ts beside us, or role.js when installed. */
