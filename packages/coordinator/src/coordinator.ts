@@ -12,6 +12,7 @@ import { Changes } from "./changes.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { splitAddress } from "./config.ts";
 import type { Effect, Keys } from "./core/index.ts";
+import { logEndOf } from "./core/index.ts";
 import { clusterHandlers } from "./control/cluster.ts";
 import { jobHandlers } from "./control/jobs.ts";
 import { Links } from "./control/links.ts";
@@ -306,7 +307,7 @@ class Coordinator implements RunningCoordinator {
         const job = this.#loop.state.jobs.get(id);
         if (job === undefined) return undefined;
         const { user, spec, segment, fold } = job;
-        return { user, spec, segment, total: fold.total, seq: fold.seq };
+        return { user, spec, segment, total: fold.total, seq: logEndOf(job) };
       },
       caughtUp: async (id, isReached) => {
         const late = AbortSignal.timeout(catchUpMs);

@@ -2,6 +2,7 @@
 import type { JobId } from "@everycore/protocol";
 import { EverycoreError, isEnded } from "@everycore/protocol";
 import type { Follower } from "../changes.ts";
+import { logEndOf } from "../core/index.ts";
 import type { Standing } from "../data/job-reader.ts";
 import { readOutcomes } from "../data/job-reader.ts";
 import { Tail } from "../data/tail.ts";
@@ -30,7 +31,8 @@ function standingOf(parts: ControlParts, id: JobId): Standing {
   parts.mustLead();
   const job = parts.state.jobs.get(id);
   if (job === undefined) throw new EverycoreError("not-found", `job ${id} was deleted`);
-  return { isEnded: isEnded(job.state), seq: job.fold.seq, total: job.fold.total, round: job.round };
+  const total = job.fold.total ?? job.finalTotal;
+  return { isEnded: isEnded(job.state), seq: logEndOf(job), total, round: job.round };
 }
 
 export async function results(parts: ControlParts, request: ResultsRequest, writing: Writing): Promise<void> {
@@ -61,7 +63,7 @@ export async function results(parts: ControlParts, request: ResultsRequest, writ
 export async function audit(parts: ControlParts, typed: string, signal: AbortSignal): Promise<Message> {
   const id = findJob(parts, typed);
   const job = parts.state.jobs.get(id)!;
-  const target = job.fold.seq;
+  const target = logEndOf(job);
   const fold = new JobFold(id, (of, grant) => parts.keys.verify(of, grant));
   const counted = { records: 0, commits: 0 };
   const done = Promise.withResolvers<void>();

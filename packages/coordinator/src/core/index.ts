@@ -5,4 +5,4 @@ export type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport, Sto
 export { newCluster, step } from "./step.ts";
 export { jobTransitions, leaseTransitions, nodeTransitions, phaseTransitions } from "./transitions.ts";
 export type { JobView, NodeView, UsageView } from "./views.ts";
-export { jobView, jobViews, nodeView, nodeViews, waitingReasons } from "./views.ts";
+export { jobView, jobViews, logEndOf, nodeView, nodeViews, waitingReasons } from "./views.ts";

@@ -57,7 +57,7 @@ export interface NodeView {
 
 /** Items of the job's own: the reduction item is not counted. */
 function ownCounts(job: Job): OutcomeCounts {
-  if (isEnded(job.state) && job.finalCounts !== undefined && job.fold.seq === 0) return job.finalCounts;
+  if (isEnded(job.state) && job.finalCounts !== undefined && !isFolded(job)) return job.finalCounts;
   const counts = job.fold.counts();
   const total = job.fold.total;
   if (job.spec.task.reduce === undefined || total === undefined || !job.fold.covered.has(total))
@@ -65,6 +65,11 @@ function ownCounts(job: Job): OutcomeCounts {
   counts[job.fold.statusOf(total) ?? "value"] -= 1;
   return counts;
 }
+
+/** Where the job's log ends, as far as this leader knows: after a takeover its fold has yet to get there. */
+export const logEndOf = (job: Job): number => Math.max(job.fold.seq, job.foldTo);
+
+const isFolded = (job: Job): boolean => job.fold.seq > 0 && job.fold.seq >= job.foldTo;
 
 export function jobView(state: ClusterState, id: JobId): JobView | undefined {
   const job = state.jobs.get(id);
@@ -90,7 +95,7 @@ export function jobView(state: ClusterState, id: JobId): JobView | undefined {
     counts: ownCounts(job),
     leased,
     queued,
-    missing: isEnded(job.state) && fold.seq === 0 ? job.finalMissing : fold.missing,
+    missing: isEnded(job.state) && !isFolded(job) ? job.finalMissing : fold.missing,
     createdAt: job.createdAt,
     startedAt: job.startedAt,
     endedAt: job.endedAt,
