@@ -12,6 +12,7 @@ import type { WorldEvent } from "./loop.ts";
 /** Messages to agents, by their link; lost when the link is: hello and reports repeat what matters. */
 export interface AgentMessages {
   send(node: NodeId, message: object): void;
+  close(node: NodeId, reason: string): void;
 }
 
 export interface EffectsOptions {
@@ -64,6 +65,8 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
         return links.send(effect.node, { mayStart: { ask: effect.ask } });
       case "sendDrain":
         return links.send(effect.node, { drain: { reason: effect.reason } });
+      case "closeLink":
+        return links.close(effect.node, effect.reason);
       case "putNode":
         return knownNodes.put(effect.node, { host: effect.host, draining: effect.draining });
       case "deleteNode":

@@ -308,6 +308,8 @@ export class SimCoordinator {
         linked?.link.send("agent", () => linked.peer.fromLeader(linked.link, effect));
         return;
       }
+      case "closeLink":
+        return this.links.get(effect.node)?.link.break({ agent: 20, leader: 5 });
       case "putNode":
         return time.after(random.between(0.5, 5), () => void store.nodes.add(effect.node));
       case "deleteNode":

@@ -304,8 +304,13 @@ export class World {
   }
 
   #nothingHeld(): void {
+    const state = this.leader()?.state;
     for (const agent of this.agents) {
       agent.check();
+      const node = state?.nodes.get(agent.node);
+      const isUsable = agent.isUp && !agent.isDrained && !agent.isPaused;
+      if (isUsable && state !== undefined && node?.state !== "connected")
+        throw new Breach(`P5: agent ${agent.node} works, and its leader says ${node?.state}: ${node?.reason}`);
       for (const job of agent.core?.jobs.values() ?? []) {
         if (job.leases.size > 0) throw new Breach(`P7: agent ${agent.node} still holds leases of job ${job.id}`);
       }

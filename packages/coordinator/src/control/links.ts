@@ -209,6 +209,11 @@ export class Links {
       .catch(() => {});
   }
 
+  /** The agent connects again, and says hello. */
+  close(node: NodeId, reason: string): void {
+    this.#links.get(node)?.close(new EverycoreError("unreachable", reason));
+  }
+
   /** Our term is over: agents look for the leader. */
   closeAll(reason: EverycoreError): void {
     for (const link of this.#links.values()) link.close(reason);

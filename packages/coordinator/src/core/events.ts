@@ -147,6 +147,8 @@ export type Effect =
   | { readonly kind: "dropLeases"; readonly node: NodeId; readonly leases: readonly LeaseId[] }
   | { readonly kind: "mayStart"; readonly node: NodeId; readonly ask: number }
   | { readonly kind: "sendDrain"; readonly node: NodeId; readonly reason: string }
+  /** Its agent connects again and reports. */
+  | { readonly kind: "closeLink"; readonly node: NodeId; readonly reason: string }
   /** Remember or forget a node in EC_NODES: whom the next leader waits for. */
   | { readonly kind: "putNode"; readonly node: NodeId; readonly host: string; readonly draining: boolean }
   | { readonly kind: "deleteNode"; readonly node: NodeId }

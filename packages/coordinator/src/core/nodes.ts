@@ -240,7 +240,12 @@ export function heartbeat(
   effects: Effect[],
 ): void {
   const node = state.nodes.get(event.node);
-  if (node === undefined || node.state === "lost" || node.state === "drained") return;
+  if (node === undefined || node.state === "drained") return;
+  if (node.state === "lost") {
+    // Its leases were placed elsewhere: it comes back by a report, which only a new link brings (P5).
+    effects.push({ kind: "closeLink", node: node.id, reason: "silent for so long that it was held for lost" });
+    return;
+  }
   node.lastSeenAt = state.now;
   node.busy = event.busy;
   if (node.diskFull !== event.diskFull) {
@@ -249,12 +254,10 @@ export function heartbeat(
     effects.push({ kind: "nodeChanged", node: node.id });
   }
   // A broken link is mended by a report; a mere silence ends with the next sign of life.
-  if (node.state === "suspected" && node.suspectedAt > node.lastSeenAt - times.suspectMs && node.reported) {
-    if (node.reason === "silent") {
-      moveNode(node, "heard");
-      node.reason = "";
-      effects.push({ kind: "nodeChanged", node: node.id });
-    }
+  if (node.state === "suspected" && node.reason === "silent" && node.reported) {
+    moveNode(node, "heard");
+    node.reason = "";
+    effects.push({ kind: "nodeChanged", node: node.id });
   }
   state.dirty = true;
 }
