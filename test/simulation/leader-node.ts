@@ -102,6 +102,8 @@ export class LeaderNode {
         return node?.fromLeader(this, { kind: "leasesDropped", leases: effect.leases });
       case "mayStart":
         return node?.fromLeader(this, { kind: "mayStart", ask: effect.ask });
+      case "closeLink":
+        return node?.breakLink();
       case "stepDown":
         throw new Error(`leader steps down: ${effect.reason}`);
       case "deleteJob":

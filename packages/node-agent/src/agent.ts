@@ -406,14 +406,8 @@ export class Agent {
         if (lease.fetch.signal.aborted) return;
         const message = error instanceof Error ? error.message : String(error);
         this.#parts.log.warn({ job, lease: id, reason: message }, "input could not be fetched");
-        this.emit({
-          kind: "inputFailed",
-          at: performance.now(),
-          job,
-          lease: id,
-          bundle: error instanceof BundleFailure,
-          message,
-        });
+        const bundle = error instanceof BundleFailure;
+        this.emit({ kind: "inputFailed", at: performance.now(), job, lease: id, bundle, message });
       },
     );
   }
