@@ -12,14 +12,11 @@ import { Disk } from "./disk.ts";
 import { leftoversOf } from "./leftovers.ts";
 import { Link } from "./link.ts";
 import type { JobPlan, NodePlan } from "./plan.ts";
+import type { Event, LeaseFacts } from "./pool.ts";
+import { Pool } from "./pool.ts";
 import type { Random } from "./random.ts";
 import type { Store } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
-import { SimWorker } from "./worker.ts";
-
-type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
-type Event = WithoutTime<AgentEvent>;
-type LeaseFacts = Extract<AgentEvent, { kind: "leaseArrived" }>["lease"];
 
 export interface AgentWorld {
   readonly time: Timeline;
@@ -48,7 +45,7 @@ export class SimAgent {
   readonly plan: NodePlan;
   readonly disk = new Disk();
   core: AgentState | undefined;
-  workers = new Map<number, SimWorker>();
+  pool: Pool | undefined;
   isPaused = false;
   isDrained = false;
   link: Link | undefined;
@@ -90,6 +87,7 @@ export class SimAgent {
     this.isPaused = false;
     this.#isListening = false;
     this.#filesRecovered = filesKept;
+    this.pool = this.#newPool();
     const goesOn = this.#inLife();
     const ready = (): void => {
       if (!goesOn()) return;
@@ -102,10 +100,31 @@ export class SimAgent {
     this.#recover(goesOn, ready);
   }
 
+  #newPool(): Pool {
+    const { time, random } = this.#world;
+    return new Pool({
+      time,
+      random,
+      disk: this.disk,
+      slowness: this.plan.slowness,
+      feed: (event) => this.feed(event),
+      started: (job, index) => this.#world.started(this, job, index),
+      nodeDies: () => {
+        this.crash();
+        this.#world.gone(this);
+      },
+    });
+  }
+
+  #sendSlice(effect: Extract<Effect, { kind: "sendSlice" }>): void {
+    const facts = this.#facts.get(effect.lease);
+    if (facts !== undefined) this.pool?.sendSlice(effect, facts);
+  }
+
   /** A former agent's files are published before the hello, unless NATS is away for long. */
   #recover(goesOn: () => boolean, ready: () => void): void {
     const records = leftoversOf(this.disk);
-    if (records.length === 0) return void this.#world.time.after(1, ready);
+    if (records.length === 0) return this.#world.time.after(1, ready);
     const old = [...this.disk.files.keys()];
     let isReady = false;
     const go = (): void => {
@@ -140,8 +159,8 @@ export class SimAgent {
     this.#answers.clear();
     this.#facts.clear();
     this.#isLinked = false;
-    for (const worker of this.workers.values()) worker.isAlive = false;
-    this.workers.clear();
+    this.pool?.end();
+    this.pool = undefined;
     const isSilent = this.#world.breaksSilently();
     this.link?.break({ agent: 0, leader: isSilent ? silentBreakMs : 50 });
     this.link = undefined;
@@ -187,11 +206,15 @@ export class SimAgent {
     this.#queue.push(event);
     if (this.isPaused || this.#isRunning) return;
     this.#isRunning = true;
-    for (let next = this.#queue.shift(); next !== undefined && this.core !== undefined; next = this.#queue.shift()) {
+    for (
+      let next = this.#queue.shift();
+      next !== undefined && this.core !== undefined;
+      next = this.#queue.shift()
+    ) {
       const effects = step(this.core, { at: this.#world.time.now, ...next } as AgentEvent);
       this.#world.stepped();
       for (const effect of effects) this.#perform(effect);
-      if (next.kind === "workerDied") this.workers.delete(next.worker);
+      if (next.kind === "workerDied") this.pool?.workers.delete(next.worker);
     }
     this.#isRunning = false;
   }
@@ -202,10 +225,10 @@ export class SimAgent {
 
   #tick(): boolean {
     if (this.isPaused || this.core === undefined) return true;
-    const isBusy = [...this.workers.values()].some((worker) => worker.begun.length > 0);
+    const isBusy = [...(this.pool?.workers.values() ?? [])].some((worker) => worker.begun.length > 0);
     const waits = [...this.core.jobs.values()].some((job) => job.waiting.length > 0 || job.leases.size > 0);
     if (!isBusy && !waits && this.core.drain === "working") return true;
-    for (const worker of this.workers.values()) this.#look(worker);
+    this.pool?.lookAll();
     this.feed({ kind: "tick" });
     return true;
   }
@@ -253,19 +276,19 @@ export class SimAgent {
         this.#facts.delete(effect.lease);
         return;
       case "startWorker":
-        return this.#startWorker(effect.worker);
+        return this.pool?.start(effect.worker);
       case "sendTask":
-        return this.workers.get(effect.worker)?.task(this.#world.planOf(effect.job)!);
+        return this.pool?.task(effect.worker, this.#world.planOf(effect.job)!);
       case "sendSlice":
         return this.#sendSlice(effect);
       case "setLimit":
-        return this.workers.get(effect.worker)?.setLimit(effect.slice, effect.limit);
+        return this.pool?.setLimit(effect);
       case "readCursor":
-        return this.#readCursor(effect.worker, effect.cut);
+        return this.pool?.readCursor(effect);
       case "killGroup":
-        return this.workers.get(effect.worker)?.kill();
+        return this.pool?.kill(effect.worker);
       case "appendTimeout":
-        return this.#appendTimeout(effect);
+        return this.pool?.appendTimeout(effect);
       case "publishCommit":
         return this.#publish(effect.record, (seq) => ({ kind: "commitAcked", commit: effect.commit, seq }));
       case "publishStrike":
@@ -297,7 +320,9 @@ export class SimAgent {
       }
       case "taskFailed": {
         const { job, died } = effect;
-        return this.#say((leader) => leader.feed({ kind: "taskFailed", node, job, message: "no task", died }));
+        return this.#say((leader) =>
+          leader.feed({ kind: "taskFailed", node, job, message: "no task", died }),
+        );
       }
       case "starving":
         return this.#say((leader) => leader.feed({ kind: "starving", node, slots: effect.slots }));
@@ -322,99 +347,6 @@ export class SimAgent {
       if (fails) this.feed({ kind: "inputFailed", job, lease, bundle: false, message: "gone" });
       else this.feed({ kind: "inputReady", job, lease });
     });
-  }
-
-  #startWorker(id: number): void {
-    const goesOn = this.#inLife();
-    const { time, random } = this.#world;
-    const heard = (event: Event): void => {
-      if (goesOn()) this.feed(event);
-    };
-    const worker: SimWorker = new SimWorker({
-      id,
-      time,
-      random,
-      disk: this.disk,
-      slowness: this.plan.slowness,
-      events: {
-        ready: () => heard({ kind: "workerReady", worker: id }),
-        loaded: () => heard({ kind: "workerLoaded", worker: id }),
-        sliceEnded: (file, at, busyMs) => {
-          if (!goesOn()) return;
-          this.#seen(worker, [file]);
-          heard({ kind: "sliceEnded", worker: id, slice: file.slice, ended: at, busyMs, cpuMs: busyMs });
-        },
-        died: () => time.after(random.between(0.5, 5), () => goesOn() && this.#died(worker)),
-        nodeDies: () => {
-          this.crash();
-          this.#world.gone(this);
-        },
-        started: (job, index) => this.#world.started(this, job, index),
-      },
-    });
-    this.workers.set(id, worker);
-  }
-
-  #sendSlice(effect: Extract<Effect, { kind: "sendSlice" }>): void {
-    const facts = this.#facts.get(effect.lease);
-    if (facts === undefined) return;
-    const { worker, slice, job, start, end, attempts, partials } = effect;
-    const { epoch, grant, task } = facts;
-    const reduced = task.reduced && !partials;
-    const file = { worker, slice, job, epoch, grant, start, end, limit: end, attempts, retries: task.retries, reduced };
-    this.workers.get(worker)?.order({ file, partials });
-  }
-
-  /** Reads what the worker has appended. */
-  #look(worker: SimWorker): void {
-    this.#seen(worker, worker.begun);
-  }
-
-  #seen(worker: SimWorker, files: readonly SimWorker["begun"][number][]): void {
-    const seen = files
-      .filter((file) => file.seen < file.outcomes.length)
-      .map((file) => {
-        const runs = this.disk.runs(file, file.seen);
-        file.seen = file.outcomes.length;
-        return { slice: file.slice, job: file.job, lease: file.grant.id, runs };
-      });
-    if (seen.length > 0) this.feed({ kind: "outcomesSeen", worker: worker.id, seen });
-  }
-
-  #sights(worker: SimWorker): { slice: number; cursor: number }[] {
-    return worker.begun.map((file) => ({ slice: file.slice, cursor: file.start + file.items }));
-  }
-
-  #readCursor(id: number, cut: boolean): void {
-    const goesOn = this.#inLife();
-    const look = (): void => {
-      const worker = this.workers.get(id);
-      if (worker === undefined || !goesOn()) return;
-      const { phase } = worker;
-      this.#look(worker);
-      this.feed({ kind: "cursorRead", worker: id, phase, sights: this.#sights(worker), cut });
-    };
-    if (cut) this.#world.time.after(2, look);
-    else look();
-  }
-
-  #died(worker: SimWorker): void {
-    this.#look(worker);
-    for (const file of worker.begun) file.isRunning = false;
-    const sights = this.#sights(worker);
-    const detail = { signal: "SIGSEGV" };
-    this.feed({ kind: "workerDied", worker: worker.id, phase: worker.phase, sights, detail });
-  }
-
-  #appendTimeout(effect: Extract<Effect, { kind: "appendTimeout" }>): void {
-    const { worker: id, slice, item } = effect;
-    const file = [...this.disk.files.values()].findLast((known) => known.worker === id && known.slice === slice);
-    if (file === undefined) return;
-    file.items += 1;
-    const missing = file.reduced ? 1 : undefined;
-    file.outcomes.push({ start: item, end: item + 1, status: 2, missing });
-    const worker = this.workers.get(id);
-    if (worker !== undefined) this.#seen(worker, [file]);
   }
 
   #hello(effect: Extract<Effect, { kind: "hello" }>): void {

@@ -17,7 +17,11 @@ export interface ClientWorld {
   readonly store: Store;
   leader(): SimCoordinator | undefined;
   /** Asks; undefined: not answered, because the term ended. */
-  ask(leader: SimCoordinator, event: (ask: number) => WorldEvent, then: (answer: Answer | undefined) => void): void;
+  ask(
+    leader: SimCoordinator,
+    event: (ask: number) => WorldEvent,
+    then: (answer: Answer | undefined) => void,
+  ): void;
 }
 
 const againMs = 200;

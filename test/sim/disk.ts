@@ -44,7 +44,15 @@ export class Disk {
 
   add(slice: Omit<SliceFile, "file" | "items" | "outcomes" | "seen" | "freed" | "isRunning">): SliceFile {
     this.#lastFile += 1;
-    const file = { ...slice, file: this.#lastFile, items: 0, outcomes: [], seen: 0, freed: 0, isRunning: true };
+    const file = {
+      ...slice,
+      file: this.#lastFile,
+      items: 0,
+      outcomes: [],
+      seen: 0,
+      freed: 0,
+      isRunning: true,
+    };
     this.files.set(file.file, file);
     return file;
   }
@@ -56,7 +64,8 @@ export class Disk {
       const { start, end, status, missing } = file.outcomes[at]!;
       const last = runs.at(-1);
       const to = (at + 1) * outcomeBytes;
-      const joins = last !== undefined && last.status === status && last.end === start && missing === undefined;
+      const joins =
+        last !== undefined && last.status === status && last.end === start && missing === undefined;
       if (joins) runs[runs.length - 1] = { ...last, end, to };
       else runs.push({ file: file.file, from: at * outcomeBytes, to, start, end, status, missing });
     }

@@ -21,7 +21,8 @@ function commitsOf(disk: Disk, file: SliceFile): LogRecord[] {
   const records: LogRecord[] = [];
   const { job, epoch, grant } = file;
   const parts = disk.runs(file, 0).map((run): CommitPart => {
-    const tried = file.attempts.find((known) => known.start <= run.start && run.start < known.end)?.level ?? 0;
+    const tried =
+      file.attempts.find((known) => known.start <= run.start && run.start < known.end)?.level ?? 0;
     const isGood = run.status === 0 || run.status === 17;
     const failed = run.status === 2 ? "timeout" : "error";
     const status = isGood ? "value" : tried < file.retries ? "again" : failed;

@@ -1,4 +1,4 @@
-// One seed again: `node test/sim/cluster/replay.ts SEED [SEED ...]`, or a span of them: `node test/sim/cluster/replay.ts 1-500`.
+// One seed again: `node test/sim/replay.ts SEED [SEED ...]`, or a span of them: `node test/sim/replay.ts 1-500`.
 import { World } from "./world.ts";
 
 const seeds = process.argv.slice(2).flatMap((word) => {
@@ -19,7 +19,9 @@ for (const seed of seeds) {
   } catch (error) {
     failed += 1;
     const at = (world.time.now / 1_000).toFixed(3);
-    process.stdout.write(`seed ${seed} at ${at} s: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stdout.write(
+      `seed ${seed} at ${at} s: ${error instanceof Error ? error.message : String(error)}\n`,
+    );
     if (seeds.length === 1) process.stdout.write(`${error instanceof Error ? (error.stack ?? "") : ""}\n`);
   }
 }

@@ -6,7 +6,7 @@ import type { ClusterState, Effect } from "@everycore/coordinator/core";
 import { checkInvariants } from "@everycore/coordinator/core";
 import type { JobId, LeaseGrant, LogRecord } from "@everycore/protocol";
 import { isEnded, limits } from "@everycore/protocol";
-import { NaiveFold } from "../../../packages/protocol/test/support/naive-fold.ts";
+import { NaiveFold } from "../../packages/protocol/test/support/naive-fold.ts";
 import type { Client } from "./client.ts";
 import type { LogEntry, Store } from "./store.ts";
 
@@ -79,7 +79,11 @@ export class Watch {
         must(enough, "P4", () => `${told()} after ${lost} losses and ${crashes.length} crashes`);
       }
       if (record.status === "cancelled") {
-        must(client.isCancelled || !client.isClosed || this.#hasFailed(client), "P1", () => `${told()} unasked`);
+        must(
+          client.isCancelled || !client.isClosed || this.#hasFailed(client),
+          "P1",
+          () => `${told()} unasked`,
+        );
       }
     }
   }
@@ -109,7 +113,11 @@ export class Watch {
     const reasons = crashes.length + lost + agains;
     // A new round clears the item's history; what it cost before is not known any more.
     if (round > 0) return;
-    must(count <= 1 + reasons, "P3", () => `item ${index} of ${job} was started ${count} times for ${reasons} reasons`);
+    must(
+      count <= 1 + reasons,
+      "P3",
+      () => `item ${index} of ${job} was started ${count} times for ${reasons} reasons`,
+    );
   }
 
   stepped(name: string, state: ClusterState, effects: readonly Effect[], store: Store): void {
@@ -128,7 +136,11 @@ export class Watch {
     });
     const of = state.jobs.get(job);
     if (partials && of !== undefined) {
-      must(of.fold.covered.covers(0, grant.start), "P6", () => `job ${job} is combined before its items ended`);
+      must(
+        of.fold.covered.covers(0, grant.start),
+        "P6",
+        () => `job ${job} is combined before its items ended`,
+      );
     }
     const leases = state.nodes.get(node)?.leases.size ?? 0;
     must(leases <= leasesPerNodeMax, "P7", () => `node ${node} has ${leases} leases`);
@@ -150,7 +162,8 @@ export class Watch {
     const record = store.jobs.get(plan.id)?.record;
     must(record !== undefined && isEnded(record.state), "P5", () => `job ${plan.id} is ${record?.state}`);
     const total = fold.total ?? 0;
-    if (client.isClosed) must(total === plan.items, "P1", () => `${plan.id} has ${total} items of ${plan.items}`);
+    if (client.isClosed)
+      must(total === plan.items, "P1", () => `${plan.id} has ${total} items of ${plan.items}`);
     for (let index = 0; index < total; index += 1) this.#judgeItem(client, index, record!.state);
     const isReduced = plan.spec.task.reduce !== undefined;
     if (isReduced && record!.state === "done" && total > 0) {
@@ -180,7 +193,10 @@ export class Watch {
     // A late `again` of a lease that was given up is one try more than the budget.
     const tries = Math.max(plan.spec.task.retries, agains);
     const good = fate.kind === "value" || (fate.kind === "error" && fate.times <= tries);
-    const expected = good || (isReduced && fate.kind === "error") ? "value" : { hang: "timeout", killsNode: "lost" }[fate.kind as string] ?? fate.kind;
+    const expected =
+      good || (isReduced && fate.kind === "error")
+        ? "value"
+        : ({ hang: "timeout", killsNode: "lost" }[fate.kind as string] ?? fate.kind);
     must(status === expected, "P4", () => `${told()} is ${status}`);
   }
 
@@ -192,21 +208,31 @@ export class Watch {
     // What was appended behind the close of a cancelled job is none of its items.
     const end = (fold.total ?? 0) + (client.plan.spec.task.reduce === undefined ? 0 : 1);
     for (const [index, item] of fold.items) {
-      if (item.outcome !== undefined && index < end) counts[item.outcome.status] = (counts[item.outcome.status] ?? 0) + 1;
+      if (item.outcome !== undefined && index < end)
+        counts[item.outcome.status] = (counts[item.outcome.status] ?? 0) + 1;
     }
     for (const [status, count] of Object.entries(record.counts ?? {}) as [string, number][])
-      must(count === (counts[status] ?? 0), "P2", () => `${id} records ${count} ${status}, the log has ${counts[status] ?? 0}`);
+      must(
+        count === (counts[status] ?? 0),
+        "P2",
+        () => `${id} records ${count} ${status}, the log has ${counts[status] ?? 0}`,
+      );
     const job = leader?.jobs.get(id);
     if (job === undefined) return;
     for (const [index, item] of fold.items) {
       const theirs = job.fold.statusOf(index);
-      must(theirs === item.outcome?.status, "P2", () => `the leader says item ${index} of ${id} is ${theirs}`);
+      must(
+        theirs === item.outcome?.status,
+        "P2",
+        () => `the leader says item ${index} of ${id} is ${theirs}`,
+      );
     }
   }
 }
 
 function indicesOf(record: { readonly ranges: readonly { start: number; end: number }[] }): number[] {
   const indices: number[] = [];
-  for (const { start, end } of record.ranges) for (let index = start; index < end; index += 1) indices.push(index);
+  for (const { start, end } of record.ranges)
+    for (let index = start; index < end; index += 1) indices.push(index);
   return indices;
 }

@@ -63,9 +63,15 @@ export class World {
     this.plan = change(planOf(seed, random));
     const { faults } = this.plan;
     const { time } = this;
-    this.watch = new Watch({ clients: this.clients, verify: keys.verify, onlyTakeovers: isTakeoverOnly(seed) });
+    this.watch = new Watch({
+      clients: this.clients,
+      verify: (job, grant) => keys.verify(job, grant),
+      onlyTakeovers: isTakeoverOnly(seed),
+    });
     this.store = new Store({ time, random, faults, onAppend: (entry) => this.watch.appended(entry) });
-    this.agents = this.plan.nodes.map((node, at) => new SimAgent(`${at}`.repeat(16) as NodeId, node, this.#agentWorld()));
+    this.agents = this.plan.nodes.map(
+      (node, at) => new SimAgent(`${at}`.repeat(16) as NodeId, node, this.#agentWorld()),
+    );
     this.coordinators = Array.from(
       { length: this.plan.coordinators },
       (_, at) => new SimCoordinator(`coordinator-${at}`, this.#coordinatorWorld()),
@@ -78,7 +84,9 @@ export class World {
   }
 
   leader(): SimCoordinator | undefined {
-    return this.coordinators.find((one) => one.isAlive && one.isLeading && one.state.leading && one.epoch === this.store.epoch);
+    return this.coordinators.find(
+      (one) => one.isAlive && one.isLeading && one.state.leading && one.epoch === this.store.epoch,
+    );
   }
 
   get #isCalm(): boolean {
@@ -163,7 +171,18 @@ export class World {
       itemTimeoutMs: spec.task.itemTimeoutMs,
     };
     const { grant, attempts, mode, itemMs, tag, partials } = effect;
-    const facts = { epoch: state.epoch, job: job.id, segment: job.segment, task, grant, attempts, mode, itemMs, tag, partials };
+    const facts = {
+      epoch: state.epoch,
+      job: job.id,
+      segment: job.segment,
+      task,
+      grant,
+      attempts,
+      mode,
+      itemMs,
+      tag,
+      partials,
+    };
     let isAnswered = false;
     const once = (reply: LeaseReply | undefined): void => {
       if (isAnswered) return;
@@ -175,10 +194,12 @@ export class World {
     const deliver = (): void => {
       if (this.store.isAway) return;
       agent.leaseArrived({ ...facts, priority: spec.priority }, (reply) => {
-        if (!random.chance(faults?.answerLoss ?? 0)) this.time.after(random.between(0.2, 2), () => once(reply));
+        if (!random.chance(faults?.answerLoss ?? 0))
+          this.time.after(random.between(0.2, 2), () => once(reply));
       });
     };
-    const lateMs = (): number => (random.chance(faults?.slow ?? 0) ? random.between(2, 3_000) : random.between(0.2, 2));
+    const lateMs = (): number =>
+      random.chance(faults?.slow ?? 0) ? random.between(2, 3_000) : random.between(0.2, 2);
     this.time.after(lateMs(), deliver);
     if (random.chance(faults?.leaseRepeat ?? 0)) this.time.after(lateMs() + random.between(0, 500), deliver);
   }
@@ -223,7 +244,8 @@ export class World {
       this.#setStorage("pause");
       this.time.after(random.between(500, 5_000), () => this.#setStorage("ok"));
     }
-    if (happens(faults.drains) && agent.isUp) agent.feed({ kind: "drainAsked", deadlineMs: random.between(0, 5_000) });
+    if (happens(faults.drains) && agent.isUp)
+      agent.feed({ kind: "drainAsked", deadlineMs: random.between(0, 5_000) });
     return true;
   }
 
@@ -239,13 +261,17 @@ export class World {
 
   /** A death without cause; each item meets at most one, since two are a verdict. */
   #killWorker(agent: SimAgent): void {
-    const workers = [...agent.workers.values()].filter((worker) => worker.isAlive);
+    const workers = [...(agent.pool?.workers.values() ?? [])].filter((worker) => worker.isAlive);
     if (workers.length === 0) return;
     const worker = this.#random.pick(workers);
     const running = worker.begun.find((file) => file.isRunning);
     if (running === undefined || worker.phase !== "item") return;
     const item = `${running.job}/${running.start + running.items}`;
-    if (this.#killed.has(item) || this.clients.get(running.job)?.plan.fates.has(running.start + running.items)) return;
+    if (
+      this.#killed.has(item) ||
+      this.clients.get(running.job)?.plan.fates.has(running.start + running.items)
+    )
+      return;
     this.#killed.add(item);
     worker.die();
   }
@@ -266,11 +292,14 @@ export class World {
     const deadline = this.plan.faults.untilMs + settleMs + 2 * workMs;
     while (!this.#isOver) {
       if (this.time.step(deadline)) continue;
-      throw new Breach(`P5: not over ${Math.round(deadline / 1_000)} s after the start: ${this.#whatWaits()}`);
+      throw new Breach(
+        `P5: not over ${Math.round(deadline / 1_000)} s after the start: ${this.#whatWaits()}`,
+      );
     }
     // What was said at the end arrives: then nobody holds anything any more.
     const quiet = this.time.now + 30_000;
-    while (this.time.step(quiet)) if (this.steps % 1_000 === 0) for (const agent of this.agents) agent.check();
+    while (this.time.step(quiet))
+      if (this.steps % 1_000 === 0) for (const agent of this.agents) agent.check();
     this.watch.ended(this.store, this.leader()?.state);
     this.#nothingHeld();
     return {
@@ -299,7 +328,9 @@ export class World {
       const sealing = JSON.stringify(job.sealing.toRanges());
       return `${job.id} ${job.state}/${job.phase} queued ${queued} leased ${leased.join(" ")} sealing ${sealing}`;
     });
-    const nodes = [...(state?.nodes.values() ?? [])].map((node) => `${node.id[0]} ${node.state} ${node.reason}`);
+    const nodes = [...(state?.nodes.values() ?? [])].map(
+      (node) => `${node.id[0]} ${node.state} ${node.reason}`,
+    );
     return `${jobs.join("; ")} | nodes ${nodes.join(", ")}`;
   }
 
@@ -310,9 +341,12 @@ export class World {
       const node = state?.nodes.get(agent.node);
       const isUsable = agent.isUp && !agent.isDrained && !agent.isPaused;
       if (isUsable && state !== undefined && node?.state !== "connected")
-        throw new Breach(`P5: agent ${agent.node} works, and its leader says ${node?.state}: ${node?.reason}`);
+        throw new Breach(
+          `P5: agent ${agent.node} works, and its leader says ${node?.state}: ${node?.reason}`,
+        );
       for (const job of agent.core?.jobs.values() ?? []) {
-        if (job.leases.size > 0) throw new Breach(`P7: agent ${agent.node} still holds leases of job ${job.id}`);
+        if (job.leases.size > 0)
+          throw new Breach(`P7: agent ${agent.node} still holds leases of job ${job.id}`);
       }
     }
   }
