@@ -21,7 +21,8 @@ import { BundleFailure, Inputs } from "./data/inputs.ts";
 import { factsOf } from "./data/lease-facts.ts";
 import { NatsHome } from "./data/nats.ts";
 import { Publisher } from "./data/publisher.ts";
-import { findOnPath, isDiskFull, machineIdOf, memoryBytesOf, slotsOf } from "./machine/facts.ts";
+import { findOnPath, isDiskFull, machineIdOf, memoryBytesOf } from "./machine/facts.ts";
+import { type ClaimedSlots, claimSlots } from "./machine/neighbours.ts";
 import { bootIdOf } from "./machine/processes.ts";
 import { openStateDir } from "./machine/state-dir.ts";
 import type { StateDir } from "./machine/state-dir.ts";
@@ -62,6 +63,7 @@ export class Agent {
   readonly #facts: NodeFacts;
   readonly #nats: NatsHome;
   readonly #stateDir: StateDir;
+  readonly #claimed: ClaimedSlots;
   readonly #pool: WorkerPool;
   readonly #inputs: Inputs;
   readonly #output: OutputStore;
@@ -85,11 +87,12 @@ export class Agent {
   constructor(parts: AgentParts) {
     const { config, log, runtimes } = parts;
     this.#parts = parts;
-    const { slots, reason } = slotsOf({ flag: config.slots });
+    this.#claimed = claimSlots({ flag: config.slots });
+    const { slots, reason, warning } = this.#claimed;
     this.slots = slots;
     this.#stateDir = openStateDir(config.dataDir, machineIdOf());
     this.node = this.#stateDir.node;
-    log.info({ node: this.node, slots, reason }, "slots");
+    log[warning === undefined ? "info" : "warn"]({ node: this.node, slots, reason }, "slots");
     const { node, incarnation } = this;
     this.#facts = { node, slots, slotsReason: reason, version: parts.version, runtimes, incarnation };
     this.#nats = new NatsHome({ dataDir: config.dataDir, name: `everycore-agent-${node}` });
@@ -405,7 +408,6 @@ export class Agent {
       (error: unknown) => {
         if (lease.fetch.signal.aborted) return;
         const message = error instanceof Error ? error.message : String(error);
-        this.#parts.log.warn({ job, lease: id, reason: message }, "input could not be fetched");
         const bundle = error instanceof BundleFailure;
         this.emit({ kind: "inputFailed", at: performance.now(), job, lease: id, bundle, message });
       },
@@ -434,5 +436,6 @@ export class Agent {
     await this.#link?.close();
     await this.#nats.close();
     this.#stateDir.release();
+    this.#claimed.release();
   }
 }
