@@ -19,7 +19,7 @@ export default defineConfig({
         test: {
           ...shared,
           name: "sim",
-          include: ["test/stories/**/*.test.ts", "test/sim/**/*.test.ts", "test/simulation/**/*.test.ts"],
+          include: ["test/stories/**/*.test.ts", "test/sim/**/*.test.ts"],
           testTimeout: 120_000,
         },
       },
