@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
+import { limits } from "@everycore/protocol";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type TestCluster, startCluster } from "../support/cluster.ts";
 import { everycore, jsonLines } from "../support/command.ts";
@@ -93,7 +94,7 @@ test("an item over the limit is refused with its line and the limit; the job is 
     ["map", `${taskFile("arithmetic.ts")}:lengthOf`, "--each-line", "long.txt"],
     { environment: cluster.environment, cwd: cluster.dir },
   );
-  expect(stderr).toMatch(/line 2 of long\.txt is longer than 16777216 bytes/);
+  expect(stderr).toMatch(new RegExp(`line 2 of long\\.txt is longer than ${limits.itemBytesMax} bytes`));
   expect(code).toBe(2);
   expect(jsonLines(stdout).length).toBeLessThanOrEqual(1);
   const { jobs } = await cluster.client.listJobs();

@@ -16,7 +16,7 @@ beforeAll(async () => {
   cluster = await startCluster({ agents: 0 });
   const folder = await makeTestFolder();
   try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], { stdio: "pipe" });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=160m", "tmpfs", folder], { stdio: "pipe" });
     mounted = folder;
   } catch (error) {
     if (process.env["CI"] === "true" && process.getuid?.() === 0) throw error;

@@ -115,23 +115,3 @@ function replace(of: Dice, fields: Readonly<Record<string, unknown>>): Record<st
   }
   return changed;
 }
-
-/** Asks a process how it is, again and again while `work` is done; the answer times in ms, sorted. */
-export async function probed(ask: () => Promise<unknown>, work: () => Promise<void>): Promise<number[]> {
-  const times: number[] = [];
-  const over = new AbortController();
-  const probing = (async () => {
-    while (!over.signal.aborted) {
-      const beganAt = performance.now();
-      await ask();
-      times.push(performance.now() - beganAt);
-    }
-  })();
-  try {
-    await work();
-  } finally {
-    over.abort();
-    await probing;
-  }
-  return times.toSorted((left, right) => left - right);
-}

@@ -105,9 +105,13 @@ export class Role {
     return readFileSync(this.#options.logFile, "utf8");
   }
 
+  url(path: string): string {
+    return `http://${this.text("http")}${path}`;
+  }
+
   /** GET on its HTTP port. */
   async get(path: string): Promise<{ status: number; text: string }> {
-    const response = await fetch(`http://${this.text("http")}${path}`, {
+    const response = await fetch(this.url(path), {
       signal: AbortSignal.timeout(5_000),
     });
     return { status: response.status, text: await response.text() };

@@ -243,7 +243,11 @@ export function heartbeat(
   if (node === undefined || node.state === "drained") return;
   if (node.state === "lost") {
     // Its leases were placed elsewhere: it comes back by a report, which only a new link brings (P5).
-    effects.push({ kind: "closeLink", node: node.id, reason: "silent for so long that it was held for lost" });
+    effects.push({
+      kind: "closeLink",
+      node: node.id,
+      reason: "silent for so long that it was held for lost",
+    });
     return;
   }
   node.lastSeenAt = state.now;
