@@ -78,6 +78,8 @@ export type AgentEvent = { readonly at: number } & (
       readonly cut: boolean;
     }
   | { readonly kind: "memoryOver"; readonly worker: number }
+  /** It holds much more memory than when its task was loaded: a leak, or a cache that nobody bounds. */
+  | { readonly kind: "workerGrew"; readonly worker: number }
   | {
       readonly kind: "workerDied";
       readonly worker: number;

@@ -131,6 +131,10 @@ export interface Worker {
   /** When it last ran something: the longest idle goes first. */
   usedAt: number;
   takenAt: number;
+  /** It grew, or ran very many items: replaced as soon as it has no slice (DESIGN 10). */
+  worn: boolean;
+  /** Items that it has run. */
+  items: number;
 }
 
 export interface Slot {

@@ -16,6 +16,8 @@ const aheadItemMs = 5;
 const sliceItemsMax = 50_000;
 /** An announced slice that was not allowed to start is announced again after this. */
 const askAgainMs = 1_000;
+/** Items after which a worker is replaced: small leaks of its task end here. */
+const workerItemsMax = 10_000_000;
 /** Memory of what items cost: older slices count less, so that a job may change its mind. */
 const learnedMsMax = 2_000;
 
@@ -88,7 +90,7 @@ function startOn(state: AgentState, slot: Slot, effects: Effect[]): boolean {
 
 function queueBehind(state: AgentState, slot: Slot, effects: Effect[]): void {
   const worker = busyWorker(state, slot);
-  if (worker === undefined || worker.slices.length !== 1 || !isAlive(worker)) return;
+  if (worker === undefined || worker.slices.length !== 1 || !isAlive(worker) || worker.worn) return;
   const [running] = worker.slices;
   const job = worker.job === undefined ? undefined : state.jobs.get(worker.job);
   if (job?.itemMs === undefined || job.itemMs > aheadItemMs || running?.life !== "sent") return;
@@ -207,6 +209,8 @@ export function sliceEnded(state: AgentState, event: Of<"sliceEnded">, effects: 
   if (worker === undefined || slice === undefined) return;
   worker.slices = worker.slices.filter((known) => known !== slice);
   worker.usedAt = state.now;
+  worker.items += Math.max(0, event.ended - slice.start);
+  if (worker.items >= workerItemsMax) worker.worn = true;
   const next = worker.slices[0];
   if (next !== undefined) next.cursorAt = state.now;
   const job = state.jobs.get(slice.job);

@@ -78,6 +78,11 @@ function handle(state: AgentState, event: AgentEvent, effects: Effect[]): void {
       return sliceEnded(state, event, effects);
     case "cursorRead":
       return cursorRead(state, event, effects);
+    case "workerGrew": {
+      const worker = state.workers.get(event.worker);
+      if (worker !== undefined) worker.worn = true;
+      return;
+    }
     case "memoryOver": {
       const worker = state.workers.get(event.worker);
       if (worker !== undefined) kill(worker, { kind: "memory" }, effects);

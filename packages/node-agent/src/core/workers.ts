@@ -46,6 +46,8 @@ export function startWorker(
     kill: undefined,
     usedAt: state.now,
     takenAt: state.now,
+    worn: false,
+    items: 0,
   };
   state.workers.set(id, worker);
   effects.push({ kind: "startWorker", worker: id, slot: slot.id, runtime, job });
@@ -65,7 +67,9 @@ export function kill(worker: Worker, reason: KillReason, effects: Effect[]): voi
 export function workerFor(state: AgentState, slot: Slot, job: Job, effects: Effect[]): Worker | undefined {
   const here = onSlot(state, slot.id);
   const own = here.find((worker) => worker.job === job.id && isAlive(worker));
-  if (own !== undefined) return own;
+  if (own !== undefined && !own.worn) return own;
+  // Worn and between two slices: whatever it has piled up goes with it, no item is touched.
+  if (own?.slices.length === 0) kill(own, { kind: "stop" }, effects);
   const { runtime } = job.task;
   const spare = here
     .filter((worker) => worker.runtime === runtime && worker.job === undefined && isAlive(worker))

@@ -18,6 +18,8 @@ import { WorkerProcess } from "./worker-process.ts";
 
 /** After a limit was lowered the worker may be between reading the old one and claiming an item (DESIGN 9). */
 const cutWaitMs = 2;
+/** A worker that has grown by so much since its task was loaded is replaced, as joblib does it. */
+const grownBytes = 300 * 1024 * 1024;
 
 export interface PoolOptions {
   readonly dir: string;
@@ -37,6 +39,8 @@ interface Entry {
   readonly process: WorkerProcess;
   job: JobId | undefined;
   readonly sights: Map<number, number>;
+  /** Memory when its task was loaded. */
+  loadedBytes: number | undefined;
 }
 
 type Of<Kind extends Effect["kind"]> = Extract<Effect, { kind: Kind }>;
@@ -74,7 +78,12 @@ export class WorkerPool {
         if (job !== undefined) output.append({ job, slot: effect.slot, stream }, data);
       },
     });
-    this.#workers.set(worker, { process: started, job: effect.job, sights: new Map() });
+    this.#workers.set(worker, {
+      process: started,
+      job: effect.job,
+      sights: new Map(),
+      loadedBytes: undefined,
+    });
     this.#stores.set(started.files, started);
   }
 
@@ -83,8 +92,11 @@ export class WorkerPool {
     switch (frame.t) {
       case "ready":
         return emit({ kind: "workerReady", at: now(), worker });
-      case "loaded":
+      case "loaded": {
+        const entry = this.#workers.get(worker);
+        if (entry !== undefined) entry.loadedBytes = entry.process.sampleMemory();
         return emit({ kind: "workerLoaded", at: now(), worker });
+      }
       case "initFailed":
         return emit({ kind: "initFailed", at: now(), worker, error: frame.error });
       case "sliceEnded": {
@@ -271,7 +283,11 @@ export class WorkerPool {
   /** Workers over their memory are named to the core; peaks are remembered for the day they die. */
   watchMemory(): void {
     for (const [worker, entry] of this.#workers) {
-      if (entry.process.sampleMemory() <= this.#options.memoryBytesMax) continue;
+      const bytes = entry.process.sampleMemory();
+      if (bytes > (entry.loadedBytes ?? bytes) + grownBytes) {
+        this.#options.emit({ kind: "workerGrew", at: this.#options.now(), worker });
+      }
+      if (bytes <= this.#options.memoryBytesMax) continue;
       this.look(worker);
       this.#options.emit({ kind: "memoryOver", at: this.#options.now(), worker });
     }
