@@ -57,7 +57,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     orphan: undefined,
     foldTo: 0,
     openedRound: 0,
-    reopenSent: 0,
+    reopening: new IntervalSet(),
     putting: false,
     putAgain: false,
     puttingReserved: 0,
@@ -66,6 +66,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     stored: false,
     fenceDue: false,
     asks: [],
+    retryAsks: [],
   };
 }
 
@@ -203,6 +204,10 @@ function announce(state: ClusterState, job: Job, intent: JobIntent, effects: Eff
 
 /** Opens the failed items of an ended job again, as a new round. */
 export function retry(state: ClusterState, job: Job, ask: number, effects: Effect[]): void {
+  if (job.phase === "folding") {
+    job.retryAsks.push(ask);
+    return;
+  }
   if (!isEnded(job.state)) {
     const hint = `wait for it: everycore job wait ${job.id.slice(0, 8)}`;
     const answer = refuse(
@@ -254,8 +259,8 @@ export function maybeFinish(state: ClusterState, job: Job, effects: Effect[]): v
   const total = job.fold.total;
   if (total === undefined || isEnded(job.state) || job.phase === "folding") return;
   // A reopen that was sent, or is still to be sent, uncovers items: their end is not this one.
-  const reopening = job.state === "cancelling" ? job.reopenSent : job.round;
-  if (!job.fold.covered.covers(0, total) || job.openedRound < reopening) return;
+  const isReopening = !job.reopening.isEmpty || (job.state !== "cancelling" && job.openedRound < job.round);
+  if (!job.fold.covered.covers(0, total) || isReopening) return;
   if (job.state === "running" && needsReduction(job, total)) {
     const { strict } = job.spec;
     if (strict && job.fold.missing + total - job.fold.counts().value > 0) {

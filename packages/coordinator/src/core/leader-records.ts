@@ -29,9 +29,22 @@ export function act(state: ClusterState, job: Job, intent: JobIntent, effects: E
       sealRest(state, job, "cancelled", intent.message, effects);
       break;
     case "reopen":
-      if (job.openedRound < intent.round) appendReopen(state, job, intent, effects);
+      appendReopen(state, job, { ranges: notOpened(job, intent), round: intent.round }, effects);
       break;
   }
+}
+
+/** What of a reopen the log lacks: a former leader may have died between two of its records. */
+function notOpened(job: Job, intent: { ranges: readonly Range[]; round: number }): Range[] {
+  const rest: Range[] = [];
+  for (const range of intent.ranges) {
+    for (let at = range.start; at < range.end;) {
+      const run = job.fold.roundRun(at, range.end);
+      if (run.round < intent.round) rest.push({ start: at, end: run.end });
+      at = run.end;
+    }
+  }
+  return rest;
 }
 
 function appendReopen(
@@ -40,7 +53,7 @@ function appendReopen(
   intent: { ranges: readonly Range[]; round: number },
   effects: Effect[],
 ): void {
-  job.reopenSent = intent.round;
+  job.reopening.addAll(intent.ranges);
   for (let at = 0; at < intent.ranges.length; at += rangesPerRecord) {
     effects.push({
       kind: "appendRecord",

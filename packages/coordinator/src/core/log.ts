@@ -27,7 +27,10 @@ export function applyRecord(
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
   if (job.phase !== "folding") moveItems(state, job, delta, effects);
-  if (record.kind === "reopen" && !delta.ignored) reopened(state, job, record.round, delta, effects);
+  if (record.kind === "reopen" && !delta.ignored) {
+    job.reopening.removeAll(record.ranges);
+    reopened(state, job, record.round, delta, effects);
+  }
   if (record.kind === "input" && job.phase !== "folding") arrived(state, job, effects);
   if (record.kind === "close") closed(state, job, effects);
   heard(state, record);

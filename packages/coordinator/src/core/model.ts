@@ -113,8 +113,8 @@ export interface Job {
   foldTo: number;
   /** Highest round that a reopen record in the log has opened. */
   openedRound: number;
-  /** Round of the last reopen that this leader appended. */
-  reopenSent: number;
+  /** Reopen records on their way for these items: until they are read, the job's end is not known. */
+  readonly reopening: IntervalSet;
   /** A put of the record is under way; the next waits, so that compare-and-set never races itself. */
   putting: boolean;
   putAgain: boolean;
@@ -129,6 +129,8 @@ export interface Job {
   fenceDue: boolean;
   /** Commands to answer once the record with their intent is stored. */
   asks: number[];
+  /** Retries asked while the log is still being read: what has failed is not known yet. */
+  retryAsks: number[];
 }
 
 export interface Node {

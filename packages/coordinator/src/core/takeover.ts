@@ -7,7 +7,7 @@ import type { JobRecord, NodeId } from "@everycore/protocol/pure";
 import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { maybeFinish, newJob } from "./jobs.ts";
+import { maybeFinish, newJob, retry } from "./jobs.ts";
 import { act, endOf } from "./leader-records.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { appendLost, settle } from "./nodes.ts";
@@ -64,7 +64,7 @@ export function progress(state: ClusterState, keys: Keys, effects: Effect[]): vo
   let folding = 0;
   for (const job of state.jobs.values()) {
     if (job.phase !== "folding") continue;
-    if (job.fold.seq >= job.foldTo && job.stored) folded(state, job, effects);
+    if (isRead(state, job)) folded(state, job, effects);
     else folding += 1;
   }
   if (folding > 0) return;
@@ -79,6 +79,15 @@ export function progress(state: ClusterState, keys: Keys, effects: Effect[]): vo
   state.takingOver = [...state.nodes.values()].some((node) => node.deferred !== undefined);
 }
 
+/**
+ * All that former leaders have written is read: behind our fence none of their records counts any more. Before it
+ * one may still arrive, such as the reopen of a retry whose cancel we are to complete.
+ */
+function isRead(state: ClusterState, job: Job): boolean {
+  if (job.fold.seq < job.foldTo || !job.stored) return false;
+  return isEnded(job.state) || job.fold.fence >= state.epoch;
+}
+
 function folded(state: ClusterState, job: Job, effects: Effect[]): void {
   const ended = isEnded(job.state);
   const event = ended ? "ended" : "folded";
@@ -87,6 +96,7 @@ function folded(state: ClusterState, job: Job, effects: Effect[]): void {
     job.state = "running";
     job.orphan = undefined;
   }
+  for (const ask of job.retryAsks.splice(0)) retry(state, job, ask, effects);
   if (ended) return;
   const total = job.fold.total;
   const end = endOf(job);
@@ -102,7 +112,9 @@ function folded(state: ClusterState, job: Job, effects: Effect[]): void {
     }
     if (range.start < job.reserved) job.queues.awaiting.add(range.start, Math.min(range.end, job.reserved));
   }
-  if (job.intent !== undefined && !job.intentActed) act(state, job, job.intent, effects);
+  // One that came while the log was read is acted upon once it is stored (jobs.ts).
+  const isStored = !job.putting && job.puttingIntent === job.intent;
+  if (job.intent !== undefined && !job.intentActed && isStored) act(state, job, job.intent, effects);
   maybeFinish(state, job, effects);
   effects.push({ kind: "jobChanged", job: job.id });
 }

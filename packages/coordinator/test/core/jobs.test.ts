@@ -1,0 +1,371 @@
+// A job's life at the leader: nothing is leased before its record is stored, acts are announced before they are
+// done, an end is recorded once every item has its outcome.
+import { describe, expect, test } from "vitest";
+import { limits, times } from "@everycore/protocol";
+import { jobView } from "../../src/core/index.ts";
+import { appended, CoreBench, jobId, only } from "../support/core-bench.ts";
+
+const hour = 3_600_000;
+
+test("a job is answered and leased once its record is stored, and not before (P1)", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  bench.isHeld = true;
+  const { effects } = bench.submit("j", { items: 4, open: true });
+  expect(only(effects, "answer")).toEqual([]);
+  expect(only(effects, "sendLease")).toEqual([]);
+  const after = bench.release();
+  expect(only(after, "answer").map((effect) => effect.answer.ok)).toEqual([true]);
+  expect(only(after, "sendLease").length).toBeGreaterThan(0);
+});
+
+test("a repeated request is the same job, answered once its record is stored", () => {
+  const bench = new CoreBench();
+  bench.isHeld = true;
+  bench.submit("j", { open: true });
+  const again = bench.submit("j", { open: true }).effects;
+  expect(only(again, "answer")).toEqual([]);
+  expect(only(again, "putJob")).toEqual([]);
+  expect(only(bench.release(), "answer").length).toBe(2);
+  expect(only(bench.submit("j", { open: true }).effects, "answer").length).toBe(1);
+});
+
+test("a record that a later leader has overwritten ends the term", () => {
+  const bench = new CoreBench();
+  bench.isHeld = true;
+  const { job } = bench.submit("j");
+  const effects = bench.feed({ kind: "jobStoreFailed", job, message: "epoch 9 has written it" });
+  expect(only(effects, "stepDown").length).toBe(1);
+});
+
+test("a job is done when every item is covered, and its record says how they ended", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 3, block: 2 });
+  bench.answer("a");
+  bench.commit("a", job, { start: 0, end: 2 });
+  bench.answer("a");
+  expect(bench.job(job).state).toBe("running");
+  bench.commit("a", job, { start: 2, end: 3 }, "error");
+  expect(bench.records.get(job)).toMatchObject({ state: "done", total: 3, counts: { value: 2, error: 1 } });
+});
+
+test("an empty job is done when it is closed", () => {
+  const bench = new CoreBench();
+  const { job } = bench.submit("j", { items: 0, block: 1 });
+  expect(bench.records.get(job)).toMatchObject({ state: "done", total: 0 });
+});
+
+describe("cancel", () => {
+  test("stores its intent before it acts, seals the rest, keeps what has ended", () => {
+    const bench = new CoreBench();
+    bench.report("a", { slots: 1 });
+    const { job } = bench.submit("j", { items: 5 });
+    bench.answer("a");
+    bench.commit("a", job, { start: 0, end: 1 });
+    bench.isHeld = true;
+    const asked = bench.feed({ kind: "cancelAsked", job, message: "enough", ask: bench.ask() });
+    expect(only(asked, "sendCancel")).toEqual([]);
+    expect(appended(asked, "seal")).toEqual([]);
+    expect(only(asked, "putJob").map(({ record }) => record.intent?.kind)).toEqual(["cancel"]);
+    bench.isHeld = false;
+    const acted = bench.release();
+    expect(only(acted, "sendCancel").length).toBe(1);
+    expect(only(acted, "answer").length).toBe(1);
+    expect(bench.records.get(job)).toMatchObject({
+      state: "cancelled",
+      reason: "enough",
+      counts: { value: 1, cancelled: 4 },
+    });
+  });
+
+  test("of a job that has ended, or that is being cancelled, changes nothing and is answered", () => {
+    const bench = new CoreBench();
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 2 });
+    bench.runAll();
+    const effects = bench.feed({ kind: "cancelAsked", job, message: "late", ask: 77 });
+    expect(effects).toEqual([{ kind: "answer", ask: 77, answer: { ok: true, job } }]);
+    expect(bench.job(job).state).toBe("done");
+  });
+
+  test("while the input still comes closes it where it stands", () => {
+    const bench = new CoreBench();
+    const { job } = bench.submit("j", { items: 4, block: 2, open: true });
+    bench.feed({ kind: "cancelAsked", job, message: "enough", ask: bench.ask() });
+    expect(bench.records.get(job)).toMatchObject({ state: "cancelled", total: 4, counts: { cancelled: 4 } });
+    bench.input(job, 4, 2);
+    expect(bench.job(job).state).toBe("cancelled");
+  });
+
+  test("of an unknown job is refused with its id", () => {
+    const bench = new CoreBench();
+    const [effect] = only(
+      bench.feed({ kind: "cancelAsked", job: jobId("x"), message: "", ask: 1 }),
+      "answer",
+    );
+    expect(effect?.answer).toMatchObject({ ok: false, code: "not-found" });
+  });
+});
+
+describe("retry", () => {
+  const failedJob = (bench: CoreBench): ReturnType<typeof jobId> => {
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 4 });
+    bench.answer("a");
+    bench.commit("a", job, { start: 0, end: 2 });
+    bench.commit("a", job, { start: 2, end: 4 }, "error");
+    return job;
+  };
+
+  test("opens the failed items as a new round, after its intent is stored", () => {
+    const bench = new CoreBench();
+    const job = failedJob(bench);
+    bench.isHeld = true;
+    const asked = bench.feed({ kind: "retryAsked", job, ask: 5 });
+    expect(appended(asked, "reopen")).toEqual([]);
+    expect(only(asked, "putJob").map(({ record }) => record.intent?.kind)).toEqual(["reopen"]);
+    bench.isHeld = false;
+    const acted = bench.release();
+    expect(appended(acted, "reopen")).toMatchObject([{ round: 1, ranges: [{ start: 2, end: 4 }] }]);
+    expect(only(acted, "sendLease").every(({ grant }) => grant.round === 1 && grant.start >= 2)).toBe(true);
+    bench.runAll();
+    expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { value: 4, error: 0 } });
+  });
+
+  test("is refused while the job runs, and when nothing has failed", () => {
+    const bench = new CoreBench();
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 4 });
+    const refusal = (): unknown => only(bench.feed({ kind: "retryAsked", job, ask: 1 }), "answer")[0]?.answer;
+    expect(refusal()).toMatchObject({ ok: false, code: "conflict" });
+    bench.runAll();
+    expect(refusal()).toMatchObject({ ok: false, code: "conflict" });
+  });
+
+  test("asked and cancelled before it was stored ends cancelled, with the old outcomes", () => {
+    const bench = new CoreBench();
+    const job = failedJob(bench);
+    bench.isHeld = true;
+    bench.feed({ kind: "retryAsked", job, ask: 5 });
+    bench.feed({ kind: "cancelAsked", job, message: "no", ask: 6 });
+    bench.isHeld = false;
+    bench.release();
+    expect(bench.records.get(job)).toMatchObject({ state: "cancelled", counts: { value: 2, error: 2 } });
+  });
+
+  test("whose reopen needs several records is completed by the next leader, whatever the first one got done", () => {
+    const bench = new CoreBench();
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 2_400 });
+    while (bench.job(job).state === "running") {
+      bench.answer("a");
+      for (const { grant, unfinished } of [...bench.node("a").held.values()]) {
+        for (let index = grant.start; index < grant.end; index += 1)
+          if (unfinished.has(index))
+            bench.commit("a", job, { start: index, end: index + 1 }, index % 2 === 0 ? "error" : "value");
+      }
+      bench.tick(200);
+    }
+    bench.isHeld = true;
+    bench.feed({ kind: "retryAsked", job, ask: 1 });
+    bench.release(1);
+    // One of three reopens is in the log when the leader dies.
+    bench.release(1);
+    bench.isHeld = false;
+    bench.lead();
+    bench.report("a");
+    bench.runAll();
+    expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { value: 2_400, error: 0 } });
+  });
+});
+
+test("a job whose first verdicts are all crashes fails as a whole; the rest is cancelled", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 4 });
+  bench.report("b", { slots: 4 });
+  const { job } = bench.submit("j", { items: 60 });
+  for (let round = 0; round < 40 && bench.job(job).state === "running"; round += 1) {
+    for (const name of ["a", "b"]) {
+      bench.answer(name);
+      for (const { unfinished } of [...bench.node(name).held.values()])
+        for (const range of unfinished.toRanges())
+          for (let index = range.start; index < range.end; index += 1) {
+            if (bench.job(job).state === "running" && bench.node(name).held.size > 0)
+              bench.strike(name, job, index);
+          }
+    }
+    bench.tick(200);
+  }
+  const record = bench.records.get(job);
+  expect(record).toMatchObject({ state: "failed" });
+  expect(record?.reason).toContain("task crashes");
+  const { crash, cancelled } = record!.counts!;
+  expect(crash).toBeGreaterThanOrEqual(limits.crashVerdictsToFailJob);
+  expect(crash + cancelled).toBe(60);
+});
+
+test("a task that cannot be loaded fails its job with the node's words", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 4 });
+  bench.answer("a");
+  bench.feed({ kind: "taskFailed", node: bench.node("a").id, job, message: "SyntaxError: no", died: false });
+  expect(bench.records.get(job)).toMatchObject({ state: "failed", reason: "SyntaxError: no" });
+});
+
+test("a task that has run elsewhere is sound: only that node gets no more of it", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  bench.report("b");
+  const { job } = bench.submit("j", { items: 200 });
+  bench.answer("a");
+  bench.answer("b");
+  bench.commit("a", job, {
+    start: bench.node("a").held.values().next().value!.grant.start,
+    end: bench.node("a").held.values().next().value!.grant.start + 1,
+  });
+  const effects = bench.feed({
+    kind: "taskFailed",
+    node: bench.node("b").id,
+    job,
+    message: "no python",
+    died: false,
+  });
+  bench.node("b").held.clear();
+  expect(bench.job(job).state).toBe("running");
+  expect(only(effects, "sendLease").map((effect) => effect.node)).not.toContain(bench.node("b").id);
+  bench.runAll();
+  expect(bench.job(job).state).toBe("done");
+});
+
+describe("a submit whose stream breaks", () => {
+  const broken = (detached: boolean): { bench: CoreBench; job: ReturnType<typeof jobId> } => {
+    const bench = new CoreBench();
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 4, block: 2, open: true });
+    bench.feed({ kind: "submitBroke", job, detached });
+    return { bench, job };
+  };
+
+  test("is cancelled after 30 s", () => {
+    const { bench, job } = broken(false);
+    bench.tick(times.acceptingOrphanMs - 1);
+    expect(bench.job(job).state).toBe("accepting");
+    bench.tick(1);
+    bench.runAll();
+    expect(bench.records.get(job)?.state).toBe("cancelled");
+  });
+
+  test("is closed at its last block if it was detached", () => {
+    const { bench, job } = broken(true);
+    bench.tick(times.acceptingOrphanMs);
+    bench.runAll();
+    expect(bench.records.get(job)).toMatchObject({ state: "done", total: 4, counts: { value: 4 } });
+  });
+
+  test("goes on if it is resumed in time", () => {
+    const { bench, job } = broken(false);
+    bench.tick(times.acceptingOrphanMs - 1);
+    bench.feed({ kind: "submitResumed", job });
+    bench.tick(hour);
+    expect(bench.job(job).state).toBe("accepting");
+  });
+});
+
+describe("a reduction", () => {
+  const covered = (
+    bench: CoreBench,
+    options: { strict?: boolean; missing?: number } = {},
+  ): ReturnType<typeof jobId> => {
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 8, task: { reduce: "sum" }, strict: options.strict ?? false });
+    for (let at = 0; at < 20 && !bench.job(job).fold.covered.covers(0, 8); at += 1) {
+      bench.answer("a");
+      for (const { unfinished } of [...bench.node("a").held.values()])
+        for (const range of unfinished.toRanges())
+          for (let index = range.start; index < range.end; index += 1)
+            bench.commit(
+              "a",
+              job,
+              { start: index, end: index + 1 },
+              "value",
+              index === 0 ? (options.missing ?? 0) : 0,
+            );
+    }
+    return job;
+  };
+
+  test("ends in an item of its own, leased only when all others are covered", () => {
+    const bench = new CoreBench();
+    const job = covered(bench);
+    expect(only(bench.effects, "sendLease").filter((effect) => effect.partials)).toHaveLength(1);
+    expect(bench.job(job).state).toBe("running");
+    bench.answer("a");
+    bench.commit("a", job, { start: 8, end: 9 });
+    expect(bench.records.get(job)).toMatchObject({ state: "done", total: 8 });
+    expect(jobView(bench.state, job)?.counts.value).toBe(8);
+  });
+
+  test("is not combined early by a new leader: the reserve runs ahead of small jobs (P6)", () => {
+    const bench = new CoreBench();
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 6, block: 3, task: { reduce: "sum" } });
+    bench.answer("a");
+    bench.lead();
+    bench.report("a");
+    expect(only(bench.effects, "sendLease").some((effect) => effect.partials)).toBe(false);
+    bench.runAll();
+    expect(bench.job(job).state).toBe("done");
+  });
+
+  test("is combined again after a retry, also when the leader changed before the reopen was read (P5)", () => {
+    const bench = new CoreBench();
+    const job = covered(bench, { missing: 1 });
+    bench.runAll();
+    expect(bench.job(job).state).toBe("done");
+    bench.isHeld = true;
+    bench.feed({ kind: "retryAsked", job, ask: 1 });
+    bench.release(1);
+    bench.isHeld = false;
+    bench.lead();
+    bench.report("a");
+    bench.runAll();
+    expect(bench.records.get(job)).toMatchObject({ state: "done", missing: 0 });
+  });
+
+  test("fails at a missing item when it is strict", () => {
+    const bench = new CoreBench();
+    const job = covered(bench, { missing: 1, strict: true });
+    expect(bench.records.get(job)).toMatchObject({ state: "failed" });
+  });
+});
+
+test("an ended job is deleted after its ttl, a kept one never, a running one is refused", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job: short } = bench.submit("short", { items: 2, ttlMs: hour });
+  const { job: kept } = bench.submit("kept", { items: 2, ttlMs: 0 });
+  const running = only(bench.feed({ kind: "deleteAsked", job: kept, ask: 1 }), "answer")[0]?.answer;
+  expect(running).toMatchObject({ ok: false, code: "conflict" });
+  bench.runAll();
+  const effects = bench.tick(hour + 1);
+  expect(only(effects, "deleteJob").map((effect) => effect.job)).toEqual([short]);
+  expect(bench.state.jobs.has(kept)).toBe(true);
+  expect(only(bench.feed({ kind: "deleteAsked", job: kept, ask: 2 }), "deleteJob")).toHaveLength(1);
+});
+
+test("storage near its limit refuses submits and pauses leases; cancel still works", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 50 });
+  bench.answer("a");
+  bench.feed({ kind: "storageLevel", level: "pause" });
+  expect(only(bench.submit("k", { open: true }).effects, "answer")[0]?.answer).toMatchObject({
+    ok: false,
+    code: "storage-full",
+  });
+  expect(only(bench.commit("a", job, { start: 0, end: 1 }), "sendLease")).toEqual([]);
+  bench.feed({ kind: "cancelAsked", job, message: "room", ask: 3 });
+  expect(bench.job(job).state).toBe("cancelled");
+});
