@@ -25,6 +25,8 @@ export interface ClusterOptions {
   readonly agents?: number;
   /** Of each agent. Default 1. */
   readonly slots?: number;
+  /** Of each worker; beyond it the worker is killed. */
+  readonly workerMemoryBytes?: number;
   /** Account-wide limit of the file store. */
   readonly maxFileStoreBytes?: number;
   readonly logLevel?: string;
@@ -132,6 +134,9 @@ export class TestCluster implements AsyncDisposable {
       logLevel: this.#options.logLevel ?? "info",
       lifeline: true,
       insecureNetwork: false,
+      ...(this.#options.workerMemoryBytes === undefined
+        ? {}
+        : { workerMemoryBytes: this.#options.workerMemoryBytes }),
       ...fields,
     };
   }

@@ -21,7 +21,7 @@ import { BundleFailure, Inputs } from "./data/inputs.ts";
 import { factsOf } from "./data/lease-facts.ts";
 import { NatsHome } from "./data/nats.ts";
 import { Publisher } from "./data/publisher.ts";
-import { findOnPath, isDiskFull, machineIdOf, memoryBytesOf } from "./machine/facts.ts";
+import { findOnPath, isDiskFull, isOutOfSpace, machineIdOf, memoryBytesOf } from "./machine/facts.ts";
 import { type ClaimedSlots, claimSlots } from "./machine/neighbours.ts";
 import { bootIdOf } from "./machine/processes.ts";
 import { openStateDir } from "./machine/state-dir.ts";
@@ -115,7 +115,7 @@ export class Agent {
       command: parts.command,
       now: () => performance.now(),
       emit: (event) => this.emit(event),
-      memoryBytesMax: Math.floor(memoryBytesOf() / slots),
+      memoryBytesMax: config.workerMemoryBytes ?? Math.floor(memoryBytesOf() / slots),
     });
     this.publisher = new Publisher({
       node: this.node,
@@ -222,7 +222,7 @@ export class Agent {
   #perform(effect: Effect): void {
     switch (effect.kind) {
       case "startWorker":
-        return this.#pool.start(effect);
+        return this.#startWorker(effect);
       case "sendTask": {
         const task = this.#tasks.get(effect.job);
         if (task === undefined) return;
@@ -253,6 +253,19 @@ export class Agent {
         return this.#onEnd();
       default:
         return this.#performOutside(effect);
+    }
+  }
+
+  /** Without room for its files no worker starts: the disk is full, and neither job nor item is to blame. */
+  #startWorker(effect: Extract<Effect, { kind: "startWorker" }>): void {
+    try {
+      this.#pool.start(effect);
+    } catch (error) {
+      if (!isOutOfSpace(error)) throw error;
+      const at = performance.now();
+      const detail = { reason: "the node's disk is full" };
+      this.emit({ kind: "diskLevel", at, full: true }); // the next heartbeat looks again
+      this.emit({ kind: "workerDied", at, worker: effect.worker, phase: "none", sights: [], detail });
     }
   }
 

@@ -9,6 +9,8 @@ export interface AgentConfig {
   readonly dataDir: string;
   /** Absent: what the machine gives. */
   readonly slots?: number;
+  /** Memory of one worker, bytes, beyond which it is killed. Absent: the machine's memory / slots. */
+  readonly workerMemoryBytes?: number;
   readonly httpListen: string;
   readonly logLevel: string;
   /** Ends with its stdin, so that a killed parent leaves nothing behind. */
@@ -16,6 +18,9 @@ export interface AgentConfig {
   /** Allows other than loopback without TLS. */
   readonly insecureNetwork: boolean;
 }
+
+/** A Node worker without any task needs nearly so much. */
+const workerMemoryMin = 64 * 1024 * 1024;
 
 export function parseConfig(argument: string | undefined): AgentConfig {
   let value: unknown;
@@ -45,6 +50,13 @@ export function parseConfig(argument: string | undefined): AgentConfig {
       `agent configuration: slots must be 1 to 4096, not ${JSON.stringify(slots)}`,
     );
   }
+  const memory = fields["workerMemoryBytes"];
+  if (memory !== undefined && (!Number.isSafeInteger(memory) || (memory as number) < workerMemoryMin)) {
+    throw new EverycoreError(
+      "bad-input",
+      `agent configuration: workerMemoryBytes must be at least ${workerMemoryMin}, not ${JSON.stringify(memory)}`,
+    );
+  }
   const config: AgentConfig = {
     join: join as string[],
     secret: string("secret"),
@@ -54,6 +66,7 @@ export function parseConfig(argument: string | undefined): AgentConfig {
     lifeline: fields["lifeline"] === true,
     insecureNetwork: fields["insecureNetwork"] === true,
     ...(slots === undefined ? {} : { slots: slots as number }),
+    ...(memory === undefined ? {} : { workerMemoryBytes: memory as number }),
   };
   for (const address of [...config.join, config.httpListen]) refuseOpenNetwork(address, config);
   return config;

@@ -5,7 +5,7 @@ import type { Config } from "@everycore/client";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodes } from "../failure.ts";
-import { parseCount, parseListen } from "../input/values.ts";
+import { parseCount, parseSize, parseListen } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
 import type { Child } from "../local/child.ts";
 import { startAgent, startCoordinator, startNats } from "../local/parts.ts";
@@ -54,6 +54,11 @@ export const agentCommand = (): Command =>
       "--slots <count>",
       "workers at once (default: the cores of this machine)",
       parseCount("--slots", { min: 1, max: 4096 }),
+    )
+    .option(
+      "--worker-memory <size>",
+      "memory of one worker, beyond which its item crashes: 500M, 2G (default: memory / slots)",
+      parseSize,
     )
     .addHelpText(
       "after",
@@ -122,7 +127,9 @@ async function ownNats(options: {
   return { url: ready.url, child };
 }
 
-async function agent(flags: RoleFlags & { join?: string[]; slots?: number }): Promise<void> {
+async function agent(
+  flags: RoleFlags & { join?: string[]; slots?: number; workerMemory?: number },
+): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
   const dir = resolve(flags.data ?? join(stateHome(config), "agent"));
@@ -140,6 +147,7 @@ async function agent(flags: RoleFlags & { join?: string[]; slots?: number }): Pr
     insecureNetwork: flags.insecureNetwork ?? false,
     join: flags.join ?? [config.address?.value ?? defaults.listen],
     slots: flags.slots ?? configured,
+    workerMemoryBytes: flags.workerMemory,
     httpListen: flags.httpListen ?? defaults.agentHttpListen,
     signal: interrupts.signal,
   });

@@ -88,7 +88,7 @@ export class LineSplitter {
       this.#open.push(chunk.subarray(from));
       this.#openBytes += chunk.length - from;
       // A file without line ends must not be read into memory whole (P7).
-      if (this.#openBytes > limits.itemBytesMax + 1) throw this.#tooLong();
+      if (this.#openBytes > limits.itemBytesMax + 1) throw this.#tooLong(this.#lineNumber + 1);
     }
     return lines;
   }
@@ -110,7 +110,7 @@ export class LineSplitter {
   #take(raw: Buffer, lines: Buffer[]): void {
     this.#lineNumber += 1;
     const line = raw.at(-1) === carriageReturn ? raw.subarray(0, -1) : raw;
-    if (line.length > limits.itemBytesMax) throw this.#tooLong();
+    if (line.length > limits.itemBytesMax) throw this.#tooLong(this.#lineNumber);
     if (this.#options.codec === "json") {
       const text = line.toString("utf8");
       if (text.trim() === "") return;
@@ -134,10 +134,10 @@ export class LineSplitter {
     }
   }
 
-  #tooLong(): EverycoreError {
+  #tooLong(number: number): EverycoreError {
     return new EverycoreError(
       "over-limit",
-      `line ${Math.max(1, this.#lineNumber)} of ${this.#options.file} is longer than ${limits.itemBytesMax} bytes, the limit of an item`,
+      `line ${number} of ${this.#options.file} is longer than ${limits.itemBytesMax} bytes, the limit of an item`,
       {
         hint: "make the item the name of a file that holds the data",
       },

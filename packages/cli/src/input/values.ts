@@ -20,6 +20,19 @@ export function parseDuration(text: string): number {
   });
 }
 
+const unitBytes: Readonly<Record<string, number>> = { K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
+
+/** 500M, 2G; a bare number is bytes. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([KMGT])?i?B?$/i.exec(text.trim());
+  const bytes =
+    match === null ? Number.NaN : Number(match[1]) * (unitBytes[match[2]?.toUpperCase() ?? ""] ?? 1);
+  if (Number.isFinite(bytes) && bytes >= 1) return Math.round(bytes);
+  throw new EverycoreError("bad-input", `"${text}" is not a size`, {
+    hint: "write a number with a unit: 500M, 2G",
+  });
+}
+
 export interface ItemRange {
   readonly start: number;
   readonly items: number;

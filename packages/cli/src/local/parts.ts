@@ -136,6 +136,7 @@ export function startCoordinator(
 export interface AgentOptions extends RoleOptions {
   readonly join: readonly string[];
   readonly slots: number | undefined;
+  readonly workerMemoryBytes?: number | undefined;
   readonly httpListen: string;
 }
 
@@ -145,6 +146,7 @@ export function startAgent(
   return startRole("node-agent", options, {
     join: options.join,
     ...(options.slots === undefined ? {} : { slots: options.slots }),
+    ...(options.workerMemoryBytes === undefined ? {} : { workerMemoryBytes: options.workerMemoryBytes }),
     httpListen: options.httpListen,
   });
 }

@@ -175,7 +175,7 @@ function startFailed(
   effects: Effect[],
 ): void {
   const slot = state.slots[worker.slot];
-  if (slot === undefined) return;
+  if (slot === undefined || state.diskFull) return; // there is no room for its files: not its fault
   slot.startFailures += 1;
   slot.startAfter = state.now + Math.min(5_000, 100 * 2 ** slot.startFailures);
   if (slot.startFailures < startFailuresMax || job === undefined) return;

@@ -107,6 +107,9 @@ export function findOnPath(name: string, path = process.env["PATH"] ?? ""): stri
 /** Less free disk than this: appends may fail at any moment. */
 const diskFloorBytes = 64 * 1024 * 1024;
 
+export const isOutOfSpace = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
+
 export function isDiskFull(dir: string): boolean {
   try {
     const { bavail, bsize } = statfsSync(dir);
