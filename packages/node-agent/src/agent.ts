@@ -6,8 +6,8 @@ import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import type { JobId, LeaseId, LeaseMessage, NodeId, TaskSpec } from "@everycore/protocol";
-import { decodeLease, encodeLeaseReply, EverycoreError, subjects, times } from "@everycore/protocol";
+import type { NodeId } from "@everycore/protocol";
+import { subjects, times } from "@everycore/protocol";
 import type { AgentConfig } from "./config.ts";
 import type { LooseMessage } from "./control/link.ts";
 import { Link } from "./control/link.ts";
@@ -17,8 +17,8 @@ import type { NodeFacts, RuntimeFacts } from "./control/agent-messages.ts";
 import { heartbeat, hello, output, runtimeNames, spoken } from "./control/agent-messages.ts";
 import type { AgentEvent, AgentState, Effect } from "./core/index.ts";
 import { newAgent, step } from "./core/index.ts";
-import { BundleFailure, Inputs } from "./data/inputs.ts";
-import { factsOf } from "./data/lease-facts.ts";
+import { Inputs } from "./data/inputs.ts";
+import { LeaseDesk } from "./data/lease-desk.ts";
 import { NatsHome } from "./data/nats.ts";
 import { Publisher } from "./data/publisher.ts";
 import { findOnPath, isDiskFull, isOutOfSpace, machineIdOf, memoryBytesOf } from "./machine/facts.ts";
@@ -57,8 +57,6 @@ export class Agent {
   /** Resolves when it is drained; rejects when its leader refuses it for good. */
   readonly ended: Promise<void>;
   readonly publisher: Publisher;
-  /** Messages that were refused as malformed, by where they came in. */
-  readonly malformed = { lease: 0, link: 0 };
   readonly #parts: AgentParts;
   readonly #facts: NodeFacts;
   readonly #nats: NatsHome;
@@ -67,14 +65,12 @@ export class Agent {
   readonly #pool: WorkerPool;
   readonly #inputs: Inputs;
   readonly #output: OutputStore;
-  readonly #leases = new Map<LeaseId, { message: LeaseMessage; fetch: AbortController }>();
-  readonly #tasks = new Map<JobId, TaskSpec>();
-  readonly #answers = new Map<number, Msg>();
+  readonly #desk: LeaseDesk;
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #queue: AgentEvent[] = [];
   readonly #leftovers: Leftovers;
-  #asks = 0;
   #running = false;
+  #malformedOfLink = 0;
   #tick: NodeJS.Timeout | undefined;
   #link: Link | undefined;
   #linked = false;
@@ -104,6 +100,13 @@ export class Agent {
     this.#inputs = new Inputs({
       dir: join(config.dataDir, "cache"),
       connection: () => this.#nats.connection,
+    });
+    this.#desk = new LeaseDesk({
+      node: this.node,
+      inputs: this.#inputs,
+      log,
+      emit: (event) => this.emit(event),
+      isSeen: (lease) => this.state.seen.has(lease),
     });
     this.#pool = new WorkerPool({
       dir: slotsDir,
@@ -224,7 +227,7 @@ export class Agent {
       case "startWorker":
         return this.#startWorker(effect);
       case "sendTask": {
-        const task = this.#tasks.get(effect.job);
+        const task = this.#desk.task(effect.job);
         if (task === undefined) return;
         return this.#pool.sendTask(
           effect,
@@ -233,9 +236,8 @@ export class Agent {
         );
       }
       case "sendSlice": {
-        const lease = this.#leases.get(effect.lease);
-        if (lease !== undefined)
-          this.#pool.sendSlice(effect, lease.message, this.#inputs.inputsOf(effect.lease));
+        const message = this.#desk.message(effect.lease);
+        if (message !== undefined) this.#pool.sendSlice(effect, message, this.#inputs.inputsOf(effect.lease));
         return;
       }
       case "setLimit":
@@ -288,14 +290,11 @@ export class Agent {
   ): void {
     switch (effect.kind) {
       case "answerLease":
-        this.#answers.get(effect.ask)?.respond(encodeLeaseReply(effect.reply));
-        return void this.#answers.delete(effect.ask);
+        return this.#desk.answer(effect.ask, effect.reply);
       case "fetchInput":
-        return this.#fetch(effect.job, effect.lease);
+        return this.#desk.fetch(effect.job, effect.lease);
       case "forgetLease":
-        this.#leases.get(effect.lease)?.fetch.abort();
-        this.#leases.delete(effect.lease);
-        return this.#inputs.forget(effect.lease);
+        return this.#desk.forget(effect.lease);
       case "publishCommit":
         this.#acknowledged(this.publisher.commit(effect.segment, effect.record, effect.runs), (seq) => ({
           kind: "commitAcked",
@@ -313,7 +312,7 @@ export class Agent {
         }));
         return;
       case "dropJob":
-        this.#tasks.delete(effect.job);
+        this.#desk.forgetTask(effect.job);
         return this.#output.end(effect.job);
       case "closeLink":
         this.#parts.log.warn({ reason: effect.reason }, "link closed");
@@ -350,7 +349,7 @@ export class Agent {
     try {
       parsed = parseToAgent(message, performance.now());
     } catch (error) {
-      this.malformed.link += 1;
+      this.#malformedOfLink += 1;
       return this.#parts.log.warn({ reason: String(error) }, "malformed message of the leader ignored");
     }
     if (parsed === undefined) return;
@@ -378,53 +377,14 @@ export class Agent {
 
   async #joinNats(welcome: WelcomeFacts): Promise<void> {
     const { cluster: _cluster, ...facts } = welcome;
-    const onMessage = (message: Msg): void => this.#leaseArrived(message);
+    const onMessage = (message: Msg): void => this.#desk.arrived(message);
     await this.#nats.join(facts, { subject: subjects.lease(this.node), onMessage });
     if (!this.#filesRecovered) this.#filesRecovered = await this.#publishLeftovers();
   }
 
-  #leaseArrived(raw: Msg): void {
-    let message: LeaseMessage;
-    let ready = true;
-    const isNew = (lease: LeaseMessage): boolean => !this.state.seen.has(lease.grant.id);
-    try {
-      message = decodeLease(raw.data);
-      if (message.grant.node !== this.node)
-        throw new EverycoreError("bad-input", `a lease of node ${message.grant.node}`);
-      if (isNew(message)) ready = this.#inputs.takeReady(message);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.malformed.lease += 1;
-      this.#parts.log.warn({ reason }, "malformed lease refused");
-      raw.respond(encodeLeaseReply({ ok: false, reason: "malformed", message: reason }));
-      return;
-    }
-    const { grant, task } = message;
-    if (isNew(message)) {
-      this.#leases.set(grant.id, { message, fetch: new AbortController() });
-      this.#tasks.set(message.job, task);
-    }
-    const ask = (this.#asks += 1);
-    this.#answers.set(ask, raw);
-    this.emit({ kind: "leaseArrived", at: performance.now(), lease: factsOf(message), ask, ready });
-    if (!this.state.seen.has(grant.id)) {
-      this.#leases.delete(grant.id);
-      this.#inputs.forget(grant.id);
-    }
-  }
-
-  #fetch(job: JobId, id: LeaseId): void {
-    const lease = this.#leases.get(id);
-    if (lease === undefined) return;
-    this.#inputs.fetch(lease.message, lease.fetch.signal).then(
-      () => this.emit({ kind: "inputReady", at: performance.now(), job, lease: id }),
-      (error: unknown) => {
-        if (lease.fetch.signal.aborted) return;
-        const message = error instanceof Error ? error.message : String(error);
-        const bundle = error instanceof BundleFailure;
-        this.emit({ kind: "inputFailed", at: performance.now(), job, lease: id, bundle, message });
-      },
-    );
+  /** Messages that were refused as malformed, by where they came in. */
+  get malformed(): { lease: number; link: number } {
+    return { lease: this.#desk.malformed, link: this.#malformedOfLink };
   }
 
   get isReady(): boolean {
@@ -445,7 +405,7 @@ export class Agent {
     clearTimeout(this.#tick);
     for (const timer of this.#timers) clearTimeout(timer);
     this.publisher.close();
-    for (const lease of this.#leases.values()) lease.fetch.abort();
+    this.#desk.close();
     await this.#link?.close();
     await this.#nats.close();
     this.#stateDir.release();

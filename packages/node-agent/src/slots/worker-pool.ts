@@ -6,7 +6,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { FromWorker, JobId, SegmentId, TaskSpec } from "@everycore/protocol";
-import { codecs, encodeErrorInfo, outcomeStatus } from "@everycore/protocol";
+import { codecs, encodeErrorInfo, exitDiskFull, outcomeStatus } from "@everycore/protocol";
 import type { AgentEvent, Effect, OutcomeRun, SeenRuns, SliceSight } from "../core/index.ts";
 import type { LeaseInputs } from "../data/inputs.ts";
 import type { LeaseMessage } from "@everycore/protocol";
@@ -71,6 +71,9 @@ export class WorkerPool {
       onFrame: (frame) => this.#heard(worker, frame),
       onDeath: ({ phase, detail }) => {
         this.look(worker);
+        if (detail.exitCode === exitDiskFull && phase !== "item") {
+          emit({ kind: "diskLevel", at: now(), full: true }); // the next heartbeat looks again
+        }
         emit({ kind: "workerDied", at: now(), worker, phase, sights: this.#sightsOf(worker), detail });
       },
       onPrint: (stream, data) => {

@@ -12,6 +12,7 @@ import type { FromWorker, SliceFrame, TaskFrame, ToWorker } from "@everycore/pro
 import {
   codecs,
   decode,
+  exitDiskFull,
   limits,
   outcomeStatus,
   PackedEntries,
@@ -35,9 +36,6 @@ export interface Runner {
   /** Bytes of an outcome when the runtime encodes by itself (exec). */
   readonly encodes?: (result: unknown) => { status: number; codec: number; bytes: Uint8Array };
 }
-
-/** Exit code of a worker that could not append: its disk is full, no item is to blame. */
-export const exitDiskFull = 75;
 
 const micros = (): number => Math.round(performance.now() * 1000);
 
@@ -121,6 +119,7 @@ export class WorkerLoop {
       process.stderr.write(
         `everycore: cannot ${disk ? "write outcomes" : "go on with this slice"}: ${String(error)}\n`,
       );
+      if (disk) slot.setPhase("idle", frame.slice); // no item is to blame
       process.exit(disk ? exitDiskFull : 1);
     }
     slot.setPhase("idle", frame.slice);
