@@ -41,3 +41,9 @@ export const recordStatus = {
   /** First record of a slice: index = slice, payload = msgpack head, opaque to workers. */
   head: 255,
 } as const;
+
+/**
+ * Exit code of a worker that could not append: its disk is full, no item is to blame. It leaves the phase `item`
+ * before it ends, since a task may exit with any code.
+ */
+export const exitDiskFull = 75;

@@ -76,6 +76,7 @@ class Host:
                 at = self.plain(frame)
         except slot_file.DiskError as error:
             print(f"everycore: cannot write outcomes: {error}", file=sys.stderr, flush=True)
+            slot.set_phase("idle", frame["slice"])  # no item is to blame
             os._exit(EXIT_DISK_FULL)
         flush()
         slot.set_phase("idle", frame["slice"])

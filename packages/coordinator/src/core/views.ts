@@ -115,7 +115,10 @@ export const jobViews = (state: ClusterState): JobView[] =>
 
 /** Why a job with waiting items has nothing running: `blocked: storage | disk | no-node`, or "". */
 function waitsFor(state: ClusterState, job: Job, queued: number, leased: number): string {
-  if (isEnded(job.state) || queued === 0 || leased > 0) return "";
+  if (isEnded(job.state) || queued + leased === 0) return "";
+  // What nodes with full disks hold waits for them as well.
+  const holders = [...job.leases.values()].map((lease) => state.nodes.get(lease.grant.node));
+  if (leased > 0 && !holders.every((node) => node?.diskFull === true)) return "";
   if (state.storage !== "ok") return "blocked: storage";
   const connected = [...state.nodes.values()].filter((node) => node.state === "connected");
   if (connected.length === 0) return "blocked: no-node (no agent is connected)";
