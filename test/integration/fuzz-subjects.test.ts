@@ -1,5 +1,6 @@
 // Poison on every NATS subject of ours: counted, never a restart, never a stall; jobs go on meanwhile and afterwards.
 
+import { setTimeout as delay } from "node:timers/promises";
 import { subjects } from "@everycore/protocol";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, connect, headers } from "@nats-io/transport-node";
@@ -12,7 +13,8 @@ import { probed, summaryOf } from "../support/probe.ts";
 import { until } from "../support/until.ts";
 
 const messages = 10_000;
-const batch = 200;
+const batch = 100;
+const batchMs = 30;
 
 let cluster: TestCluster;
 let nats: NatsConnection;
@@ -38,6 +40,7 @@ async function pour(send: (of: Dice, count: number) => void, seed: number): Prom
       for (let sent = 0; sent < messages; sent += batch) {
         for (const count of upTo(batch)) send(of, sent + count);
         await nats.flush();
+        await delay(batchMs); // a load that lasts, so that there is something to measure
       }
     },
   );
