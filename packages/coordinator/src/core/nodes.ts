@@ -10,6 +10,10 @@ import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } fr
 import { dropLease, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { may, move, nodeTransitions } from "./transitions.ts";
 
+/** A node that had nothing to give is not asked again for this long, lest the two of them talk all day. */
+const nothingToGiveMs = 100;
+/** One that gave: long enough for what it gave to reach the idle slots, short beside a slice. */
+const gaveMs = 5;
 /** Ranges in one strike record, so that its header keeps its bound. */
 const rangesPerStrike = 500;
 
@@ -320,9 +324,10 @@ export function gaveBack(
   const node = state.nodes.get(event.node);
   const job = state.jobs.get(event.job);
   if (node === undefined) return;
-  // Nothing to give: not asked again for a while, lest the two of them talk all day.
-  node.asked.set(event.job, state.now + (event.ranges.length === 0 ? 100 : 0));
+  // One ask has several answers, a lease each; none of them is asked for more before what came is placed.
+  node.asked.set(event.job, state.now + (event.ranges.length === 0 ? nothingToGiveMs : gaveMs));
   if (event.grant === undefined || job === undefined) return;
+  if (node.deferred !== undefined) node.deferred = without(node.deferred, event.grant.id, event.ranges);
   const lease = job.leases.get(event.grant.id);
   if (lease !== undefined && lease.grant.node === node.id) {
     for (const range of event.ranges) returnToQueue(state, job, lease, range);
@@ -335,6 +340,17 @@ export function gaveBack(
     ranges: event.ranges,
   });
   state.dirty = true;
+}
+
+/** A report that waits still says `unfinished` of what was given back since: nobody would run it (P5). */
+function without(said: NodeReport, id: LeaseId, ranges: readonly Range[]): NodeReport {
+  const leases = said.leases.map((lease) => {
+    if (lease.grant.id !== id) return lease;
+    const unfinished = IntervalSet.of(lease.unfinished);
+    unfinished.removeAll(ranges);
+    return { ...lease, unfinished: unfinished.toRanges() };
+  });
+  return { ...said, leases };
 }
 
 /** A node cannot load the task: the job goes on elsewhere, or fails with the node's words, once. */

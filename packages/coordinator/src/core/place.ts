@@ -199,7 +199,9 @@ function placeTroubled(round: Round, job: Job, nodes: readonly Node[]): void {
   }
   for (const range of job.queues.alone.toRanges()) {
     for (let index = range.start; index < range.end && index < job.reserved; index += 1) {
-      const node = nodes.find((n) => usableFor(n, job) && itemsHeld(job, n.id) < 2 * n.slots);
+      const node = nodes.find(
+        (n) => usableFor(n, job) && round.state.now >= n.refusedUntil && itemsHeld(job, n.id) < 2 * n.slots,
+      );
       if (node === undefined) return;
       lend(round, job, node, { start: index, end: index + 1 }, "alone");
     }

@@ -1,0 +1,227 @@
+// Which range goes to which node: reserve, credit, taper, shares, give-back. Policy only; C1 is checked throughout.
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { Effect } from "../../src/core/index.ts";
+import { CoreBench, nodeId, only } from "../support/core-bench.ts";
+
+const a = nodeId("a");
+const b = nodeId("b");
+const items = (effects: readonly Effect[]): number =>
+  only(effects, "sendLease").reduce((sum, { grant }) => sum + grant.end - grant.start, 0);
+
+test("no lease passes what the stored record reserves, whatever waits to be stored (C3)", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 4 });
+  bench.isHeld = true;
+  const { job } = bench.submit("j", { items: 100_000 });
+  for (let round = 0; round < 60; round += 1) {
+    bench.release(1);
+    bench.answer("a");
+    for (const { unfinished } of [...bench.node("a").held.values()])
+      for (const range of unfinished.toRanges()) bench.commit("a", job, range);
+    bench.tick(200);
+    for (const { grant } of only(bench.effects, "sendLease"))
+      expect(grant.end).toBeLessThanOrEqual(
+        Math.max(...[...bench.records.values()].map((record) => record.reserved)),
+      );
+  }
+  expect(only(bench.effects, "putJob").length).toBeGreaterThan(1);
+});
+
+test("unknown costs are guessed small, known ones fill about ten seconds of each slot", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 2 });
+  bench.report("b", { slots: 2 });
+  const { job, effects } = bench.submit("j", { items: 1_000_000 });
+  expect(items(effects)).toBeLessThanOrEqual(4 * 32 + 1_000);
+  bench.answer("a");
+  bench.answer("b");
+  // 10 ms an item, as the bench's commits say: ten seconds of two slots are 2,000 items.
+  for (let round = 0; round < 10; round += 1) {
+    for (const name of ["a", "b"]) {
+      bench.answer(name);
+      for (const { unfinished } of [...bench.node(name).held.values()].slice(0, 1))
+        for (const range of unfinished.toRanges()) bench.commit(name, job, range);
+    }
+    bench.tick(200);
+  }
+  for (const node of bench.state.nodes.values()) {
+    const held = [...node.leases.keys()].reduce(
+      (sum, id) => sum + (bench.job(job).leases.get(id)?.open.size ?? 0),
+      0,
+    );
+    expect(held).toBeGreaterThan(500);
+    expect(held).toBeLessThan(4_000);
+  }
+});
+
+test("towards the end leases taper: no node holds the rest while others idle", () => {
+  const bench = new CoreBench();
+  for (const name of ["a", "b", "c", "d"]) bench.report(name, { slots: 1 });
+  const { job } = bench.submit("j", { items: 400 });
+  bench.runAll();
+  const sizes = only(bench.effects, "sendLease").map(({ grant }) => grant.end - grant.start);
+  expect(bench.job(job).state).toBe("done");
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(100);
+  expect(sizes.length).toBeGreaterThan(8);
+});
+
+test("a higher priority is served first, and equal ones share", () => {
+  const bench = new CoreBench();
+  bench.submit("low", { items: 1_000 });
+  const { job: high } = bench.submit("high", { items: 1_000, priority: 5 });
+  const effects = bench.report("a", { slots: 2 });
+  expect(only(effects, "sendLease")[0]?.job).toBe(high);
+});
+
+test("a job without a node that can run it says why", () => {
+  const bench = new CoreBench();
+  bench.report("a", { runtimes: ["exec"] });
+  const { effects } = bench.submit("j", { items: 5 });
+  expect(only(effects, "sendLease")).toEqual([]);
+});
+
+describe("give-back", () => {
+  const uneven = (): { bench: CoreBench; job: ReturnType<CoreBench["submit"]>["job"] } => {
+    const bench = new CoreBench();
+    bench.report("a", { slots: 1 });
+    const { job } = bench.submit("j", { items: 30 });
+    // With its cost known, all that is left fits the one node's credit.
+    for (let index = 0; bench.job(job).queues.normal.size > 0; index += 1) {
+      bench.answer("a");
+      bench.commit("a", job, { start: index, end: index + 1 });
+    }
+    bench.answer("a");
+    expect(bench.job(job).queues.normal.size).toBe(0);
+    return { bench, job };
+  };
+
+  test("is asked of the node with most work when slots idle, once a second while it is not answered", () => {
+    const { bench } = uneven();
+    const effects = bench.report("b", { slots: 1 });
+    const all = [...effects, ...bench.tick(100), ...bench.tick(100)];
+    expect(only(all, "sendGiveBack").map((effect) => effect.node)).toEqual([a]);
+    expect(only(bench.tick(1_000), "sendGiveBack").length).toBe(1);
+  });
+
+  test("what is given back is confirmed and leased to the idle node, not before", () => {
+    const { bench, job } = uneven();
+    bench.report("b", { slots: 1 });
+    expect(only(bench.effects, "sendLease").filter((effect) => effect.node === b)).toEqual([]);
+    const [held] = [...bench.node("a").held.values()].reverse();
+    const last = held!.unfinished.last()!;
+    const given = { start: Math.max(last.start, last.end - 5), end: last.end };
+    const effects = bench.giveBack("a", job, given);
+    expect(only(effects, "confirmGaveBack")).toMatchObject([{ node: a, ranges: [given] }]);
+    const leases = only(effects, "sendLease");
+    expect(leases.map((effect) => effect.node)).toContain(b);
+    for (const { grant } of leases) expect(grant.start >= given.start && grant.end <= given.end).toBe(true);
+  });
+
+  test("repeated by a heartbeat is confirmed again and changes nothing", () => {
+    const { bench, job } = uneven();
+    bench.report("b", { slots: 1 });
+    const grant = bench.leaseOf("a", job, 29);
+    const event = { kind: "gaveBack", node: a, job, grant, ranges: [{ start: 29, end: 30 }] } as const;
+    bench.feed(event);
+    const before = bench.job(job).leases.size;
+    expect(only(bench.feed(event), "confirmGaveBack").length).toBe(1);
+    expect(bench.job(job).leases.size).toBe(before);
+  });
+
+  test("in several answers is not asked again by each of them", () => {
+    const { bench, job } = uneven();
+    bench.report("b", { slots: 8 });
+    const effects: Effect[] = [];
+    for (let index = 29; index > 20; index -= 1) {
+      const held = [...bench.node("a").held.values()].find((lease) => lease.unfinished.has(index));
+      if (held === undefined) continue;
+      effects.push(...bench.giveBack("a", job, { start: index, end: index + 1 }));
+      // The slots that are still idle say so again.
+      effects.push(...bench.feed({ kind: "starving", node: b, slots: 7 }));
+    }
+    expect(only(effects, "sendGiveBack").length).toBeLessThanOrEqual(1);
+  });
+
+  test("with nothing to give is not asked again for a moment", () => {
+    const { bench, job } = uneven();
+    bench.report("b", { slots: 1 });
+    const empty = bench.feed({ kind: "gaveBack", node: a, job, grant: undefined, ranges: [] });
+    expect(only(empty, "sendGiveBack")).toEqual([]);
+    expect(only(bench.tick(150), "sendGiveBack").length).toBe(1);
+  });
+});
+
+test("any order of reports, losses, commits, give-backs and takeovers keeps C1 to C5, and the job ends", () => {
+  const name = fc.constantFrom("a", "b", "c");
+  const act = fc.record({
+    act: fc.constantFrom(
+      "answer",
+      "answer",
+      "commit",
+      "commit",
+      "again",
+      "crash",
+      "lost",
+      "giveBack",
+      "break",
+      "report",
+      "restart",
+      "wipe",
+      "tick",
+      "lead",
+      "starving",
+      "refuse",
+      "noAnswer",
+    ),
+    name,
+    pick: fc.nat(1_000),
+    size: fc.integer({ min: 1, max: 40 }),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(act, { maxLength: 60 }),
+      fc.integer({ min: 1, max: 200 }),
+      fc.boolean(),
+      (acts, count, blocks) => {
+        const bench = new CoreBench();
+        for (const node of ["a", "b", "c"])
+          bench.report(node, { slots: 2, machine: node === "c" ? "b" : node });
+        const { job } = bench.submit("j", { items: count, block: blocks ? 7 : 0, task: { retries: 100 } });
+        for (const { act: what, name: node, pick, size } of acts) {
+          const held = [...bench.node(node).held.values()].filter((lease) => !lease.unfinished.isEmpty);
+          const lease = held[pick % Math.max(1, held.length)];
+          const first = lease?.unfinished.first();
+          const range =
+            first === undefined
+              ? undefined
+              : { start: first.start, end: Math.min(first.end, first.start + size) };
+          if (what === "answer") bench.answer(node);
+          if (what === "refuse") bench.answer(node, () => ({ ok: false, reason: "full", message: "" }));
+          if (what === "noAnswer") bench.answer(node, () => undefined);
+          if (what === "break") bench.breakLink(node);
+          if (what === "report") bench.report(node);
+          if (what === "restart") bench.report(node, { restarted: true });
+          if (what === "wipe") bench.report(node, { wiped: true });
+          if (what === "tick") bench.tick(size * 100);
+          if (what === "lead") bench.lead();
+          if (what === "starving") bench.feed({ kind: "starving", node: nodeId(node), slots: 1 });
+          if (range === undefined || bench.state.jobs.get(job)?.phase === "folding") continue;
+          if (what === "commit") bench.commit(node, job, range);
+          if (what === "again") bench.commit(node, job, range, "again");
+          if (what === "giveBack") bench.giveBack(node, job, range);
+          if (what === "crash") bench.strike(node, job, range.start);
+          if (what === "lost") bench.strike(node, job, range.start, "lost");
+        }
+        for (const node of ["a", "b", "c"]) bench.report(node, { restarted: true });
+        bench.runAll();
+        bench.tick(31_000);
+        for (const node of ["a", "b", "c"]) bench.report(node, { restarted: true });
+        bench.runAll();
+        expect(bench.records.get(job)?.state).toMatch(/done|failed/);
+        expect(bench.job(job).fold.covered.covers(0, count)).toBe(true);
+      },
+    ),
+    { numRuns: 300 },
+  );
+});

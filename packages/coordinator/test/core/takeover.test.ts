@@ -1,0 +1,226 @@
+// A new leader rebuilds everything from records and log, runs at once what was never leased, waits for the rest,
+// and starts nothing again that runs (P3).
+import { describe, expect, test } from "vitest";
+import { times } from "@everycore/protocol";
+import { waitingReasons } from "../../src/core/index.ts";
+import { appended, CoreBench, nodeId, only } from "../support/core-bench.ts";
+
+const a = nodeId("a");
+const b = nodeId("b");
+
+function running(items = 8): { bench: CoreBench; job: ReturnType<CoreBench["submit"]>["job"] } {
+  const bench = new CoreBench();
+  bench.report("a");
+  bench.report("b");
+  const { job } = bench.submit("j", { items });
+  bench.answer("a");
+  bench.answer("b");
+  return { bench, job };
+}
+
+test("nothing below `reserved` is leased before every known node has reported", () => {
+  const { bench, job } = running();
+  const sent = (): number => only(bench.effects, "sendLease").length;
+  const before = sent();
+  bench.lead();
+  bench.report("a");
+  bench.tick(1_000);
+  expect(sent()).toBe(before);
+  expect(waitingReasons(bench.state)[0]).toContain("1 known agents");
+  bench.report("b");
+  expect(bench.job(job).phase).toBe("open");
+  bench.runAll();
+  expect(bench.job(job).state).toBe("done");
+});
+
+test("reported leases are adopted as they are: no item is leased a second time", () => {
+  const { bench, job } = running();
+  const held = [...bench.node("a").held.keys(), ...bench.node("b").held.keys()].sort();
+  bench.lead();
+  bench.report("a");
+  bench.report("b");
+  expect([...bench.job(job).leases.keys()].sort()).toEqual(held);
+  expect(bench.job(job).queues.awaiting.size).toBe(0);
+});
+
+test("what nobody reported is queued unstruck when all known nodes have reported with their files", () => {
+  const { bench, job } = running();
+  bench.node("a").held.clear();
+  bench.lead();
+  bench.report("a", { restarted: true });
+  const effects = bench.report("b");
+  expect(appended(effects, "strike")).toEqual([]);
+  expect(only(effects, "sendLease").length).toBeGreaterThan(0);
+  bench.runAll();
+  expect(bench.job(job).state).toBe("done");
+});
+
+test("a known node that does not report is waited for 15 s; then what it may have held is struck lost", () => {
+  const { bench, job } = running();
+  const missed = [...bench.node("b").held.values()].flatMap((lease) => lease.unfinished.toRanges());
+  bench.lead();
+  bench.report("a");
+  for (let waited = 1_000; waited < times.takeoverReportMs; waited += 1_000) {
+    bench.feed({ kind: "nodeHeartbeat", node: a, busy: 0, diskFull: false });
+    expect(appended(bench.tick(1_000), "strike")).toEqual([]);
+  }
+  const effects = bench.tick(1_000);
+  expect(appended(effects, "strike").flatMap((strike) => strike.ranges)).toEqual(missed);
+  expect(bench.job(job).fold.lostCount(missed[0]!.start)).toBe(1);
+  bench.nodes.delete(b);
+  bench.runAll();
+  expect(bench.job(job).state).toBe("done");
+});
+
+test("a known node that comes back without its files has lost what nobody reports", () => {
+  const { bench, job } = running();
+  bench.lead();
+  bench.report("a");
+  const effects = bench.report("b", { wiped: true });
+  expect(appended(effects, "strike").length).toBeGreaterThan(0);
+  bench.runAll();
+  expect(bench.job(job).state).toBe("done");
+});
+
+test("a report waits until the logs are read: outcomes acknowledged to it are not run again", () => {
+  const { bench, job } = running(2);
+  const grant = bench.leaseOf("a", job, 0);
+  bench.commit("a", job, { start: grant.start, end: grant.end });
+  const starts = only(bench.effects, "sendLease").length;
+  bench.lead();
+  bench.report("a");
+  bench.report("b");
+  expect(only(bench.effects, "sendLease").length).toBe(starts);
+});
+
+test("an item that was struck in the old leader's time is not adopted with its lease", () => {
+  const { bench, job } = running(4);
+  const grant = bench.leaseOf("a", job, 0);
+  const held = bench.node("a").held.get(grant.id)!;
+  bench.append({
+    kind: "strike",
+    job,
+    epoch: 1,
+    cause: "crash",
+    lease: grant,
+    ranges: [{ start: grant.start, end: grant.start + 1 }],
+    byLeader: false,
+  });
+  // The agent's report still lists it: it had not heard of the acknowledgement.
+  bench.lead();
+  bench.report("a");
+  expect(held.unfinished.has(grant.start)).toBe(true);
+  expect(bench.job(job).leases.get(grant.id)?.open.has(grant.start) ?? false).toBe(false);
+});
+
+describe("an act that the old leader had announced", () => {
+  test("and not begun is completed: cancel", () => {
+    const { bench, job } = running();
+    bench.isHeld = true;
+    bench.feed({ kind: "cancelAsked", job, message: "enough", ask: 1 });
+    const put = only(bench.effects, "putJob").at(-1)!;
+    bench.records.set(job, put.record);
+    bench.isHeld = false;
+    bench.lead();
+    expect(bench.records.get(job)).toMatchObject({
+      state: "cancelled",
+      reason: "enough",
+      counts: { cancelled: 8 },
+    });
+  });
+
+  test("is not acted upon before our own fence is read: a reopen of the old leader may still arrive", () => {
+    const bench = new CoreBench();
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 2 });
+    bench.answer("a");
+    while (bench.job(job).state === "running") {
+      bench.answer("a");
+      for (const { unfinished } of [...bench.node("a").held.values()])
+        for (const range of unfinished.toRanges()) bench.commit("a", job, range, "error");
+    }
+    bench.isHeld = true;
+    bench.feed({ kind: "retryAsked", job, ask: 1 });
+    bench.release(1);
+    // The reopen is on its way when the job is cancelled, that is stored, and the leader dies.
+    const reopen = appended(bench.effects, "reopen")[0]!;
+    bench.feed({ kind: "cancelAsked", job, message: "no", ask: 2 });
+    bench.records.set(job, only(bench.effects, "putJob").at(-1)!.record);
+    bench.lead();
+    bench.release(1);
+    expect(bench.records.get(job)?.state).toBe("cancelling");
+    bench.append(reopen);
+    bench.isHeld = false;
+    bench.release();
+    expect(bench.records.get(job)).toMatchObject({ state: "cancelled" });
+    expect(bench.job(job).fold.covered.covers(0, 2)).toBe(true);
+  });
+
+  test("is not acted upon before it is stored, if it came while the log was read", () => {
+    const { bench, job } = running();
+    bench.isHeld = true;
+    bench.lead();
+    bench.feed({ kind: "cancelAsked", job, message: "enough", ask: 1 });
+    // The record of the takeover is stored, the fence is read; the intent is not stored yet.
+    const effects = bench.release(1);
+    effects.push(...bench.release(1));
+    expect(appended(effects, "seal")).toEqual([]);
+    bench.isHeld = false;
+    bench.release();
+    expect(bench.records.get(job)?.state).toBe("cancelled");
+  });
+});
+
+test("a retry asked while the log is read waits for it, and is whole", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 4 });
+  while (bench.job(job).state === "running") {
+    bench.answer("a");
+    for (const { unfinished } of [...bench.node("a").held.values()])
+      for (const range of unfinished.toRanges()) bench.commit("a", job, range, "error");
+  }
+  const log = bench.log.splice(0);
+  bench.lead();
+  const record = bench.records.get(job)!;
+  bench.feed({ kind: "jobRecovered", record, lastSeq: log.length });
+  const asked = bench.feed({ kind: "retryAsked", job, ask: 1 });
+  expect(only(asked, "answer")).toEqual([]);
+  for (const entry of log) bench.feed({ kind: "logRecord", job, ...entry });
+  expect(only(bench.effects, "putJob").at(-1)?.record.intent).toMatchObject({
+    kind: "reopen",
+    ranges: [{ start: 0, end: 4 }],
+  });
+});
+
+test("items beyond `reserved` were never leased: they are placed at once", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 1 });
+  const { job } = bench.submit("j", { items: 1_000_000 });
+  bench.answer("a");
+  const { reserved } = bench.job(job);
+  bench.node("a").held.clear();
+  bench.lead([a, b]);
+  const effects = bench.report("a");
+  expect(bench.job(job).phase).toBe("reporting");
+  const leases = only([...effects, ...bench.tick(200)], "sendLease");
+  expect(leases.length).toBeGreaterThan(0);
+  for (const { grant } of leases) expect(grant.start).toBeGreaterThanOrEqual(reserved);
+});
+
+test("jobs that have ended keep their counts, and their log is read for a retry", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 3 });
+  bench.runAll();
+  bench.lead();
+  expect(bench.job(job)).toMatchObject({ state: "done", finalCounts: { value: 3 } });
+  expect(bench.job(job).fold.counts().value).toBe(3);
+});
+
+test("a leader that is deposed forgets everything", () => {
+  const { bench } = running();
+  bench.feed({ kind: "leadershipLost" });
+  expect(bench.state.jobs.size + bench.state.nodes.size + bench.state.active.size).toBe(0);
+  expect(bench.feed({ kind: "tick" })).toEqual([]);
+});
