@@ -318,7 +318,8 @@ export class Agent {
         this.#parts.log.warn({ reason: effect.reason }, "link closed");
         return this.#link?.drop();
       case "hello": {
-        const now = { filesRecovered: this.#filesRecovered, spoolBytes: this.state.spoolBytes };
+        const { acknowledged: recovered } = this.#leftovers;
+        const now = { filesRecovered: this.#filesRecovered, spoolBytes: this.state.spoolBytes, recovered };
         return void this.#link?.send(hello(this.#facts, effect, now));
       }
       default:

@@ -6,7 +6,7 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import type { CommitPart, CommitRecord, StrikeRecord } from "@everycore/protocol";
+import type { CommitPart, CommitRecord, JobId, StrikeRecord } from "@everycore/protocol";
 import { limits, outcomeStatus, recordStatus } from "@everycore/protocol";
 import type { OutcomeRun } from "./core/index.ts";
 import type { PublisherOptions } from "./data/publisher.ts";
@@ -21,6 +21,8 @@ export interface Leftovers {
   readonly commits: readonly { record: CommitRecord; head: SliceHead; runs: readonly OutcomeRun[] }[];
   readonly strikes: readonly { record: StrikeRecord; head: SliceHead }[];
   readonly bytesOf: (run: OutcomeRun) => Buffer;
+  /** Sequences of what was published, by job: a leader takes our hello only after it has read them. */
+  readonly acknowledged: Map<JobId, number>;
   /** Removes the directories, once all is published. */
   readonly remove: () => void;
 }
@@ -58,6 +60,7 @@ export function collectLeftovers(slotsDir: string, options: { bootId: string; lo
   return {
     commits,
     strikes,
+    acknowledged: new Map(),
     bytesOf: (run) => stores.find((files) => files.has(run.file))!.bytesOf(run),
     remove: () => {
       for (const dir of dirs) rmSync(dir, { recursive: true, force: true });
@@ -126,10 +129,14 @@ export async function publishLeftovers(
   const deadline = setTimeout(() => publisher.close(), options.withinMs);
   try {
     for (const { record, head, runs } of left.commits) {
-      if ((await publisher.commit(head.segment, record, runs)) === undefined) return false;
+      const seq = await publisher.commit(head.segment, record, runs);
+      if (seq === undefined) return false;
+      left.acknowledged.set(record.job, seq);
     }
     for (const { record, head } of left.strikes) {
-      if ((await publisher.strike(head.segment, record)) === undefined) return false;
+      const seq = await publisher.strike(head.segment, record);
+      if (seq === undefined) return false;
+      left.acknowledged.set(record.job, seq);
     }
     left.remove();
     return true;

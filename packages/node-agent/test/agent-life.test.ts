@@ -118,6 +118,8 @@ test("kill -9 of the agent: leftovers end, what was appended is published, the r
     expect(leader.said.find(({ part }) => part === "hello")!.body).toMatchObject({
       filesRecovered: true,
       leases: [],
+      // The leader reads as far as the strike, the last record, before it takes this hello.
+      acknowledged: { [job]: (await leader.fold(job)).seq },
     });
     // All of it stood in the log before the hello.
     const fold = await leader.fold(job);

@@ -62,7 +62,7 @@ export interface NodeFacts {
 export function hello(
   facts: NodeFacts,
   effect: Extract<Effect, { kind: "hello" }>,
-  now: { filesRecovered: boolean; spoolBytes: number },
+  now: { filesRecovered: boolean; spoolBytes: number; recovered: ReadonlyMap<JobId, number> },
 ): LooseMessage {
   const { node, slots, slotsReason, version, runtimes, incarnation } = facts;
   return {
@@ -86,9 +86,19 @@ export function hello(
       leases: effect.leases.map(reportToProto),
       accepted: effect.accepted,
       filesRecovered: now.filesRecovered,
-      acknowledged: Object.fromEntries(effect.acknowledged),
+      acknowledged: highest(now.recovered, effect.acknowledged),
     },
   };
+}
+
+/** By job, the higher of two sequences: what a former agent's files gave, and what was acknowledged to us. */
+function highest(
+  recovered: ReadonlyMap<JobId, number>,
+  own: ReadonlyMap<JobId, number>,
+): Record<JobId, number> {
+  const seqs: Record<JobId, number> = Object.fromEntries(recovered);
+  for (const [job, seq] of own) seqs[job] = Math.max(seq, seqs[job] ?? 0);
+  return seqs;
 }
 
 export function heartbeat(state: AgentState, now: number): LooseMessage {
