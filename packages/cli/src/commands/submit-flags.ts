@@ -62,7 +62,7 @@ export interface JobInput {
 /** Exactly one of the input flags. */
 export function inputOf(flags: SubmitFlags): JobInput {
   const given = [flags.range, flags.items, flags.eachLine].filter((flag) => flag !== undefined);
-  const example = "--range 0-99, --items FILE.jsonl or --each-line FILE";
+  const example = "--range 0-99, --items FILE.jsonl or --each-line FILE (- reads standard input)";
   if (given.length === 0)
     throw new EverycoreError("bad-input", "there are no items", { hint: `give ${example}` });
   if (given.length > 1)
