@@ -345,8 +345,7 @@ export class World {
           `P5: agent ${agent.node} works, and its leader says ${node?.state}: ${node?.reason}`,
         );
       for (const job of agent.core?.jobs.values() ?? []) {
-        if (job.leases.size > 0)
-          throw new Breach(`P7: agent ${agent.node} still holds leases of job ${job.id}`);
+        throw new Breach(`P7: agent ${agent.node} still keeps job ${job.id} with ${job.leases.size} leases`);
       }
     }
   }

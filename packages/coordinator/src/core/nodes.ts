@@ -88,6 +88,12 @@ export function settle(state: ClusterState, keys: Keys, node: Node, effects: Eff
   }
   if (!state.recovered || [...state.jobs.values()].some((job) => job.phase === "folding")) return;
   node.deferred = undefined;
+  // It may have missed an end while its link was broken: else it would keep workers for that job (P7).
+  for (const id of said.acknowledged.keys()) {
+    const job = state.jobs.get(id);
+    if (job === undefined || isEnded(job.state))
+      effects.push({ kind: "sendJobEnded", node: node.id, job: id });
+  }
   const restarted = node.incarnation !== said.incarnation;
   const listed = new Map<LeaseId, LeaseReport>(said.leases.map((lease) => [lease.grant.id, lease]));
   reconcile(state, node, said, { restarted, listed }, effects);

@@ -12,6 +12,7 @@ import { act, endOf } from "./leader-records.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { appendLost, settle } from "./nodes.ts";
 import { enqueue } from "./queues.ts";
+import { judge } from "./strikes.ts";
 import { move, phaseTransitions } from "./transitions.ts";
 
 export function elected(state: ClusterState, event: { epoch: number; knownNodes: readonly NodeId[] }): void {
@@ -132,6 +133,8 @@ function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]):
   awaiting.clear();
   for (const range of unclaimed) {
     enqueue(state, job, range);
+    // What the old leader saw struck out and did not live to seal.
+    judge(state, job, range, effects);
     if (!state.someLost) continue;
     for (let at = range.start; at < range.end;) {
       const run = job.fold.roundRun(at, range.end);

@@ -194,6 +194,16 @@ describe("a report", () => {
     expect(only(effects, "sendCancel").map((effect) => effect.job)).toEqual([job]);
   });
 
+  test("that names a job which ended while its link was broken is told of the end", () => {
+    const { bench, job } = leased(1);
+    bench.report("b");
+    bench.breakLink("a");
+    bench.commit("a", job, { start: 0, end: 1 });
+    expect(bench.job(job).state).toBe("done");
+    const effects = bench.report("a", { acknowledged: new Map([[job, 1]]) });
+    expect(only(effects, "sendJobEnded")).toEqual([{ kind: "sendJobEnded", node: a, job }]);
+  });
+
   test("of a lease with a forged id is answered with a drop", () => {
     const { bench, job } = leased();
     const { grant } = [...bench.node("a").held.values()][0]!;

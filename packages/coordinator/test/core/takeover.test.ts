@@ -193,6 +193,25 @@ test("a retry asked while the log is read waits for it, and is whole", () => {
   });
 });
 
+test("a verdict that the old leader did not live to seal is sealed, not tried a third time (P4)", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 1 });
+  const { job } = bench.submit("j", { items: 1 });
+  bench.answer("a");
+  bench.report("b");
+  bench.strike("a", job, 0);
+  bench.answer("b");
+  bench.isHeld = true;
+  bench.strike("b", job, 0);
+  bench.isHeld = false;
+  const leases = only(bench.effects, "sendLease").length;
+  bench.lead();
+  bench.report("a");
+  bench.report("b");
+  expect(only(bench.effects, "sendLease").length).toBe(leases);
+  expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { crash: 1 } });
+});
+
 test("items beyond `reserved` were never leased: they are placed at once", () => {
   const bench = new CoreBench();
   bench.report("a", { slots: 1 });
