@@ -3,7 +3,8 @@
  *
  *  S1  `accepted` is sent once the job's record is stored; `closed` once all blocks and the close are (P1);
  *  S2  a repeated request id is the same job; what is stored of its input says where to go on;
- *  S3  a block is taken from the stream only when the one before is durable: that is the back-pressure (P7).
+ *  S3  a job that failed or was cancelled meanwhile needs no more input: the submit is answered with the job as it is;
+ *  S4  a block is taken from the stream only when the one before is durable: that is the back-pressure (P7).
  */
 import { createHash } from "node:crypto";
 import type { JobId, JobSpec } from "@everycore/protocol";
@@ -63,6 +64,11 @@ export async function submit(parts: ControlParts, stream: SubmitStream): Promise
       const next = await iterator.next();
       if (next.done === true || stream.signal.aborted) break;
       const { block, close } = next.value;
+      if (isOver(job)) {
+        isClosed = true; // S3
+        await stream.write({ closed: jobInfo(viewOf(parts, job.id)) });
+        return;
+      }
       if (block) {
         await appendBlock(parts, { job, input, block, signal: stream.signal });
         await stream.write({ appended: input.appended });
@@ -77,6 +83,8 @@ export async function submit(parts: ControlParts, stream: SubmitStream): Promise
     if (!isClosed) parts.enqueue({ kind: "submitBroke", job: job.id, detached: open.detached });
   }
 }
+
+const isOver = (job: Job): boolean => isEnded(job.state) || job.state === "cancelling";
 
 async function accept(
   parts: ControlParts,
@@ -219,8 +227,7 @@ async function closeInput(
     );
   }
   if (input.total === undefined) {
-    if (!isEnded(job.state) && job.state !== "cancelling") mustTakeInput(parts, job);
-    else throw new EverycoreError("conflict", `job ${job.id} is ${job.state}`);
+    mustTakeInput(parts, job);
     await input.close(total, signal);
   }
   using following = parts.changes.follow(
