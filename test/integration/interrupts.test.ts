@@ -55,7 +55,7 @@ test("Ctrl-C on job wait, job results leaves with 130 and the job alone", async 
   const waiting = start(["job", "wait", id]);
   const reading = start(["job", "results", id]);
   await reading.prints('{"index":0,"value":0}\n');
-  await waiting.catchesCtrlC();
+  await waiting.isConnected(cluster.address);
   for (const command of [waiting, reading]) command.pressCtrlC();
   expect((await waiting.end()).code).toBe(130);
   expect((await reading.end()).code).toBe(130);

@@ -33,6 +33,13 @@ test("a Python exception keeps its class and traceback", async () => {
   expect(error.trace).toMatch(/plain\.py.*line \d+/);
 });
 
+test("sys.exit in a Python item is an error of the item: the worker lives", async () => {
+  const { outcomes, info } = await runJob(cluster.client, { task: "plain.py:sys_exit", range: [4, 6] });
+  expect(valuesOf(outcomes)).toEqual([4, "error", 6]);
+  expect(outcomes[1]!.error()).toMatchObject({ name: "SystemExit", message: "leaving politely" });
+  expect(info.strikes).toBe(0);
+});
+
 test("--retries tries an item again and counts it; the value of the later try is what counts", async () => {
   const log = new RunLog(cluster.dir, "flaky");
   const items = [0, 1, 2, 3].map((index) => ({

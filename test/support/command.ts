@@ -2,11 +2,11 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expectNoLeftovers, makeTestFolder } from "./cluster.ts";
+import { hasConnection } from "./processes.ts";
 import { until } from "./until.ts";
 
 const main = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
@@ -55,15 +55,10 @@ export class Command {
     return Buffer.concat(this.#err).toString("utf8");
   }
 
-  /** Waits until it answers Ctrl-C itself: SIGINT is among the signals it catches. */
-  async catchesCtrlC(): Promise<void> {
-    const caught = (): boolean => {
-      const mask = /^SigCgt:\s*([0-9a-f]+)$/m.exec(
-        readFileSync(`/proc/${this.process.pid}/status`, "utf8"),
-      )?.[1];
-      return (BigInt(`0x${mask ?? "0"}`) & 2n) !== 0n; // bit 1 is signal 2
-    };
-    await until(caught, { what: "the command to be ready for Ctrl-C" });
+  /** Waits until it talks to the coordinator at this address: then it answers Ctrl-C itself. */
+  async isConnected(address: string): Promise<void> {
+    const port = Number(address.split(":").at(-1));
+    await until(() => hasConnection(this.process.pid!, port), { what: "the command to be connected" });
   }
 
   /** As the terminal does it: to the whole group. */

@@ -35,6 +35,23 @@ export function readProcess(pid: number): FoundProcess | undefined {
 
 export const isRunning = (pid: number): boolean => (readProcess(pid)?.state ?? "Z") !== "Z";
 
+/** True if the process has an established TCP connection (IPv4) to this port. */
+export function hasConnection(pid: number, port: number): boolean {
+  const established = "01";
+  const remote = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const inodes = read(`/proc/${pid}/net/tcp`)
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields[2]?.endsWith(remote) === true && fields[3] === established)
+    .map((fields) => `socket:[${fields[9]}]`);
+  try {
+    const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    return inodes.some((inode) => open.includes(inode));
+  } catch {
+    return false; // an fd was closed while we looked, or the process is gone
+  }
+}
+
 function belongsTo(pid: string, folder: string): boolean {
   if (read(`/proc/${pid}/cmdline`).includes(folder)) return true;
   if (read(`/proc/${pid}/environ`).includes(folder)) return true;

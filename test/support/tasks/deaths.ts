@@ -25,11 +25,14 @@ export function killed(n: number): number {
   return waitForDeath();
 }
 
-/** Fills the heap of JavaScript until V8 gives up. */
-export function heap(n: number): number {
+/** Takes memory until something stops it: 25 MB every 50 ms. */
+export function hoards(n: number): number {
   if (n !== 5) return n;
-  const kept: number[][] = [];
-  for (;;) kept.push(Array.from({ length: 1_000_000 }, () => Math.random()));
+  const kept: Buffer[] = [];
+  for (;;) {
+    kept.push(Buffer.alloc(25 * 1024 * 1024, kept.length));
+    Atomics.wait(cell, 0, 0, 50);
+  }
 }
 
 export function throwsLater(n: number): Promise<number> | number {
