@@ -1,6 +1,6 @@
 /** What agents answer to leases, and the announcements of slices in modes `announced` and `alone`. */
 import type { JobId, LeaseId, LeaseReply, NodeId, Range } from "@everycore/protocol/pure";
-import { limits, times } from "@everycore/protocol/pure";
+import { isEnded, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Lease } from "./model.ts";
 import { dropLease } from "./queues.ts";
@@ -110,11 +110,15 @@ export function sliceStarting(
   event: { node: NodeId; job: JobId; lease: LeaseId; range: Range; ask: number },
   effects: Effect[],
 ): void {
-  const lease = state.jobs.get(event.job)?.leases.get(event.lease);
+  const job = state.jobs.get(event.job);
+  const lease = job?.leases.get(event.lease);
   if (lease === undefined || lease.grant.node !== event.node) {
     // Until its report is taken, a lease may still be adopted; the agent asks again. Afterwards nobody waits for it.
     const settled = state.recovered && state.nodes.get(event.node)?.deferred === undefined;
-    if (settled) effects.push({ kind: "dropLeases", node: event.node, leases: [event.lease] });
+    if (!settled) return;
+    const isOver = job === undefined || isEnded(job.state);
+    if (isOver) effects.push({ kind: "sendJobEnded", node: event.node, job: event.job });
+    else effects.push({ kind: "dropLeases", node: event.node, leases: [event.lease] });
     return;
   }
   for (const held of lease.open.within(event.range.start, event.range.end)) {

@@ -23,6 +23,7 @@ export function applyRecord(
   // Records of deleted jobs, and those that come again after a reconnect, change nothing.
   if (job === undefined || event.seq <= job.fold.seq) return;
   const { record } = event;
+  if (record.kind === "commit" && isEnded(job.state)) tellOfEnd(job, record, effects);
   const delta = job.fold.apply(event.seq, record);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
@@ -37,6 +38,13 @@ export function applyRecord(
   maybeFinish(state, job, effects);
   state.dirty = true;
   effects.push({ kind: "jobChanged", job: job.id });
+}
+
+/** Its lease reached the agent after the end: else nobody would tell it to let go of the job (P7). */
+function tellOfEnd(job: Job, record: CommitRecord, effects: Effect[]): void {
+  const node = record.leases[0]?.node;
+  if (node !== undefined && job.phase !== "folding")
+    effects.push({ kind: "sendJobEnded", node, job: job.id });
 }
 
 function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Effect[]): void {

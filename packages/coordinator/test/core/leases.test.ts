@@ -58,6 +58,16 @@ test("a commit may overtake the answer to its own lease", () => {
   expect(bench.job(job).state).toBe("done");
 });
 
+test("an agent that commits to a job which is over is told so: its lease came after the end", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 1 });
+  bench.answer("a");
+  bench.commit("a", job, { start: 0, end: 1 });
+  const { record } = bench.log.at(-1)!;
+  expect(only(bench.append(record), "sendJobEnded")).toEqual([{ kind: "sendJobEnded", node: a, job }]);
+});
+
 describe("a refused lease", () => {
   test.for(["full", "epoch", "malformed"] as const)(
     "for %s returns, and the node gets nothing for a moment",
@@ -159,7 +169,17 @@ describe("announced slices", () => {
       range: { start: 0, end: 1 },
       ask: 4,
     });
-    expect(only(effects, "mayStart")).toEqual([]);
+    expect(effects).toEqual([{ kind: "dropLeases", node: a, leases: [lease] }]);
+    bench.feed({ kind: "cancelAsked", job, message: "", ask: 1 });
+    const late = bench.feed({
+      kind: "sliceStarting",
+      node: a,
+      job,
+      lease,
+      range: { start: 0, end: 1 },
+      ask: 5,
+    });
+    expect(late).toEqual([{ kind: "sendJobEnded", node: a, job }]);
   });
 });
 

@@ -173,5 +173,12 @@ export const sayHello = (state: AgentState): Effect => ({
   leases: reportOf(state),
   accepted: state.accepted,
   epoch: state.epoch,
-  acknowledged: state.ackedSeqs,
+  acknowledged: acknowledgedOf(state),
 });
+
+/** Of every job that is known here, if only by name: the leader tells which of them are over. */
+function acknowledgedOf(state: AgentState): Map<JobId, number> {
+  const seqs = new Map(state.ackedSeqs);
+  for (const job of state.jobs.values()) seqs.set(job.id, Math.max(job.ackedSeq, seqs.get(job.id) ?? 0));
+  return seqs;
+}
