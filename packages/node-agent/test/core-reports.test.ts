@@ -1,0 +1,132 @@
+// What an agent's hello says of its leases: the next leader decides by it what runs, what has ended and is on its
+// way to the log, and what nobody has (DESIGN 9, "Hello and report").
+import type { JobId, LeaseGrant, LeaseId, NodeId, SegmentId } from "@everycore/protocol";
+import { expect, test } from "vitest";
+import { type AgentState, checkInvariants, type Effect, newAgent, step } from "../src/core/index.ts";
+
+const job = "a".repeat(20) as JobId;
+
+const grantOf = (n: number, start: number, end: number): LeaseGrant => ({
+  id: `${n}`.padStart(32, "0") as LeaseId,
+  start,
+  end,
+  node: "b".repeat(16) as NodeId,
+  round: 0,
+  n,
+});
+
+type Event = Parameters<typeof step>[1];
+type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
+
+class Bench {
+  readonly state: AgentState = newAgent({ slots: 1, runtimes: ["js"] });
+  now = 0;
+
+  feed(event: WithoutTime<Event>): Effect[] {
+    this.now += 1;
+    const effects = step(this.state, { at: this.now, ...event } as Event);
+    checkInvariants(this.state);
+    return effects;
+  }
+
+  lease(grant: LeaseGrant): Effect[] {
+    const task = { runtime: "js", reduced: false, retries: 0, itemTimeoutMs: undefined };
+    const facts = {
+      epoch: 1,
+      job,
+      segment: "s" as SegmentId,
+      task,
+      grant,
+      attempts: [],
+      mode: "normal",
+      itemMs: 1,
+      priority: 0,
+      tag: 0,
+      partials: false,
+    } as const;
+    return this.feed({ kind: "leaseArrived", lease: facts, ask: grant.n, ready: true });
+  }
+
+  hello(): Extract<Effect, { kind: "hello" }> {
+    return this.feed({ kind: "linkUp" }).find((effect) => effect.kind === "hello")!;
+  }
+}
+
+const only = <Kind extends Effect["kind"]>(
+  effects: readonly Effect[],
+  kind: Kind,
+): Extract<Effect, { kind: Kind }>[] =>
+  effects.filter((effect): effect is Extract<Effect, { kind: Kind }> => effect.kind === kind);
+
+test("an outcome is unacknowledged until the log has it, then it is the leader's to know", () => {
+  const bench = new Bench();
+  const grant = grantOf(1, 0, 40);
+  const [slice] = only(bench.lease(grant), "sendSlice");
+  expect(bench.hello().leases).toMatchObject([{ unfinished: [{ start: 0, end: 40 }], unacknowledged: [] }]);
+  const { worker } = slice!;
+  const run = { file: 1, from: 0, to: 300_000, start: 0, end: slice!.end, status: 0, missing: undefined };
+  const seen = [{ slice: slice!.slice, job, lease: grant.id, runs: [run] }];
+  const [commit] = only(bench.feed({ kind: "outcomesSeen", worker, seen }), "publishCommit");
+  expect(commit).toBeDefined();
+  const rest = slice!.end < 40 ? [{ start: slice!.end, end: 40 }] : [];
+  expect(bench.hello().leases).toMatchObject([
+    { unfinished: rest, unacknowledged: [{ start: 0, end: slice!.end }], acknowledgedSeq: 0 },
+  ]);
+  bench.feed({ kind: "commitAcked", commit: commit!.commit, seq: 17 });
+  const { leases, acknowledged } = bench.hello();
+  expect(leases[0]?.unacknowledged ?? []).toEqual([]);
+  expect(acknowledged.get(job)).toBe(17);
+});
+
+test("a struck item is unacknowledged until its strike stands in the log", () => {
+  const bench = new Bench();
+  const grant = grantOf(1, 0, 4);
+  const [slice] = only(bench.lease(grant), "sendSlice");
+  const sights = [{ slice: slice!.slice, cursor: 0 }];
+  const died = { kind: "workerDied", worker: slice!.worker, phase: "item", sights, detail: {} } as const;
+  const [strike] = only(bench.feed(died), "publishStrike");
+  expect(strike?.record.ranges).toEqual([{ start: 0, end: 1 }]);
+  expect(bench.hello().leases).toMatchObject([
+    { unacknowledged: [{ start: 0, end: 1 }], unfinished: [{ start: 1, end: 4 }] },
+  ]);
+  bench.feed({ kind: "strikeAcked", strike: strike!.strike, seq: 5 });
+  expect(bench.hello().leases).toMatchObject([{ unacknowledged: [], unfinished: [{ start: 1, end: 4 }] }]);
+});
+
+test("what was given back is told with each hello until it is confirmed", () => {
+  const bench = new Bench();
+  const grant = grantOf(1, 0, 400);
+  bench.lease(grant);
+  const [gave] = only(bench.feed({ kind: "giveBackAsked", job, wantMs: 50 }), "gaveBack");
+  const { ranges } = gave!;
+  expect(ranges.length).toBeGreaterThan(0);
+  expect(bench.hello().leases).toMatchObject([{ gaveBack: ranges }]);
+  expect(bench.hello().leases).toMatchObject([{ gaveBack: ranges }]);
+  bench.feed({ kind: "giveBackConfirmed", job, lease: grant.id, ranges });
+  expect(bench.hello().leases).toMatchObject([{ gaveBack: [] }]);
+});
+
+test("a job is named even when its only lease was dropped: the leader tells whether it is over", () => {
+  const bench = new Bench();
+  const grant = grantOf(1, 0, 4);
+  bench.lease(grant);
+  bench.feed({ kind: "leasesDropped", leases: [grant.id] });
+  const { leases, acknowledged } = bench.hello();
+  expect(leases).toEqual([]);
+  expect([...acknowledged.keys()]).toEqual([job]);
+  bench.feed({ kind: "jobEnded", job });
+  expect([...bench.hello().acknowledged.keys()]).toEqual([]);
+  expect(bench.state.jobs.size).toBe(0);
+});
+
+test("a lease of a bygone epoch is refused, and a resent one is answered alike and run once", () => {
+  const bench = new Bench();
+  bench.feed({ kind: "welcomed", epoch: 3, nodes: 1, drop: [] });
+  const [refused] = only(bench.lease(grantOf(1, 0, 4)), "answerLease");
+  expect(refused?.reply).toMatchObject({ ok: false, reason: "epoch" });
+  const fresh = new Bench();
+  const first = fresh.lease(grantOf(1, 0, 4));
+  const again = fresh.lease(grantOf(1, 0, 4));
+  expect(only(again, "answerLease")[0]?.reply).toEqual(only(first, "answerLease")[0]?.reply);
+  expect(only(again, "sendSlice")).toEqual([]);
+});
