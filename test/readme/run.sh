@@ -11,8 +11,13 @@ chmod 700 "$XDG_RUNTIME_DIR"
 
 finish() {
   local code=$?
-  # Background commands get what Ctrl-C would send, and time to end in order.
-  for pid in $(jobs -p); do kill -TERM "$pid" 2>/dev/null || true; done
+  # npx does not always hand signals on: the cluster that stays is ended by the id that it wrote down.
+  local up=$XDG_RUNTIME_DIR/everycore/up.json pid
+  if pid=$(node -p 'JSON.parse(fs.readFileSync(process.argv[1], "utf8")).pid' "$up" 2>/dev/null); then
+    kill -TERM "$pid" 2>/dev/null || true
+    for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  fi
+  for job in $(jobs -p); do kill -TERM "$job" 2>/dev/null || true; done
   wait 2>/dev/null || true
   rm -rf "$scratch"
   exit "$code"
