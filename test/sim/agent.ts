@@ -69,6 +69,11 @@ export class SimAgent {
     this.#world = world;
   }
 
+  /** Which of its lives this is. */
+  get life(): number {
+    return this.#incarnation;
+  }
+
   get isUp(): boolean {
     return this.core !== undefined;
   }

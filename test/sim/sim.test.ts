@@ -1,6 +1,6 @@
 /**
  * Whole clusters by seed: the real cores of coordinators and agents on a simulated network, NATS, disk and clock.
- * 400 seeds, and every remembered one; a failure names its seed and the command that replays it.
+ * 1,000 seeds, and every remembered one; a failure names its seed and the command that replays it.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { isTakeoverOnly } from "./plan.ts";
 import type { Report } from "./world.ts";
 import { World } from "./world.ts";
 
-const groupSize = 50;
+const groupSize = 125;
 const groups = Array.from({ length: 8 }, (_, group) => 1 + group * groupSize);
 
 const remembered = readFileSync(join(import.meta.dirname, "seeds.txt"), "utf8")
@@ -25,7 +25,7 @@ function play(seed: number): Report {
   }
 }
 
-test.for(groups)("50 seeds from %d keep P1 to P7", (first) => {
+test.for(groups)("125 seeds from %d keep P1 to P7", (first) => {
   const reports = Array.from({ length: groupSize }, (_, at) => play(first + at));
   // A simulator in which nothing happens proves nothing.
   expect(reports.some((report) => report.takeovers > 1)).toBe(true);

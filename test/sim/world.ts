@@ -105,7 +105,7 @@ export class World {
       planOf: (job) => this.clients.get(job)?.plan,
       leader: () => this.leader(),
       inputFailures: () => (this.#isCalm ? 0 : this.plan.faults.inputFailures),
-      started: (_agent, job, index) => this.watch.started(job, index),
+      started: (agent, job, index) => this.watch.started(agent, job, index),
       stepped: () => void (this.steps += 1),
       breaksSilently: () => this.#breaksSilently(),
       gone: (agent) => this.#restart(agent, true),

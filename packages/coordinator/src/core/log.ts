@@ -3,7 +3,7 @@
  * coverage comes through here (P2): the leader's own seals and strikes too come back through the log before
  * they count, so every leader and reader agrees.
  */
-import type { CommitRecord, FoldDelta, JobId, LogRecord, Range } from "@everycore/protocol/pure";
+import type { CommitRecord, FoldDelta, JobId, LogRecord, NodeId, Range } from "@everycore/protocol/pure";
 import { isEnded, limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
@@ -23,7 +23,7 @@ export function applyRecord(
   // Records of deleted jobs, and those that come again after a reconnect, change nothing.
   if (job === undefined || event.seq <= job.fold.seq) return;
   const { record } = event;
-  if (record.kind === "commit" && isEnded(job.state)) tellOfEnd(job, record, effects);
+  if (isEnded(job.state)) tellOfEnd(job, record, effects);
   const delta = job.fold.apply(event.seq, record);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
@@ -41,10 +41,12 @@ export function applyRecord(
 }
 
 /** Its lease reached the agent after the end: else nobody would tell it to let go of the job (P7). */
-function tellOfEnd(job: Job, record: CommitRecord, effects: Effect[]): void {
-  const node = record.leases[0]?.node;
-  if (node !== undefined && job.phase !== "folding")
-    effects.push({ kind: "sendJobEnded", node, job: job.id });
+function tellOfEnd(job: Job, record: LogRecord, effects: Effect[]): void {
+  if (job.phase === "folding") return;
+  let node: NodeId | undefined;
+  if (record.kind === "commit") node = record.leases[0]?.node;
+  if (record.kind === "strike" && !record.byLeader) node = record.lease.node;
+  if (node !== undefined) effects.push({ kind: "sendJobEnded", node, job: job.id });
 }
 
 function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Effect[]): void {

@@ -58,6 +58,25 @@ test("a commit may overtake the answer to its own lease", () => {
   expect(bench.job(job).state).toBe("done");
 });
 
+test("an agent whose worker dies for a job which is over is told so too", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 1 });
+  bench.answer("a");
+  const lease = bench.leaseOf("a", job, 0);
+  bench.feed({ kind: "cancelAsked", job, message: "", ask: 1 });
+  const strike = {
+    kind: "strike",
+    job,
+    epoch: 1,
+    cause: "crash",
+    lease,
+    ranges: [{ start: 0, end: 1 }],
+    byLeader: false,
+  } as const;
+  expect(only(bench.append(strike), "sendJobEnded")).toEqual([{ kind: "sendJobEnded", node: a, job }]);
+});
+
 test("an agent that commits to a job which is over is told so: its lease came after the end", () => {
   const bench = new CoreBench();
   bench.report("a");
