@@ -32,7 +32,7 @@ export function applyRecord(
     job.reopening.removeAll(record.ranges);
     reopened(state, job, record.round, delta, effects);
   }
-  if (record.kind === "input" && job.phase !== "folding") arrived(state, job, effects);
+  if (record.kind === "input" && job.phase !== "folding") arrived(state, job);
   if (record.kind === "close") closed(state, job, effects);
   heard(state, record);
   maybeFinish(state, job, effects);
@@ -116,19 +116,11 @@ function trackBlock(job: Job, seq: number, record: Extract<LogRecord, { kind: "i
 }
 
 /** New items wait, unless the job is ending. */
-function arrived(state: ClusterState, job: Job, effects: Effect[]): void {
+function arrived(state: ClusterState, job: Job): void {
   if (job.known >= job.fold.appended) return;
   if (job.startedAt === undefined) job.startedAt = state.now;
-  if (
-    job.state === "cancelling" &&
-    job.intent !== undefined &&
-    job.intent.kind !== "reopen" &&
-    job.intentActed
-  ) {
-    const status = job.intent.kind === "cancel" ? job.intent.status : "cancelled";
-    job.known = job.fold.appended;
-    sealRest(state, job, status, job.intent.message, effects);
-  } else if (job.state === "cancelling" || isEnded(job.state)) {
+  // Behind the close that a cancel wrote, or is writing: none of the job's items.
+  if (job.state === "cancelling" || isEnded(job.state)) {
     job.known = job.fold.appended;
   } else {
     enqueue(state, job, { start: job.known, end: job.fold.appended });

@@ -108,6 +108,21 @@ describe("cancel", () => {
   });
 });
 
+test("input that arrives while a cancel is under way is none of the job's items, and is sealed by nobody", () => {
+  const bench = new CoreBench();
+  const { job } = bench.submit("j", { items: 4, block: 2, open: true, task: { reduce: "sum" } });
+  bench.isHeld = true;
+  bench.feed({ kind: "cancelAsked", job, message: "enough", ask: bench.ask() });
+  bench.release(1);
+  const late = bench.input(job, 4, 2);
+  expect(appended(late, "seal")).toEqual([]);
+  expect(appended(late, "close")).toEqual([]);
+  bench.isHeld = false;
+  bench.release();
+  expect(bench.records.get(job)).toMatchObject({ state: "cancelled", total: 4, counts: { cancelled: 4 } });
+  expect(jobView(bench.state, job)?.counts.cancelled).toBe(4);
+});
+
 describe("retry", () => {
   const failedJob = (bench: CoreBench): ReturnType<typeof jobId> => {
     bench.report("a");
