@@ -173,6 +173,17 @@ export class JobFold {
     return { round, end: stop };
   }
 
+  /** The range cut where the round changes, in order. */
+  roundRuns(range: Range): (Range & { readonly round: number })[] {
+    const runs: (Range & { readonly round: number })[] = [];
+    for (let start = range.start; start < range.end;) {
+      const { round, end } = this.roundRun(start, range.end);
+      runs.push({ start, end, round });
+      start = end;
+    }
+    return runs;
+  }
+
   /** Tries of `index` that ended in `again`. */
   attempts(index: number): number {
     return this.#agains.level(index);
@@ -385,10 +396,8 @@ export class JobFold {
     }
     for (const range of record.ranges) {
       for (const open of this.covered.missingIn(range.start, range.end)) {
-        for (let at = open.start; at < open.end;) {
-          const run = this.roundRun(at, open.end);
-          if (run.round === record.round) this.#seal(seq, { start: at, end: run.end }, record, delta);
-          at = run.end;
+        for (const run of this.roundRuns(open)) {
+          if (run.round === record.round) this.#seal(seq, run, record, delta);
         }
       }
     }
@@ -398,7 +407,8 @@ export class JobFold {
     this.covered.add(range.start, range.end);
     this.#failed.get(record.status)!.add(range.start, range.end);
     delta.accepted.push({
-      ...range,
+      start: range.start,
+      end: range.end,
       status: record.status,
       node: record.node,
       lease: undefined,
@@ -415,11 +425,9 @@ export class JobFold {
     }
     for (const range of record.ranges) {
       for (const was of this.covered.within(range.start, range.end)) {
-        for (let at = was.start; at < was.end;) {
-          const run = this.roundRun(at, was.end);
+        for (const run of this.roundRuns(was)) {
           // Published twice, the second one must not uncover what the new round has covered meanwhile.
-          if (run.round < record.round) this.#reopen({ start: at, end: run.end }, record.round, delta);
-          at = run.end;
+          if (run.round < record.round) this.#reopen(run, record.round, delta);
         }
       }
     }
@@ -433,7 +441,7 @@ export class JobFold {
     if (of === undefined) this.#rounds.set(round, (of = new IntervalSet()));
     of.add(was.start, was.end);
     this.#forget(was);
-    delta.reopened.push(was);
+    delta.reopened.push({ start: was.start, end: was.end });
   }
 
   #forget(range: Range): void {

@@ -8,7 +8,7 @@ import type { JobId, JobIntent, JobSpec, Range, SegmentId } from "@everycore/pro
 import { IntervalSet, isEnded, JobFold, limits, times } from "@everycore/protocol/pure";
 import type { Answer, Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { act, appendFence, endOf } from "./leader-records.ts";
+import { act, appendClose, appendFence } from "./leader-records.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { abandonAll, emptyQueues, enqueue, openMs } from "./queues.ts";
 import { jobTransitions, move } from "./transitions.ts";
@@ -322,8 +322,7 @@ export function tickJob(state: ClusterState, job: Job, effects: Effect[]): void 
   if (job.state !== "accepting" || job.orphan === undefined || job.phase === "folding") return;
   if (state.now - job.orphan.at < times.acceptingOrphanMs) return;
   if (job.orphan.detached) {
-    const record = { kind: "close", job: job.id, total: endOf(job) } as const;
-    effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
+    appendClose(job, effects);
     job.orphan = undefined;
   } else {
     const message = "its client was gone for 30 s before the input was complete";

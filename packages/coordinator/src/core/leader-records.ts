@@ -4,18 +4,39 @@
  */
 import type { JobIntent, Range, SealedStatus, SealRecord } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
-import type { Effect } from "./events.ts";
+import type { Effect, LeaderRecord } from "./events.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { abandonAll } from "./queues.ts";
 
-/** Ranges in one seal or reopen record, so that its header keeps its bound. */
+/** Ranges in one record, so that its header keeps its bound. */
 const rangesPerRecord = 500;
+
+/** Appends a record to the job's log; it counts once the fold sees it. */
+export function append(job: Job, record: LeaderRecord, effects: Effect[]): void {
+  effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
+}
+
+/** Appends as many records as the ranges need. */
+export function appendRanges(
+  job: Job,
+  ranges: readonly Range[],
+  record: (part: readonly Range[]) => LeaderRecord,
+  effects: Effect[],
+): void {
+  for (let at = 0; at < ranges.length; at += rangesPerRecord) {
+    append(job, record(ranges.slice(at, at + rangesPerRecord)), effects);
+  }
+}
 
 export function appendFence(state: ClusterState, job: Job, effects: Effect[]): void {
   job.fenceDue = false;
   if (isEnded(job.state)) return;
-  const record = { kind: "fence", job: job.id, epoch: state.epoch } as const;
-  effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
+  append(job, { kind: "fence", job: job.id, epoch: state.epoch }, effects);
+}
+
+/** The input ends where it stands. */
+export function appendClose(job: Job, effects: Effect[]): void {
+  append(job, { kind: "close", job: job.id, total: endOf(job) }, effects);
 }
 
 /** Performs a stored intent. Called again by a new leader for what the log lacks. */
@@ -23,10 +44,8 @@ export function act(state: ClusterState, job: Job, intent: JobIntent, effects: E
   job.intentActed = true;
   switch (intent.kind) {
     case "cancel":
-      sealRest(state, job, intent.status, intent.message, effects);
-      break;
     case "fail":
-      sealRest(state, job, "cancelled", intent.message, effects);
+      sealRest(state, job, intent, effects);
       break;
     case "reopen":
       appendReopen(state, job, { ranges: notOpened(job, intent), round: intent.round }, effects);
@@ -36,15 +55,10 @@ export function act(state: ClusterState, job: Job, intent: JobIntent, effects: E
 
 /** What of a reopen the log lacks: a former leader may have died between two of its records. */
 function notOpened(job: Job, intent: { ranges: readonly Range[]; round: number }): Range[] {
-  const rest: Range[] = [];
-  for (const range of intent.ranges) {
-    for (let at = range.start; at < range.end;) {
-      const run = job.fold.roundRun(at, range.end);
-      if (run.round < intent.round) rest.push({ start: at, end: run.end });
-      at = run.end;
-    }
-  }
-  return rest;
+  return intent.ranges
+    .flatMap((range) => job.fold.roundRuns(range))
+    .filter((run) => run.round < intent.round)
+    .map(({ start, end }) => ({ start, end }));
 }
 
 function appendReopen(
@@ -53,41 +67,33 @@ function appendReopen(
   intent: { ranges: readonly Range[]; round: number },
   effects: Effect[],
 ): void {
+  const { round } = intent;
   job.reopening.addAll(intent.ranges);
-  for (let at = 0; at < intent.ranges.length; at += rangesPerRecord) {
-    effects.push({
-      kind: "appendRecord",
-      job: job.id,
-      segment: job.segment,
-      record: {
-        kind: "reopen",
-        job: job.id,
-        epoch: state.epoch,
-        ranges: intent.ranges.slice(at, at + rangesPerRecord),
-        round: intent.round,
-      },
-    });
-  }
+  const record = (ranges: readonly Range[]): LeaderRecord => ({
+    kind: "reopen",
+    job: job.id,
+    epoch: state.epoch,
+    ranges,
+    round,
+  });
+  appendRanges(job, intent.ranges, record, effects);
 }
 
-/** Kills what runs and gives every uncovered item the outcome `status`. */
+/** Kills what runs and gives every uncovered item the outcome that the intent names. */
 export function sealRest(
   state: ClusterState,
   job: Job,
-  status: SealedStatus,
-  message: string,
+  intent: Exclude<JobIntent, { kind: "reopen" }>,
   effects: Effect[],
 ): void {
+  const { message } = intent;
+  const status = intent.kind === "cancel" ? intent.status : "cancelled";
   for (const node of state.nodes.values()) {
     if (node.state !== "lost") effects.push({ kind: "sendCancel", node: node.id, job: job.id });
   }
   abandonAll(state, job);
-  const end = endOf(job);
-  if (job.fold.total === undefined) {
-    const record = { kind: "close", job: job.id, total: end } as const;
-    effects.push({ kind: "appendRecord", job: job.id, segment: job.segment, record });
-  }
-  const itemsEnd = job.reducing ? end + 1 : end;
+  if (job.fold.total === undefined) appendClose(job, effects);
+  const itemsEnd = job.reducing ? endOf(job) + 1 : endOf(job);
   seal(state, job, { ranges: job.fold.covered.missingIn(0, itemsEnd), status, message }, effects);
 }
 
@@ -112,30 +118,23 @@ export function seal(
   const byRound = new Map<number, Range[]>();
   for (const range of verdict.ranges) {
     job.sealing.add(range.start, range.end);
-    for (let at = range.start; at < range.end;) {
-      const run = job.fold.roundRun(at, range.end);
-      byRound.set(run.round, [...(byRound.get(run.round) ?? []), { start: at, end: run.end }]);
-      at = run.end;
+    for (const { start, end, round } of job.fold.roundRuns(range)) {
+      byRound.set(round, [...(byRound.get(round) ?? []), { start, end }]);
     }
   }
+  const { status, message, node, detail } = verdict;
   for (const [round, ranges] of byRound) {
-    for (let at = 0; at < ranges.length; at += rangesPerRecord) {
-      effects.push({
-        kind: "appendRecord",
-        job: job.id,
-        segment: job.segment,
-        record: {
-          kind: "seal",
-          job: job.id,
-          epoch: state.epoch,
-          round,
-          ranges: ranges.slice(at, at + rangesPerRecord),
-          status: verdict.status,
-          message: verdict.message,
-          ...(verdict.node === undefined ? {} : { node: verdict.node }),
-          ...(verdict.detail === undefined ? {} : { detail: verdict.detail }),
-        },
-      });
-    }
+    const record = (part: readonly Range[]): LeaderRecord => ({
+      kind: "seal",
+      job: job.id,
+      epoch: state.epoch,
+      round,
+      ranges: part,
+      status,
+      message,
+      ...(node === undefined ? {} : { node }),
+      ...(detail === undefined ? {} : { detail }),
+    });
+    appendRanges(job, ranges, record, effects);
   }
 }

@@ -1,8 +1,8 @@
 /** What agents answer to leases, and the announcements of slices in modes `announced` and `alone`. */
-import type { JobId, LeaseId, LeaseReply, NodeId, Range } from "@everycore/protocol/pure";
+import type { JobId, LeaseGrant, LeaseId, LeaseReply, NodeId, Range } from "@everycore/protocol/pure";
 import { isEnded, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import type { ClusterState, Job, Lease } from "./model.ts";
+import type { ClusterState, Job, Keys, Lease } from "./model.ts";
 import { dropLease } from "./queues.ts";
 import { leaseTransitions, move } from "./transitions.ts";
 
@@ -22,7 +22,6 @@ export function answered(
   if (reply === undefined) {
     if (lease.sends < times.leaseSendsMax && node?.state === "connected") {
       lease.sends += 1;
-      lease.sentAt = state.now;
       effects.push(sendEffect(job, lease));
       return;
     }
@@ -48,6 +47,20 @@ export function answered(
     if (reply.reason === "runtime") job.failedOn.set(node.id, reply.message);
   }
   dropLease(state, job, lease, "refuse");
+}
+
+/** A grant under a number of this epoch, never used before; its id binds all its fields. */
+export function newGrant(
+  state: ClusterState,
+  keys: Keys,
+  job: Job,
+  to: Range & { readonly node: NodeId },
+): LeaseGrant {
+  state.counter += 1;
+  const { start, end, node } = to;
+  const round = job.fold.roundOf(start);
+  const fields = { start, end, node, round, n: state.epoch * 2 ** 32 + state.counter };
+  return { id: keys.leaseId(job.id, fields), ...fields };
 }
 
 /** The message for a lease; built anew for each try, since coverage may have grown. */

@@ -93,8 +93,7 @@ function reopened(state: ClusterState, job: Job, round: number, delta: FoldDelta
   if (job.reducing && !job.fold.covered.has(endOf(job))) job.reducing = false;
   if (job.phase === "folding") return;
   if (job.state === "cancelling" && job.intent !== undefined && job.intent.kind !== "reopen") {
-    const status = job.intent.kind === "cancel" ? job.intent.status : "cancelled";
-    sealRest(state, job, status, job.intent.message, effects);
+    sealRest(state, job, job.intent, effects);
     return;
   }
   const end = endOf(job);

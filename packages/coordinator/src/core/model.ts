@@ -38,12 +38,10 @@ export interface Lease {
   readonly open: IntervalSet;
   /** Modes announced and alone: items whose slice was allowed to start. */
   readonly started: IntervalSet;
-  /** Times the message was sent; and when it was last. */
+  /** Times the message was sent. */
   sends: number;
-  sentAt: number;
-  /** The agent's counter when it accepted this lease, with the incarnation that did. */
+  /** The agent's counter when it accepted this lease. */
   accepted: number | undefined;
-  incarnation: string;
   readonly tag: number;
 }
 

@@ -2,10 +2,11 @@
  * A node's life: reports, silence, loss, drain, and what it says of its leases. A report is idempotent: it
  * states what the agent holds, and whatever this leader believed beyond that returns to the queue.
  */
-import type { LeaseId, NodeId, Range } from "@everycore/protocol/pure";
+import type { LeaseGrant, LeaseId, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
-import type { Effect } from "./events.ts";
+import type { Effect, LeaderRecord } from "./events.ts";
 import { fail } from "./jobs.ts";
+import { appendRanges } from "./leader-records.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { may, move, nodeTransitions } from "./transitions.ts";
@@ -14,8 +15,6 @@ import { may, move, nodeTransitions } from "./transitions.ts";
 const nothingToGiveMs = 100;
 /** One that gave: long enough for what it gave to reach the idle slots, short beside a slice. */
 const gaveMs = 5;
-/** Ranges in one strike record, so that its header keeps its bound. */
-const rangesPerStrike = 500;
 
 function newNode(id: NodeId): Node {
   return {
@@ -163,9 +162,7 @@ function adopt(
       open: new IntervalSet(),
       started: new IntervalSet(),
       sends: 1,
-      sentAt: state.now,
       accepted: said.accepted,
-      incarnation: said.incarnation,
       tag: job.tag,
     };
     for (const range of [...told.unfinished, ...told.unacknowledged]) adoptRange(job, lease, range);
@@ -192,15 +189,10 @@ function adoptRange(job: Job, lease: Lease, range: Range): void {
   const inside = { start: Math.max(range.start, grant.start), end: Math.min(range.end, grant.end) };
   // An item that was struck or retried under this lease is no longer its own, whatever an old report says.
   const members = queuedWithin(job, inside).flatMap((free) => job.fold.membersOf(grant.id, free));
-  for (const free of members) {
-    for (let at = free.start; at < free.end;) {
-      const run = job.fold.roundRun(at, free.end);
-      if (run.round === grant.round) {
-        unqueue(job, { start: at, end: run.end });
-        lease.open.add(at, run.end);
-      }
-      at = run.end;
-    }
+  for (const run of members.flatMap((free) => job.fold.roundRuns(free))) {
+    if (run.round !== grant.round) continue;
+    unqueue(job, run);
+    lease.open.add(run.start, run.end);
   }
 }
 
@@ -222,26 +214,21 @@ function strikeLost(state: ClusterState, job: Job, lease: Lease, effects: Effect
 export function appendLost(
   state: ClusterState,
   job: Job,
-  lease: Lease["grant"],
+  lease: LeaseGrant,
   ranges: readonly Range[],
   effects: Effect[],
 ): void {
-  for (let at = 0; at < ranges.length; at += rangesPerStrike) {
-    effects.push({
-      kind: "appendRecord",
-      job: job.id,
-      segment: job.segment,
-      record: {
-        kind: "strike",
-        job: job.id,
-        epoch: state.epoch,
-        cause: "lost",
-        lease,
-        ranges: ranges.slice(at, at + rangesPerStrike),
-        byLeader: true,
-      },
-    });
-  }
+  const { epoch } = state;
+  const record = (part: readonly Range[]): LeaderRecord => ({
+    kind: "strike",
+    job: job.id,
+    epoch,
+    cause: "lost",
+    lease,
+    ranges: part,
+    byLeader: true,
+  });
+  appendRanges(job, ranges, record, effects);
 }
 
 export function heartbeat(

@@ -7,7 +7,7 @@ import type { LeaseMode, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { inputEnd, sendEffect } from "./leases.ts";
+import { inputEnd, newGrant, sendEffect } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, Node } from "./model.ts";
 import { usableFor } from "./nodes.ts";
 import { openMs, queuedItems, unqueue } from "./queues.ts";
@@ -158,15 +158,7 @@ function alignedEnd(start: number, end: number): number {
 function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode): void {
   const { state, keys, effects } = round;
   unqueue(job, range);
-  state.counter += 1;
-  const fields = {
-    start: range.start,
-    end: range.end,
-    node: node.id,
-    round: job.fold.roundOf(range.start),
-    n: state.epoch * 2 ** 32 + state.counter,
-  };
-  const grant = { id: keys.leaseId(job.id, fields), ...fields };
+  const grant = newGrant(state, keys, job, { ...range, node: node.id });
   const lease: Lease = {
     grant,
     job: job.id,
@@ -175,9 +167,7 @@ function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode)
     open: IntervalSet.of([range]),
     started: new IntervalSet(),
     sends: 1,
-    sentAt: state.now,
     accepted: undefined,
-    incarnation: node.incarnation,
     tag: job.tag,
   };
   job.leases.set(grant.id, lease);

@@ -4,11 +4,12 @@
  * running it, so it waits for the reports of all known nodes, 15 s at most), `open`.
  */
 import type { JobRecord, NodeId } from "@everycore/protocol/pure";
-import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
+import { isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { maybeFinish, newJob, retry } from "./jobs.ts";
 import { act, endOf } from "./leader-records.ts";
+import { newGrant } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { appendLost, settle } from "./nodes.ts";
 import { enqueue } from "./queues.ts";
@@ -136,20 +137,10 @@ function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]):
     // What the old leader saw struck out and did not live to seal.
     judge(state, job, range, effects);
     if (!state.someLost) continue;
-    for (let at = range.start; at < range.end;) {
-      const run = job.fold.roundRun(at, range.end);
-      state.counter += 1;
-      // No lease of the lost node is known: the strike stands under one of the leader's own making.
-      const fields = {
-        start: at,
-        end: run.end,
-        node: nobody,
-        round: run.round,
-        n: state.epoch * 2 ** 32 + state.counter,
-      };
-      const part = IntervalSet.of([{ start: at, end: run.end }]).toRanges();
-      appendLost(state, job, { id: keys.leaseId(job.id, fields), ...fields }, part, effects);
-      at = run.end;
+    // No lease of the lost node is known: the strike stands under one of the leader's own making.
+    for (const { start, end } of job.fold.roundRuns(range)) {
+      const grant = newGrant(state, keys, job, { start, end, node: nobody });
+      appendLost(state, job, grant, [{ start, end }], effects);
     }
   }
 }
