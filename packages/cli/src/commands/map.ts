@@ -5,14 +5,13 @@ import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodeOf, exitCodes } from "../failure.ts";
 import { followJob, submitDetached } from "../follow-job.ts";
-import { Interrupts } from "../interrupts.ts";
 import type { Session } from "../session.ts";
 import { openOrEmbed } from "../session.ts";
 import { errorText, resultLine, valueLine, valueText } from "../terminal/result-line.ts";
 import type { Sink } from "../terminal/sink.ts";
 import { openSink } from "../terminal/sink.ts";
 import { sayFailures } from "../terminal/summary.ts";
-import { inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
+import { cancelOnInterrupt, followFlags, inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
 import type { SubmitFlags } from "./submit-flags.ts";
 
 interface MapFlags extends SubmitFlags {
@@ -49,10 +48,7 @@ async function map(task: string, flags: MapFlags): Promise<number> {
     throw new EverycoreError("bad-input", "--strict means something only with --reduce");
   }
   const input = inputOf(flags);
-  using interrupts = new Interrupts(
-    "cancel",
-    flags.detach === true ? "" : "cancelling; once more to leave at once",
-  );
+  using interrupts = cancelOnInterrupt(flags);
   const { signal } = interrupts;
   const unwanted = new AbortController();
   const opening = openOrEmbed(flags, AbortSignal.any([signal, unwanted.signal]));
@@ -84,20 +80,19 @@ async function map(task: string, flags: MapFlags): Promise<number> {
   }
   await using sink = openSink(flags.out);
   const printing = flags.reduce === undefined ? { print: printerOf(sink, flags.values === true) } : {};
-  const quiet = flags.quiet ?? false;
-  const follow = {
+  const follow = followFlags(flags);
+  const info = await followJob({
     cluster,
     spec,
     input,
-    quiet,
-    unordered: flags.unordered ?? false,
     signal,
     outputGone: sink.gone,
-  };
-  const info = await followJob({ ...follow, ...printing });
+    ...follow,
+    ...printing,
+  });
   if (flags.reduce !== undefined && !signal.aborted) return await printReduction(session, sink, info, flags);
   await sink.flush();
-  sayFailures(info, { quiet });
+  sayFailures(info, follow);
   return exitCodeOf(info);
 }
 

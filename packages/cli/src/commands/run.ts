@@ -4,12 +4,11 @@ import { EverycoreError, limits } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodeOf, exitCodes } from "../failure.ts";
 import { followJob, submitDetached } from "../follow-job.ts";
-import { Interrupts } from "../interrupts.ts";
 import { openOrEmbed } from "../session.ts";
 import type { Sink } from "../terminal/sink.ts";
 import { openSink } from "../terminal/sink.ts";
 import { sayFailures } from "../terminal/summary.ts";
-import { inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
+import { cancelOnInterrupt, followFlags, inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
 import type { SubmitFlags } from "./submit-flags.ts";
 
 interface RunFlags extends SubmitFlags {
@@ -42,10 +41,7 @@ Examples:
 async function run(program: string[], flags: RunFlags): Promise<number> {
   const input = inputOf(flags);
   const argv = program.some((part) => /\{[/.#]?\}/.test(part)) ? program : [...program, "{}"];
-  using interrupts = new Interrupts(
-    "cancel",
-    flags.detach === true ? "" : "cancelling; once more to leave at once",
-  );
+  using interrupts = cancelOnInterrupt(flags);
   const { signal } = interrupts;
   await using session = await openOrEmbed(flags, signal);
   const place =
@@ -63,18 +59,10 @@ async function run(program: string[], flags: RunFlags): Promise<number> {
     return exitCodes.good;
   }
   await using sink = openSink(flags.out);
-  const quiet = flags.quiet ?? false;
-  const follow = {
-    cluster,
-    spec,
-    input,
-    quiet,
-    unordered: flags.unordered ?? false,
-    signal,
-    outputGone: sink.gone,
-  };
-  const info = await followJob({ ...follow, print: (outcomes) => printOutputs(sink, outcomes, flags) });
-  sayFailures(info, { quiet });
+  const follow = followFlags(flags);
+  const print = (outcomes: OutcomeList): Promise<void> => printOutputs(sink, outcomes, flags);
+  const info = await followJob({ cluster, spec, input, signal, outputGone: sink.gone, ...follow, print });
+  sayFailures(info, follow);
   return exitCodeOf(info);
 }
 

@@ -7,6 +7,7 @@ import type { Command } from "commander";
 import { checkReadable, isPipe, readLines } from "../input/lines.ts";
 import { parseCount, parseDuration, parseRange, parseSeed } from "../input/values.ts";
 import type { ItemRange } from "../input/values.ts";
+import { Interrupts } from "../interrupts.ts";
 import type { ClusterFlags } from "../session.ts";
 import { withClusterFlags } from "../session.ts";
 
@@ -107,3 +108,13 @@ export function specOf(options: {
     ttlMs: flags.keep === true ? 0 : (flags.ttl ?? times.jobTtlMs),
   };
 }
+
+/** How a submitted job is followed, as the flags say. */
+export const followFlags = (flags: SubmitFlags): { quiet: boolean; unordered: boolean } => ({
+  quiet: flags.quiet ?? false,
+  unordered: flags.unordered ?? false,
+});
+
+/** Ctrl-C cancels the job; a detached one says nothing of it. */
+export const cancelOnInterrupt = (flags: SubmitFlags): Interrupts =>
+  new Interrupts("cancel", flags.detach === true ? "" : "cancelling; once more to leave at once");
