@@ -112,8 +112,8 @@ describe("a job", () => {
     const before = agent.leases.length;
     await coordinator.start();
     await until(() => agent.linked > 1, { what: "the agent's second welcome" });
+    held.value = false; // before the release: a lease that arrives meanwhile would be held for ever
     await agent.release();
-    held.value = false;
     const read = await calls.results(job.id);
     expect(read.end).toMatchObject({ state: "done", counts: { value: 1_000 }, duplicates: 0 });
     // P3: what was leased before is not leased again.
