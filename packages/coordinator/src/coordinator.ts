@@ -222,6 +222,7 @@ class Coordinator implements RunningCoordinator {
         segments: this.#segments,
         metrics: this.#metrics,
         log,
+        onRecord: (job, seq, record) => this.#indexes.feed(job, seq, record),
       },
       epoch,
       signal,
@@ -230,6 +231,7 @@ class Coordinator implements RunningCoordinator {
       await this.#term.run(opened);
     } finally {
       this.#term = undefined;
+      this.#indexes.termOver();
       this.#asks.rejectAll();
       this.#links.closeAll(new EverycoreError("no-leader", "this coordinator no longer leads"));
       this.#changes.touchAll();
@@ -287,6 +289,7 @@ class Coordinator implements RunningCoordinator {
     if (term === undefined) return;
     try {
       await this.#jobRecords.delete(job, term.signal);
+      this.#indexes.forget(job);
       await this.#segments.jobDeleted(job, segment);
       if (!this.#segments.has(segment)) await term.closeSegment(segment);
     } catch (error) {

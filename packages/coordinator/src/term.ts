@@ -2,7 +2,7 @@
  * One term as leader: takes over from records (DESIGN 9), follows every segment's log, ticks, and hands all back
  * when it ends. Between terms this coordinator decides nothing.
  */
-import type { JobId, JobRecord, SegmentId } from "@everycore/protocol";
+import type { JobId, JobRecord, LogRecord, SegmentId } from "@everycore/protocol";
 import { streamOfSegment, subjects } from "@everycore/protocol";
 import type { Logger } from "pino";
 import { isMissing } from "./data/buckets.ts";
@@ -27,6 +27,8 @@ export interface TermOptions {
   readonly segments: Segments;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Gets each record of a log, before the core does. */
+  readonly onRecord: (job: JobId, seq: number, record: LogRecord) => void;
 }
 
 export class Term {
@@ -65,7 +67,7 @@ export class Term {
 
   openSegment(id: SegmentId): void {
     if (this.#tails.has(id) || this.signal.aborted) return;
-    const { data, loop, segments, metrics, log } = this.#options;
+    const { data, loop, segments, metrics, log, onRecord } = this.#options;
     const tail = new Tail({
       data,
       stream: streamOfSegment(id),
@@ -74,7 +76,10 @@ export class Term {
         metrics.count("records");
         if (record.kind === "commit") metrics.count("commits");
         if (record.kind === "commit" || record.kind === "input") segments.wrote(id, record.bytes);
-        if (!this.signal.aborted) loop.enqueue({ kind: "logRecord", job, seq, record });
+        if (!this.signal.aborted) {
+          onRecord(job, seq, record);
+          loop.enqueue({ kind: "logRecord", job, seq, record });
+        }
         return loop.backlog > backlogMax ? loop.drained : undefined;
       },
       onMalformed: (subject, seq) => {

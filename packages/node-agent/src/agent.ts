@@ -205,6 +205,7 @@ export class Agent {
         within(Math.max(5, Math.min(job.task.itemTimeoutMs / 10, 100)));
     }
     if (state.drain === "draining") within(tickMs);
+    if (state.spareAt !== undefined) within(Math.max(1, state.spareAt - performance.now()));
     if (wait === undefined) return;
     this.#tick = setTimeout(() => {
       this.#tick = undefined;

@@ -76,3 +76,28 @@ test("a worker that did not grow goes on", () => {
   const effects = feed(ended(slice, 30));
   expect(effects.find((effect) => effect.kind === "sendSlice")?.worker).toBe(slice.worker);
 });
+
+test("a slot that has become idle lets its last outcomes go before it starts a spare", () => {
+  const state = newAgent({ slots: 1, runtimes: ["js"] });
+  const started = (effects: readonly Effect[]): boolean =>
+    effects.some((effect) => effect.kind === "startWorker");
+  const { feed, slice, state: busy } = running();
+  // All hundred items are one slice after the other; the last one leaves the slot idle.
+  let last = slice;
+  let effects: Effect[] = [];
+  let at = 30;
+  for (;;) {
+    effects = feed(ended(last, at));
+    const next = effects.find((effect) => effect.kind === "sendSlice");
+    if (next === undefined) break;
+    last = next;
+    at += 1;
+  }
+  expect(started(effects)).toBe(false);
+  expect(busy.spareAt).toBeGreaterThan(at);
+  expect(started(feed({ kind: "tick", at: busy.spareAt! - 1 }))).toBe(false);
+  expect(started(feed({ kind: "tick", at: busy.spareAt! }))).toBe(true);
+  expect(busy.spareAt).toBeUndefined();
+  // One that has run nothing yet waits for nobody.
+  expect(started(step(state, { kind: "tick", at: 0 }))).toBe(true);
+});

@@ -147,11 +147,13 @@ async function begin(
   }
   const segment = await parts.segments.choose(id, spec, isPipe);
   parts.openSegment(segment);
+  parts.indexes.expect({ id, segment, isReduced: spec.task.reduce !== undefined });
   try {
     await parts.asks.ask((ask) =>
       parts.enqueue({ kind: "jobSubmitted", id, user: localUser, spec, segment, ask }),
     );
   } catch (error) {
+    parts.indexes.forget(id);
     if (!parts.state.jobs.has(id)) await parts.segments.jobDeleted(id, segment).catch(() => {}); // swept later
     throw error;
   }

@@ -12,6 +12,9 @@ const chunkBytes = 512 * 1024;
 const putMs = 30_000;
 /** Bytes of bundles kept for agents that are fetching them; the newest is kept whatever its size. */
 const cacheBytes = 32 * 1024 * 1024;
+/** A bundle that was found is taken to be there for so long: the question is a round trip on the way of each job. */
+const foundMs = 10_000;
+const foundMax = 1_000;
 
 const nameOf = (user: string, digest: BundleDigest): string => `${user}/${digest}`;
 
@@ -20,6 +23,8 @@ export class Bundles {
   readonly #isUsed: (name: string) => boolean;
   readonly #cache = new Map<string, Promise<Buffer>>();
   readonly #sizes = new Map<string, number>();
+  /** Names and when they were found there. */
+  readonly #found = new Map<string, number>();
 
   /** `isUsed` says of "user/digest" whether a job needs it. */
   constructor(blobs: ObjectStore, isUsed: (name: string) => boolean) {
@@ -28,8 +33,14 @@ export class Bundles {
   }
 
   async has(user: string, digest: BundleDigest): Promise<boolean> {
-    const info = await this.#blobs.info(nameOf(user, digest));
-    return info !== null && !info.deleted;
+    const name = nameOf(user, digest);
+    if (performance.now() - (this.#found.get(name) ?? Number.NEGATIVE_INFINITY) < foundMs) return true;
+    this.#found.delete(name);
+    const info = await this.#blobs.info(name);
+    if (info === null || info.deleted) return false;
+    if (this.#found.size >= foundMax) this.#found.clear();
+    this.#found.set(name, performance.now());
+    return true;
   }
 
   async put(user: string, digest: BundleDigest, bytes: Buffer): Promise<void> {
@@ -61,6 +72,7 @@ export class Bundles {
     let freed = 0;
     for (const info of unused) {
       if (freed >= bytes + chunkBytes) return;
+      this.#found.delete(info.name);
       await this.#blobs.delete(info.name);
       freed += info.size;
     }

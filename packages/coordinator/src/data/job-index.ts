@@ -58,9 +58,14 @@ export class JobIndex {
 
 interface Shared {
   readonly index: JobIndex;
-  readonly tail: Tail;
+  /** undefined: fed by the leader's own tail, which has seen the job's log from its first record. */
+  tail: Tail | undefined;
   readers: number;
 }
+
+/** Indexes kept for jobs that nobody reads yet, and commits of one such job (P7). */
+const fedUnreadMax = 64;
+const fedUnreadCommitsMax = 1_000;
 
 /** The indexes in use. */
 export class JobIndexes {
@@ -87,23 +92,73 @@ export class JobIndexes {
   }
 
   restart(): void {
-    for (const { tail } of this.#shared.values()) tail.restart();
+    for (const { tail } of this.#shared.values()) tail?.restart();
+  }
+
+  #newIndex(job: { id: JobId; segment: SegmentId; isReduced: boolean }): JobIndex {
+    const onChange = (): void => this.#onChange(job.id);
+    return new JobIndex({ ...job, job: job.id, verify: this.#verify, onChange });
+  }
+
+  /** Behind what the index knows already. */
+  #tailOf(index: JobIndex): Tail {
+    const { job, segment } = index;
+    return new Tail({
+      data: this.#data,
+      stream: streamOfSegment(segment),
+      subjects: [subjects.logOfJob(segment, job), subjects.input(segment, job)],
+      onRecord: (seq, { record }) => index.apply(seq, record),
+      onMalformed: this.#onMalformed,
+      after: index.seq,
+    });
+  }
+
+  /**
+   * A job that this leader is about to accept: whoever submits a job mostly reads it at once, and the leader's tail
+   * sees its whole log anyway, which saves a consumer and a second delivery of every record.
+   */
+  expect(job: { id: JobId; segment: SegmentId; isReduced: boolean }): void {
+    if (this.#shared.has(job.id)) return;
+    this.#shared.set(job.id, { index: this.#newIndex(job), tail: undefined, readers: 0 });
+    let unread = 0;
+    for (const { readers } of this.#shared.values()) if (readers === 0) unread += 1;
+    for (const [id, { readers }] of this.#shared) {
+      if (unread <= fedUnreadMax) return;
+      if (readers > 0) continue;
+      this.#shared.delete(id);
+      unread -= 1;
+    }
+  }
+
+  /** A record that the leader's tail has read. */
+  feed(job: JobId, seq: number, record: LogRecord): void {
+    const shared = this.#shared.get(job);
+    if (shared === undefined || shared.tail !== undefined) return;
+    shared.index.apply(seq, record);
+    if (shared.readers === 0 && shared.index.runs.acceptedCount > fedUnreadCommitsMax)
+      this.#shared.delete(job);
+  }
+
+  /** The leader's tails are closed: who still reads goes on with a tail of its own. */
+  termOver(): void {
+    for (const [job, shared] of this.#shared) {
+      if (shared.tail !== undefined) continue;
+      if (shared.readers === 0) this.#shared.delete(job);
+      else shared.tail = this.#tailOf(shared.index);
+    }
+  }
+
+  forget(job: JobId): void {
+    const shared = this.#shared.get(job);
+    if (shared?.readers === 0) this.#shared.delete(job);
   }
 
   /** An index of the job; to be given back by disposing. */
   open(job: { id: JobId; segment: SegmentId; isReduced: boolean }): { index: JobIndex } & AsyncDisposable {
     let shared = this.#shared.get(job.id);
     if (shared === undefined) {
-      const onChange = (): void => this.#onChange(job.id);
-      const index = new JobIndex({ ...job, job: job.id, verify: this.#verify, onChange });
-      const tail = new Tail({
-        data: this.#data,
-        stream: streamOfSegment(job.segment),
-        subjects: [subjects.logOfJob(job.segment, job.id), subjects.input(job.segment, job.id)],
-        onRecord: (seq, { record }) => index.apply(seq, record),
-        onMalformed: this.#onMalformed,
-      });
-      shared = { index, tail, readers: 0 };
+      const index = this.#newIndex(job);
+      shared = { index, tail: this.#tailOf(index), readers: 0 };
       this.#shared.set(job.id, shared);
     }
     const held = shared;
@@ -117,7 +172,7 @@ export class JobIndexes {
         held.readers -= 1;
         if (held.readers > 0) return;
         if (this.#shared.get(job.id) === held) this.#shared.delete(job.id);
-        await held.tail.close();
+        await held.tail?.close();
       },
     };
   }
@@ -125,6 +180,6 @@ export class JobIndexes {
   async close(): Promise<void> {
     const all = [...this.#shared.values()];
     this.#shared.clear();
-    await Promise.all(all.map(({ tail }) => tail.close()));
+    await Promise.all(all.flatMap(({ tail }) => (tail === undefined ? [] : [tail.close()])));
   }
 }

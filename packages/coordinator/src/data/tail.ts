@@ -20,6 +20,8 @@ export interface TailOptions {
   /** Gets each record; awaited when it gives a promise, which holds the tail back. */
   readonly onRecord: (seq: number, read: ReadRecord) => Promise<void> | void;
   readonly onMalformed: (subject: string, seq: number) => void;
+  /** The last sequence that is known already. */
+  readonly after?: number;
 }
 
 export class Tail {
@@ -31,6 +33,7 @@ export class Tail {
 
   constructor(options: TailOptions) {
     this.#options = options;
+    this.#seq = options.after ?? 0;
     this.#running = this.#run();
   }
 

@@ -144,6 +144,8 @@ export interface Slot {
   /** Workers cannot be started before this time, after failures. */
   startAfter: number;
   startFailures: number;
+  /** While it stands idle no spare is started before: the outcomes of its last slice are on their way. */
+  quietUntil: number;
 }
 
 export interface Commit {
@@ -186,6 +188,8 @@ export interface AgentState {
   readonly runtimesUsed: Map<string, number>;
   readonly runtimes: ReadonlySet<string>;
   starvingTold: number;
+  /** When the next spare is to be started; undefined: every slot has what it needs, or is busy. */
+  spareAt: number | undefined;
   /** Acknowledged sequences of jobs that we hold nothing of any more. */
   readonly ackedSeqs: Map<JobId, number>;
 }

@@ -8,7 +8,7 @@ import type { AgentEvent, Effect } from "./events.ts";
 import { ownEnd, queuedItems, requeue, settle } from "./jobs.ts";
 import type { AgentState, Job, Lease, Slice, Slot, Worker } from "./model.ts";
 import { move, sliceTransitions } from "./transitions.ts";
-import { isAlive, kill, onSlot, workerFor } from "./workers.ts";
+import { isAlive, kill, onSlot, workerFor, spareQuietMs } from "./workers.ts";
 
 /** Items dearer than this run without a slice behind them: the gap between slices is small beside them. */
 const aheadItemMs = 5;
@@ -209,6 +209,8 @@ export function sliceEnded(state: AgentState, event: Of<"sliceEnded">, effects: 
   if (worker === undefined || slice === undefined) return;
   worker.slices = worker.slices.filter((known) => known !== slice);
   worker.usedAt = state.now;
+  const slot = state.slots[worker.slot];
+  if (slot !== undefined) slot.quietUntil = state.now + spareQuietMs;
   worker.items += Math.max(0, event.ended - slice.start);
   if (worker.items >= workerItemsMax) worker.worn = true;
   const next = worker.slices[0];

@@ -28,6 +28,7 @@ export function newAgent(options: { slots: number; runtimes: Iterable<string> })
       nextSlice: 0,
       startAfter: 0,
       startFailures: 0,
+      quietUntil: 0,
     })),
     workers: new Map(),
     nextWorker: 0,
@@ -39,6 +40,7 @@ export function newAgent(options: { slots: number; runtimes: Iterable<string> })
     runtimesUsed: new Map(runtimes.has("js") ? [["js", 0]] : []),
     runtimes,
     starvingTold: 0,
+    spareAt: undefined,
     ackedSeqs: new Map(),
   };
 }

@@ -14,6 +14,11 @@ export const workersPerSlotMax = 4;
 const spareMs = 600_000;
 /** A slot that runs a job for so long gets its next spare while it runs; earlier it would disturb short jobs. */
 const spareDelayMs = 200;
+/**
+ * A slot that has just become idle waits so long: starting a process blocks the agent for 3 ms and takes 46 ms of a
+ * core, which a job of one item would pay on the way of its result (bench/figures/single-item.ts).
+ */
+export const spareQuietMs = 25;
 /** Starts that fail in a row before the job hears of it. */
 const startFailuresMax = 3;
 
@@ -261,6 +266,7 @@ function strike(
 
 /** Started, unspecialised workers for each runtime used lately (DESIGN 10). */
 export function keepSpares(state: AgentState, effects: Effect[]): void {
+  state.spareAt = undefined;
   if (state.drain !== "working") return;
   for (const slot of state.slots) {
     if (state.now < slot.startAfter) continue;
@@ -272,6 +278,10 @@ export function keepSpares(state: AgentState, effects: Effect[]): void {
       if (state.now - usedAt > spareMs && runtime !== "js") continue;
       if (here.some((worker) => worker.runtime === runtime && worker.job === undefined && isAlive(worker)))
         continue;
+      if (busy.length === 0 && state.now < slot.quietUntil) {
+        state.spareAt = Math.min(state.spareAt ?? slot.quietUntil, slot.quietUntil);
+        break;
+      }
       startWorker(state, slot, runtime, undefined, effects);
       break;
     }
