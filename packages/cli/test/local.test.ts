@@ -23,15 +23,16 @@ async function folder(): Promise<{ dir: string } & AsyncDisposable> {
 test("nats-server lets the coordinator use JetStream, the agent not, and a stranger not in", async () => {
   await using at = await folder();
   const { path } = await resolveNatsServer();
-  const { child, ready } = await startNats({ path, dir: at.dir, secret, port: 0, signal });
+  const { child, ready } = await startNats({ path, dir: at.dir, secret, listen: "127.0.0.1:0", signal });
+  const servers = `127.0.0.1:${ready.port}`;
   try {
     const { user, password: pass } = natsUser(secret, "coordinator");
-    const coordinator = await connect({ servers: ready.url, user, pass });
+    const coordinator = await connect({ servers, user, pass });
     await (
       await jetstreamManager(coordinator)
     ).streams.add({ name: "EC_LOG_x", subjects: ["ec.v1.log.x.>"] });
     const agent = await connect({
-      servers: ready.url,
+      servers,
       user: "agent",
       pass: natsUser(secret, "agent").password,
       inboxPrefix: "_INBOX.agent",
@@ -43,7 +44,7 @@ test("nats-server lets the coordinator use JetStream, the agent not, and a stran
       stream: "EC_LOG_x",
     });
     await expect(agent.request("$JS.API.STREAM.INFO.EC_LOG_x", "", { timeout: 500 })).rejects.toThrow();
-    await expect(connect({ servers: ready.url, user: "agent", pass: "guess" })).rejects.toThrow();
+    await expect(connect({ servers, user: "agent", pass: "guess" })).rejects.toThrow();
     await Promise.all([agent.close(), coordinator.close()]);
   } finally {
     await child.stop();
@@ -55,9 +56,21 @@ test("nats-server lets the coordinator use JetStream, the agent not, and a stran
 test("nats-server on a port that is taken is one sentence", async () => {
   await using at = await folder();
   const { path } = await resolveNatsServer();
-  const first = await startNats({ path, dir: join(at.dir, "one"), secret, port: await freePort(), signal });
+  const first = await startNats({
+    path,
+    dir: join(at.dir, "one"),
+    secret,
+    listen: `127.0.0.1:${await freePort()}`,
+    signal,
+  });
   try {
-    const second = startNats({ path, dir: join(at.dir, "two"), secret, port: first.ready.port, signal });
+    const second = startNats({
+      path,
+      dir: join(at.dir, "two"),
+      secret,
+      listen: `127.0.0.1:${first.ready.port}`,
+      signal,
+    });
     await expect(second).rejects.toThrow(/nats-server did not start: .*address already in use/);
   } finally {
     await first.child.stop();

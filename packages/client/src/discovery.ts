@@ -113,12 +113,16 @@ export function secretOf(config: Config, address: string): string {
   });
 }
 
-/** Reads a secret that only its owner can read (P8). */
+/**
+ * Reads a secret that only its owner can read (P8). One of root may also be readable by a group: so Kubernetes and
+ * service managers hand a file to a process of another user, and root chose that group.
+ */
 export function readSecretFile(file: string): string {
   let text: string;
   try {
-    const { mode } = statSync(file);
-    if ((mode & 0o077) !== 0) {
+    const { mode, uid } = statSync(file);
+    const isOfRoot = uid === 0 && userInfo().uid !== 0;
+    if ((mode & (isOfRoot ? 0o037 : 0o077)) !== 0) {
       throw new EverycoreError("refused", `the secret file ${file} can be read by others`, {
         hint: `chmod 600 ${file}`,
       });

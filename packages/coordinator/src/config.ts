@@ -68,6 +68,15 @@ export function checkListen(address: string, insecureNetwork: boolean): void {
   });
 }
 
+/** Agents and clients are sent where we say: an address that means something else to them is never advertised. */
+export function checkAdvertised(config: { readonly listen: string; readonly advertise?: string }): void {
+  const { host } = splitAddress(config.advertise ?? config.listen);
+  if (!["0.0.0.0", "::", "[::]"].includes(host)) return;
+  throw new EverycoreError("bad-input", `${host} is no address that other machines can use`, {
+    hint: "give the coordinator an address to advertise, besides the one it listens on: --advertise HOST:PORT",
+  });
+}
+
 export function parseConfig(argument: string | undefined): CoordinatorConfig {
   let value: unknown;
   try {
@@ -95,5 +104,6 @@ export function parseConfig(argument: string | undefined): CoordinatorConfig {
   };
   checkListen(config.listen, config.insecureNetwork);
   checkListen(config.httpListen, config.insecureNetwork);
+  checkAdvertised(config);
   return config;
 }

@@ -1,7 +1,7 @@
 import type { JobId } from "@everycore/protocol";
 import { pino } from "pino";
 import { expect, test } from "vitest";
-import { checkListen, parseConfig } from "../src/config.ts";
+import { checkAdvertised, checkListen, parseConfig } from "../src/config.ts";
 import { bearerCheck } from "../src/control/auth.ts";
 import { toServiceError } from "../src/control/errors.ts";
 import { resolveJob } from "../src/control/job-info.ts";
@@ -37,6 +37,14 @@ test("beyond loopback nothing listens without TLS unless asked for", () => {
   for (const open of ["0.0.0.0:7070", "10.0.0.1:1", "[::]:1"]) {
     expect(() => checkListen(open, false)).toThrow(/without TLS/);
     checkListen(open, true);
+  }
+});
+
+test("what is advertised means the same on every machine", () => {
+  for (const everywhere of ["0.0.0.0:7070", "[::]:7070"]) {
+    expect(() => checkAdvertised({ listen: everywhere })).toThrow(/no address that other machines can use/);
+    expect(() => checkAdvertised({ listen: "10.0.0.1:1", advertise: everywhere })).toThrow(/no address/);
+    checkAdvertised({ listen: everywhere, advertise: "head:7070" });
   }
 });
 

@@ -7,33 +7,46 @@ export interface NetworkFlags {
   readonly listen?: string;
   readonly httpListen?: string;
   readonly advertise?: string;
+  readonly natsListen?: string;
+  readonly agentNats?: string;
   readonly insecureNetwork?: boolean;
 }
 
 export function withNetworkFlags(command: Command): Command {
+  return withHttpFlags(command.option("--listen <host:port>", "where to listen for gRPC", parseListen))
+    .option(
+      "--advertise <host:port>",
+      "the address that clients and agents of other machines shall use",
+      parseListen,
+    )
+    .option(
+      "--nats-listen <host:port>",
+      "where the own nats-server listens (default: --listen's host, port 4222)",
+      parseListen,
+    )
+    .option("--agent-nats <url>", "URL of NATS that agents shall use (default: --advertise's host)");
+}
+
+/** What agents listen on: nothing but HTTP for probes and metrics. */
+export function withHttpFlags(command: Command): Command {
   return command
-    .option("--listen <host:port>", "where to listen for gRPC", parseListen)
     .option("--http-listen <host:port>", "where to listen for HTTP", parseListen)
-    .option("--advertise <host:port>", "the address that others shall use", parseListen)
-    .option("--insecure-network", "allow to listen beyond this machine WITHOUT encryption");
+    .option("--insecure-network", "allow connections beyond this machine WITHOUT encryption");
 }
 
 /** P8. Refuses or warns loudly. */
-export function checkNetwork(flags: NetworkFlags): void {
-  const open = [flags.listen, flags.httpListen].find(
-    (address) => address !== undefined && !isLoopback(address),
-  );
+export function checkNetwork(flags: NetworkFlags & { readonly join?: readonly string[] }): void {
+  const isOpen = (address: string | undefined): boolean => address !== undefined && !isLoopback(address);
+  const listened = [flags.listen, flags.httpListen, flags.natsListen].find(isOpen);
+  const open = listened ?? flags.join?.find(isOpen);
   if (open === undefined) return;
   if (flags.insecureNetwork !== true) {
-    throw new EverycoreError(
-      "bad-input",
-      `${open} can be reached from other machines, and this release has no TLS`,
-      {
-        hint: "listen on 127.0.0.1, or say --insecure-network inside a network you trust wholly",
-      },
-    );
+    const how = listened === undefined ? "is another machine" : "can be reached from other machines";
+    throw new EverycoreError("bad-input", `${open} ${how}, and this release has no TLS`, {
+      hint: "use 127.0.0.1 or a tunnel, or say --insecure-network inside a network you trust wholly",
+    });
   }
   process.stderr.write(
-    `WARNING: listening on ${open} without encryption: whoever reads this network's traffic learns the secret and can run code as you\n`,
+    `WARNING: ${listened === undefined ? "joining" : "listening on"} ${open} without encryption: whoever reads this network's traffic learns the secret and can run code as you\n`,
   );
 }

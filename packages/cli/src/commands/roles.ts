@@ -7,11 +7,12 @@ import { Command } from "commander";
 import { exitCodes } from "../failure.ts";
 import { parseCount, parseSize, parseListen } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
+import { planAddresses } from "../local/addresses.ts";
 import type { Child } from "../local/child.ts";
 import { startAgent, startCoordinator, startNats } from "../local/parts.ts";
 import { keepSecret, makeStateFolder, stateHome, takeFolder } from "../local/state-folder.ts";
 import { resolveNatsServer } from "../nats-server/index.ts";
-import { checkNetwork, withNetworkFlags } from "./network-flags.ts";
+import { checkNetwork, withHttpFlags, withNetworkFlags } from "./network-flags.ts";
 import type { NetworkFlags } from "./network-flags.ts";
 
 interface RoleFlags extends NetworkFlags {
@@ -23,27 +24,27 @@ const defaults = {
   listen: "127.0.0.1:7070",
   httpListen: "127.0.0.1:7071",
   agentHttpListen: "127.0.0.1:7072",
-  natsPort: 4222,
 };
 
 function withRoleFlags(command: Command): Command {
-  return withNetworkFlags(command)
+  return command
     .option("--secret-file <file>", "file with the cluster's secret, readable by you alone")
     .option("--data <dir>", "state folder");
 }
 
 export const coordinatorCommand = (): Command =>
-  withRoleFlags(new Command("coordinator"))
+  withRoleFlags(withNetworkFlags(new Command("coordinator")))
     .description("run a coordinator, with a nats-server of its own unless --nats names one")
     .option("--nats <url>", "NATS server to use; its users follow from the secret")
     .addHelpText(
       "after",
-      "\nExample:\n  everycore coordinator --listen 127.0.0.1:7070 --secret-file ./secret --data ./coordinator",
+      "\nExamples:\n  everycore coordinator --listen 127.0.0.1:7070 --secret-file ./secret --data ./coordinator\n" +
+        "  everycore coordinator --listen 0.0.0.0:7070 --advertise head.lan:7070 --insecure-network",
     )
     .action(coordinator);
 
 export const agentCommand = (): Command =>
-  withRoleFlags(new Command("agent"))
+  withRoleFlags(withHttpFlags(new Command("agent")))
     .description("run a node agent: one worker for each core of this machine")
     .option(
       "--join <host:port>",
@@ -62,7 +63,8 @@ export const agentCommand = (): Command =>
     )
     .addHelpText(
       "after",
-      "\nExample:\n  everycore agent --join 127.0.0.1:7070 --secret-file ./secret --data ./agent --slots 2",
+      "\nExamples:\n  everycore agent --join 127.0.0.1:7070 --secret-file ./secret --data ./agent --slots 2\n" +
+        "  everycore agent --join head.lan:7070 --secret-file ./secret --insecure-network",
     )
     .action(agent);
 
@@ -80,14 +82,18 @@ async function secretFor(flags: RoleFlags, config: Config, makeIn?: string): Pro
 async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
+  const listen = flags.listen ?? defaults.listen;
+  const given = flags.nats ?? config.nats?.value;
+  const addresses = planAddresses({ ...flags, listen, nats: given });
   const dir = resolve(flags.data ?? join(stateHome(config), "coordinator"));
   await makeStateFolder(dir);
   await using _owner = await takeFolder(dir);
   const secret = await secretFor(flags, config, join(dir, "secret"));
   using interrupts = new Interrupts("leave");
   const { signal } = interrupts;
-  const given = flags.nats ?? config.nats?.value;
-  const nats = given === undefined ? await ownNats({ dir, secret, signal }) : undefined;
+  const { natsListen } = addresses;
+  const nats = natsListen === undefined ? undefined : await ownNats({ dir, secret, natsListen, signal });
+  const natsPort = nats?.port ?? 0;
   try {
     const { child, ready } = await startCoordinator({
       name: "coordinator",
@@ -97,10 +103,11 @@ async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> 
       logLevel: config.logLevel?.value ?? "info",
       isForeground: true,
       insecureNetwork: flags.insecureNetwork ?? false,
-      listen: flags.listen ?? defaults.listen,
+      listen,
       httpListen: flags.httpListen ?? defaults.httpListen,
       advertise: flags.advertise,
-      natsUrl: given ?? nats!.url,
+      natsUrl: addresses.ownNatsUrl(natsPort),
+      agentNatsUrl: addresses.agentNatsUrl(natsPort),
       signal,
     });
     process.stdout.write(`coordinator at ${ready.address}, page http://${ready.http}, state in ${dir}\n`);
@@ -113,8 +120,9 @@ async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> 
 async function ownNats(options: {
   dir: string;
   secret: string;
+  natsListen: string;
   signal: AbortSignal;
-}): Promise<{ url: string; child: Child }> {
+}): Promise<{ port: number; child: Child }> {
   const { path } = await resolveNatsServer({ signal: options.signal }).catch((error: unknown) => {
     throw new EverycoreError("unreachable", (error as Error).message, { cause: error });
   });
@@ -122,9 +130,9 @@ async function ownNats(options: {
     ...options,
     path,
     dir: join(options.dir, "nats"),
-    port: defaults.natsPort,
+    listen: options.natsListen,
   });
-  return { url: ready.url, child };
+  return { port: ready.port, child };
 }
 
 async function agent(

@@ -75,6 +75,8 @@ async function up(flags: UpFlags): Promise<void> {
     listen: flags.listen ?? "127.0.0.1:0",
     httpListen: flags.httpListen ?? "127.0.0.1:0",
     advertise: flags.advertise,
+    natsListen: flags.natsListen,
+    agentNats: flags.agentNats,
     insecureNetwork: flags.insecureNetwork ?? false,
     say,
     signal,

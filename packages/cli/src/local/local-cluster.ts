@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import { resolveNatsServer } from "../nats-server/index.ts";
 import { EverycoreError } from "@everycore/protocol";
+import { loopbackOf, planAddresses, splitAddress } from "./addresses.ts";
 import { divideSlots } from "./cores.ts";
 import type { StopKind } from "./child.ts";
 import { KeptPart } from "./kept-part.ts";
@@ -27,6 +28,9 @@ export interface LocalClusterOptions {
   readonly listen: string;
   readonly httpListen: string;
   readonly advertise?: string | undefined;
+  /** As in addresses.ts. */
+  readonly natsListen?: string | undefined;
+  readonly agentNats?: string | undefined;
   readonly insecureNetwork: boolean;
   /** Gets what a person should know, in one line each. */
   readonly say: (line: string) => void;
@@ -68,11 +72,12 @@ export class LocalCluster implements AsyncDisposable {
 
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const { dir, secret, say, signal } = options;
+  const addresses = planAddresses(options, 0);
   const server = await resolveNatsServer({ signal }).catch((error: unknown) => {
     signal.throwIfAborted();
     throw new EverycoreError("unreachable", (error as Error).message, { cause: error });
   });
-  const natsPart = new KeptPart<{ url: string; port: number }>({
+  const natsPart = new KeptPart<{ port: number }>({
     name: "nats-server",
     say,
     start: (previous, stop) =>
@@ -80,7 +85,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
         path: server.path,
         dir: join(dir, "nats"),
         secret,
-        port: previous?.port ?? 0,
+        listen: sameAgain(addresses.natsListen ?? "127.0.0.1:0", previous?.port),
         signal: stop,
       }),
   });
@@ -90,7 +95,12 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     const nats = await natsPart.open(signal);
     const [host, wanted] = splitAddress(options.listen);
     const listen = `${host}:${wanted === 0 ? await freePort() : wanted}`; // U3
-    const coordinator = coordinatorPart({ ...options, listen, natsUrl: nats.url });
+    const coordinator = coordinatorPart({
+      ...options,
+      listen,
+      natsUrl: addresses.ownNatsUrl(nats.port),
+      agentNatsUrl: addresses.agentNatsUrl(nats.port),
+    });
     const shares =
       options.agents === 1 ? [options.slots] : divideSlots(options.slots ?? options.agents, options.agents);
     const agentParts = shares.map((slots, at) =>
@@ -117,9 +127,10 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
 }
 
 function coordinatorPart(
-  options: LocalClusterOptions & { natsUrl: string },
+  options: LocalClusterOptions & { natsUrl: string; agentNatsUrl: string },
 ): KeptPart<{ address: string; http: string }> {
-  const { dir, secret, logLevel, insecureNetwork, listen, advertise, natsUrl } = options;
+  const { dir, secret, logLevel, insecureNetwork, listen, advertise } = options;
+  const { natsUrl, agentNatsUrl } = options;
   return new KeptPart({
     name: "coordinator",
     say: options.say,
@@ -135,6 +146,7 @@ function coordinatorPart(
         advertise,
         httpListen: previous?.http ?? options.httpListen,
         natsUrl,
+        agentNatsUrl,
         signal: stop,
       }),
   });
@@ -163,13 +175,7 @@ function agentPart(
   });
 }
 
-export function splitAddress(address: string): [string, number] {
-  const at = address.lastIndexOf(":");
-  return [address.slice(0, at), Number(address.slice(at + 1))];
-}
-
-/** How we reach on this machine what listens there. */
-export function loopbackOf(address: string): string {
-  const [host, port] = splitAddress(address);
-  return host === "0.0.0.0" || host === "[::]" ? `127.0.0.1:${port}` : address;
+/** The port once chosen is kept, so that agents find it again. */
+function sameAgain(listen: string, port: number | undefined): string {
+  return port === undefined ? listen : `${splitAddress(listen)[0]}:${port}`;
 }

@@ -38,17 +38,17 @@ export interface NatsOptions {
   readonly path: string;
   readonly dir: string;
   readonly secret: string;
-  /** 0: any. */
-  readonly port: number;
+  /** HOST:PORT; port 0: any. */
+  readonly listen: string;
   readonly signal: AbortSignal;
 }
 
-export async function startNats(options: NatsOptions): Promise<Started<{ url: string; port: number }>> {
-  const { dir, secret, port, signal } = options;
+export async function startNats(options: NatsOptions): Promise<Started<{ port: number }>> {
+  const { dir, secret, signal } = options;
   await mkdir(dir, { recursive: true, mode: 0o700 });
   for (const file of await readdir(dir)) if (file.endsWith(".ports")) await rm(join(dir, file));
   const configFile = join(dir, "nats-server.conf");
-  const listen = `127.0.0.1:${port === 0 ? -1 : port}`;
+  const listen = options.listen.replace(/:0$/, ":-1");
   await writeFile(configFile, natsConfig({ dir, secret, listen, storeBytes: storeBytes(dir) }), {
     mode: 0o600,
   });
@@ -62,7 +62,7 @@ export async function startNats(options: NatsOptions): Promise<Started<{ url: st
   });
   try {
     const chosen = await readPort({ child, dir, signal });
-    return { child, ready: { url: `nats://127.0.0.1:${chosen}`, port: chosen } };
+    return { child, ready: { port: chosen } };
   } catch (error) {
     await child.stop();
     throw error;
@@ -80,7 +80,7 @@ async function readPort(options: { child: Child; dir: string; signal: AbortSigna
     const port =
       file === undefined
         ? undefined
-        : /nats:\/\/[^"]*?:(\d+)/.exec(await readFile(join(dir, file), "utf8"))?.[1];
+        : /nats:\/\/[^"]*:(\d+)"/.exec(await readFile(join(dir, file), "utf8"))?.[1];
     if (port !== undefined) return Number(port);
     await delay(5);
   }
@@ -117,19 +117,20 @@ export interface CoordinatorOptions extends RoleOptions {
   readonly advertise?: string | undefined;
   readonly httpListen: string;
   readonly natsUrl: string;
+  /** The URL that agents are told. */
+  readonly agentNatsUrl: string;
 }
 
 export function startCoordinator(
   options: CoordinatorOptions,
 ): Promise<Started<{ address: string; http: string }>> {
-  const { secret, natsUrl } = options;
-  const urls = [natsUrl];
+  const { secret, natsUrl, agentNatsUrl } = options;
   return startRole("coordinator", options, {
     listen: options.listen,
     ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
     httpListen: options.httpListen,
-    nats: { urls, ...natsUser(secret, "coordinator") },
-    agentNats: { urls, ...natsUser(secret, "agent") },
+    nats: { urls: [natsUrl], ...natsUser(secret, "coordinator") },
+    agentNats: { urls: [agentNatsUrl], ...natsUser(secret, "agent") },
   });
 }
 
