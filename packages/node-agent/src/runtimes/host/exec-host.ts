@@ -7,8 +7,8 @@ import { accessSync, constants } from "node:fs";
 import { basename, delimiter, join } from "node:path";
 import type { ErrorInfo, TaskFrame } from "@everycore/protocol/worker";
 import { codecs, encode, EverycoreError, limits, outcomeStatus } from "@everycore/protocol/worker";
-import { WorkerLoop } from "./loop.ts";
 import type { Runner } from "./loop.ts";
+import { serve } from "./serve.ts";
 
 interface Ended {
   readonly code: number | null;
@@ -117,4 +117,4 @@ function mustBeThere(program: string, path: string, cwd: string): void {
   if (!found) throw new EverycoreError("bad-task", `no program "${program}" that can be run on this node`);
 }
 
-new WorkerLoop(new ExecRunner(), process.argv[2] ?? "");
+serve(process.argv[2] ?? "", { newRunner: () => new ExecRunner(), rehearses: false });

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { TaskFrame } from "@everycore/protocol/worker";
 import { EverycoreError } from "@everycore/protocol/worker";
-import { WorkerLoop } from "./loop.ts";
 import type { Runner } from "./loop.ts";
 import { randomOf } from "./random.ts";
 import type { Combine } from "./reduction.ts";
+import { serve } from "./serve.ts";
 
 type Task = (item: unknown, context: Context) => unknown;
 
@@ -82,4 +82,4 @@ function exported(module: Record<string, unknown>, name: string): unknown {
   throw new EverycoreError("bad-task", `${what}; functions there: ${there.join(", ") || "none"}`);
 }
 
-new WorkerLoop(new JsRunner(), process.argv[2] ?? "");
+serve(process.argv[2] ?? "", { newRunner: () => new JsRunner(), rehearses: true });

@@ -7,7 +7,6 @@
  *  W4  phases keep a failing load from being blamed on an item.
  */
 import { readFileSync } from "node:fs";
-import { flushCompileCache } from "node:module";
 import type { FromWorker, SliceFrame, TaskFrame, ToWorker } from "@everycore/protocol/worker";
 import {
   codecs,
@@ -19,11 +18,10 @@ import {
   recordStatus,
 } from "@everycore/protocol/worker";
 import { describeBytes, errorCodec, tooLarge } from "./failures.ts";
-import { FrameLink } from "./frames.ts";
 import { decodeItem, itemReader } from "./items.ts";
 import type { Combine, Partial } from "./reduction.ts";
 import { combineAll, PartialStack } from "./reduction.ts";
-import { Slot } from "./slot.ts";
+import type { Slot } from "./slot.ts";
 import { encodeValue } from "./values.ts";
 
 /** What a runtime brings: loading, and running one item. */
@@ -42,25 +40,21 @@ const micros = (): number => Math.round(performance.now() * 1000);
 export class WorkerLoop {
   readonly #runner: Runner;
   readonly #slot: Slot;
-  readonly #link: FrameLink;
+  readonly #send: (frame: FromWorker) => void;
   readonly #frames: ToWorker[] = [];
   #task: TaskFrame | undefined;
   #busy = false;
 
-  constructor(runner: Runner, directory: string) {
+  constructor(runner: Runner, slot: Slot, send: (frame: FromWorker) => void) {
     this.#runner = runner;
-    this.#slot = new Slot(directory);
-    process.on("SIGINT", () => {});
-    this.#link = new FrameLink((frame) => {
-      this.#frames.push(frame);
-      void this.#drain();
-    });
-    this.#slot.setPhase("idle");
-    this.#send({ t: "ready", pid: process.pid, version: process.version });
-    // Workers are killed more often than they end: the compiled host is kept as soon as there is one.
-    if (process.env["NODE_COMPILE_CACHE"] !== undefined) setImmediate(flushCompileCache);
-    // The cache is the host's: programs that tasks start get the environment they would have without us.
-    delete process.env["NODE_COMPILE_CACHE"];
+    this.#slot = slot;
+    this.#send = send;
+  }
+
+  /** Resolves when there is nothing more to do. */
+  async take(frame: ToWorker): Promise<void> {
+    this.#frames.push(frame);
+    await this.#drain();
   }
 
   /** CPU time of this process and, where items are programs, of those that have ended. */
@@ -68,10 +62,6 @@ export class WorkerLoop {
     const own = process.cpuUsage();
     const ownMs = (own.user + own.system) / 1000;
     return this.#runner.encodes === undefined ? ownMs : ownMs + endedChildrenMs();
-  }
-
-  #send(frame: FromWorker): void {
-    this.#link.send(frame);
   }
 
   async #drain(): Promise<void> {

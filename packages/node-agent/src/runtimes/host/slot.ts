@@ -23,6 +23,11 @@ export class Slot {
     this.#page = openSync(join(directory, "page"), "r+");
   }
 
+  close(): void {
+    closeSync(this.#page);
+    if (this.#outcomes >= 0) closeSync(this.#outcomes);
+  }
+
   setPhase(phase: Phase, slice = 0): void {
     this.#word.writeUInt32LE(phases[phase], 0);
     this.#word.writeUInt32LE(0, 4);
