@@ -4,6 +4,7 @@ import { configCommand } from "./commands/config.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { jobCommand } from "./commands/job.ts";
 import { mapCommand } from "./commands/map.ts";
+import { natsConfigCommand } from "./commands/nats-config.ts";
 import { nodeCommand } from "./commands/node.ts";
 import { agentCommand, coordinatorCommand } from "./commands/roles.ts";
 import { runCommand } from "./commands/run.ts";
@@ -26,6 +27,7 @@ export function program(): Command {
     upCommand(),
     coordinatorCommand(),
     agentCommand(),
+    natsConfigCommand(),
   ];
   for (const verb of [...verbs, doctorCommand(), configCommand(), versionCommand()]) root.addCommand(verb);
   throwInsteadOfExit(root);

@@ -6,11 +6,12 @@ import {
   parseCount,
   parseDuration,
   parseListen,
+  parsePythonVersion,
   parseRange,
   parseSeed,
 } from "../src/input/values.ts";
 import { divideSlots } from "../src/local/cores.ts";
-import { natsConfig, natsUser } from "../src/local/nats-config.ts";
+import { natsConfig, natsUser, natsUsers, sharedNatsConfig } from "../src/local/nats-config.ts";
 import { progressText } from "../src/terminal/progress.ts";
 import { bytesText, durationText, table } from "../src/terminal/table.ts";
 
@@ -40,6 +41,12 @@ test("durations, counts, seeds and addresses are read strictly", () => {
   expect(isLoopback("127.0.0.1:1")).toBe(true);
   expect(isLoopback("0.0.0.0:1")).toBe(false);
   expect(isLoopback("127.0.0.1.evil.example:1")).toBe(false);
+});
+
+test("a version of Python has two numbers", () => {
+  expect(["3.11", "python3.9", " 3.14 "].map(parsePythonVersion)).toEqual(["3.11", "3.9", "3.14"]);
+  for (const text of ["3", "2.7", "3.11.4", "latest", "/usr/bin/python3"])
+    expect(() => parsePythonVersion(text)).toThrow("is not a version of Python");
 });
 
 const texts = (lines: Buffer[]): string[] => lines.map((line) => line.toString());
@@ -112,4 +119,18 @@ test("NATS users follow from the secret, and an agent may neither read JetStream
   expect(text).not.toContain(secret);
   expect(text).toContain('publish: ["ec.v1.log.>", "ec.v1.fetch"]');
   expect(text).toContain('listen: "127.0.0.1:-1"');
+});
+
+test("a nats-server that somebody else starts has the same users, and syncs before it acknowledges", () => {
+  const secret = "s".repeat(64);
+  const at = {
+    listen: "0.0.0.0:4222",
+    httpListen: "127.0.0.1:8222",
+    storeDir: "/data/store",
+    storeBytes: 1e9,
+  };
+  const text = sharedNatsConfig({ secret, ...at });
+  expect(text).not.toContain(secret);
+  expect(text).toContain("sync_interval: always");
+  expect(text).toContain(natsUsers(secret));
 });

@@ -11,6 +11,8 @@ export interface AgentConfig {
   readonly slots?: number;
   /** Memory of one worker, bytes, beyond which it is killed. Absent: the machine's memory / slots. */
   readonly workerMemoryBytes?: number;
+  /** ms that SIGTERM gives running items to end; what still runs then is given back. Range: 0 to a day. */
+  readonly drainMs: number;
   readonly httpListen: string;
   readonly logLevel: string;
   /** Ends with its stdin, so that a killed parent leaves nothing behind. */
@@ -21,6 +23,9 @@ export interface AgentConfig {
 
 /** A Node worker without any task needs nearly so much. */
 const workerMemoryMin = 64 * 1024 * 1024;
+/** Most supervisors wait 10 s or more before they kill. */
+const drainMsDefault = 10_000;
+const drainMsMax = 86_400_000;
 
 export function parseConfig(argument: string | undefined): AgentConfig {
   let value: unknown;
@@ -57,7 +62,15 @@ export function parseConfig(argument: string | undefined): AgentConfig {
       `agent configuration: workerMemoryBytes must be at least ${workerMemoryMin}, not ${JSON.stringify(memory)}`,
     );
   }
+  const drainMs = fields["drainMs"] ?? drainMsDefault;
+  if (typeof drainMs !== "number" || !(drainMs >= 0 && drainMs <= drainMsMax)) {
+    throw new EverycoreError(
+      "bad-input",
+      `agent configuration: drainMs must be 0 to ${drainMsMax}, not ${JSON.stringify(drainMs)}`,
+    );
+  }
   const config: AgentConfig = {
+    drainMs,
     join: join as string[],
     secret: string("secret"),
     dataDir: string("dataDir"),

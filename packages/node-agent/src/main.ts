@@ -13,8 +13,6 @@ import { agentMetrics } from "./metrics.ts";
 import { discover, startCommand } from "./runtimes/index.ts";
 
 const version = "0.1.0";
-/** A supervisor waits 10 s or more before it kills. */
-const drainDeadlineMs = 10_000;
 
 async function main(): Promise<void> {
   const config = parseConfig(process.argv[2]);
@@ -55,7 +53,7 @@ async function main(): Promise<void> {
     signals += 1;
     if (signals > 1) return void end(0);
     log.info("draining");
-    agent.drain(drainDeadlineMs);
+    agent.drain(config.drainMs);
   };
   process.on("SIGTERM", terminate);
   process.on("SIGINT", terminate);

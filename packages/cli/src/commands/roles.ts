@@ -5,7 +5,7 @@ import type { Config } from "@everycore/client";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodes } from "../failure.ts";
-import { parseCount, parseSize, parseListen } from "../input/values.ts";
+import { parseCount, parseDuration, parseListen, parseSize } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
 import { planAddresses } from "../local/addresses.ts";
 import type { Child } from "../local/child.ts";
@@ -60,6 +60,11 @@ export const agentCommand = (): Command =>
       "--worker-memory <size>",
       "memory of one worker, beyond which its item crashes: 500M, 2G (default: memory / slots)",
       parseSize,
+    )
+    .option(
+      "--drain-within <duration>",
+      "time that running items get when the agent is asked to end, before they are given back (default: 10s)",
+      parseDuration,
     )
     .addHelpText(
       "after",
@@ -136,7 +141,7 @@ async function ownNats(options: {
 }
 
 async function agent(
-  flags: RoleFlags & { join?: string[]; slots?: number; workerMemory?: number },
+  flags: RoleFlags & { join?: string[]; slots?: number; workerMemory?: number; drainWithin?: number },
 ): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
@@ -156,6 +161,7 @@ async function agent(
     join: flags.join ?? [config.address?.value ?? defaults.listen],
     slots: flags.slots ?? configured,
     workerMemoryBytes: flags.workerMemory,
+    drainMs: flags.drainWithin,
     httpListen: flags.httpListen ?? defaults.agentHttpListen,
     signal: interrupts.signal,
   });

@@ -20,7 +20,7 @@ import type { ErrorCode } from "@everycore/protocol";
 
 const logBytesMax = 10 * 1024 * 1024;
 const readyWithinMs = 30_000;
-/** An agent drains for 10 s; a throwaway cluster has nothing to drain. */
+/** An agent drains for 10 s unless told otherwise; a throwaway cluster has nothing to drain. */
 const stopWithinMs = { orderly: 12_000, quick: 3_000 };
 
 /** orderly: work is finished or given back. quick: nothing of it is kept, only gone must it be. */
@@ -78,6 +78,8 @@ export interface ChildOptions {
   readonly diesWithUs?: boolean;
   /** Ends by itself when its stdin is closed. */
   readonly hasLifeline?: boolean;
+  /** How long an orderly end may take before it is cut. */
+  readonly stopWithinMs?: number | undefined;
 }
 
 export class Child {
@@ -87,12 +89,15 @@ export class Child {
   /** Resolves when it has ended: how, in words. */
   readonly ended: Promise<string>;
   readonly #hasLifeline: boolean;
+  readonly #stopWithinMs: Readonly<Record<StopKind, number>>;
   #isEnded = false;
 
   constructor(options: ChildOptions) {
     this.name = options.name;
     this.logFile = options.logFile;
     this.#hasLifeline = options.hasLifeline ?? false;
+    const orderly = options.stopWithinMs ?? stopWithinMs.orderly;
+    this.#stopWithinMs = { ...stopWithinMs, orderly };
     const setpriv = options.diesWithUs === true ? onPath("setpriv") : undefined;
     const [command, args] =
       setpriv === undefined
@@ -159,7 +164,7 @@ export class Child {
     if (kind === "orderly") this.process.kill("SIGTERM");
     else if (this.#hasLifeline) this.process.stdin!.end();
     else this.#killGroup();
-    const timer = setTimeout(() => this.#killGroup(), stopWithinMs[kind]);
+    const timer = setTimeout(() => this.#killGroup(), this.#stopWithinMs[kind]);
     await this.ended;
     clearTimeout(timer);
     // Whatever of its descendants still holds the pipes must not keep us alive.

@@ -50,6 +50,33 @@ jetstream {
 ${natsUsers(secret)}`;
 }
 
+export interface SharedNatsOptions {
+  readonly secret: string;
+  /** HOST:PORT for clients, and for its own monitoring. */
+  readonly listen: string;
+  readonly httpListen: string;
+  readonly storeDir: string;
+  readonly storeBytes: number;
+}
+
+/**
+ * For a nats-server that somebody else starts: a container, a service. It writes to disk before it acknowledges, so
+ * that a power cut loses nothing accepted (P1), and logs to where its starter reads.
+ */
+export function sharedNatsConfig(options: SharedNatsOptions): string {
+  return `# made by "everycore nats-config": users and passwords follow from the cluster's secret
+listen: ${text(options.listen)}
+http: ${text(options.httpListen)}
+max_payload: 1MB
+jetstream {
+  store_dir: ${text(options.storeDir)}
+  sync_interval: always
+  max_file_store: ${options.storeBytes}
+  max_memory_store: ${64 * 1024 * 1024}
+}
+${natsUsers(options.secret)}`;
+}
+
 /** The two users and what each may do; the same for every nats-server that serves a cluster of this secret. */
 export function natsUsers(secret: string): string {
   const { password: coordinator } = natsUser(secret, "coordinator");

@@ -109,22 +109,26 @@ interface RoleOptions {
   readonly logLevel: string;
   readonly isForeground?: boolean;
   readonly insecureNetwork?: boolean;
+  readonly stopWithinMs?: number;
   readonly signal: AbortSignal;
 }
+
+/** After its deadline a draining agent still publishes what it has. */
+const drainMarginMs = 5_000;
 
 export interface CoordinatorOptions extends RoleOptions {
   readonly listen: string;
   readonly advertise?: string | undefined;
   readonly httpListen: string;
   readonly natsUrl: string;
-  /** The URL that agents are told. */
-  readonly agentNatsUrl: string;
+  /** The URL that agents are told; ours unless given. */
+  readonly agentNatsUrl?: string;
 }
 
 export function startCoordinator(
   options: CoordinatorOptions,
 ): Promise<Started<{ address: string; http: string }>> {
-  const { secret, natsUrl, agentNatsUrl } = options;
+  const { secret, natsUrl, agentNatsUrl = natsUrl } = options;
   return startRole("coordinator", options, {
     listen: options.listen,
     ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
@@ -138,18 +142,27 @@ export interface AgentOptions extends RoleOptions {
   readonly join: readonly string[];
   readonly slots: number | undefined;
   readonly workerMemoryBytes?: number | undefined;
+  /** ms that running items get when the agent is asked to end; its own default otherwise. */
+  readonly drainMs?: number | undefined;
   readonly httpListen: string;
 }
 
 export function startAgent(
   options: AgentOptions,
 ): Promise<Started<{ node: string; slots: number; http: string }>> {
-  return startRole("node-agent", options, {
-    join: options.join,
-    ...(options.slots === undefined ? {} : { slots: options.slots }),
-    ...(options.workerMemoryBytes === undefined ? {} : { workerMemoryBytes: options.workerMemoryBytes }),
-    httpListen: options.httpListen,
-  });
+  const { drainMs } = options;
+  const stop = drainMs === undefined ? {} : { stopWithinMs: drainMs + drainMarginMs };
+  return startRole(
+    "node-agent",
+    { ...options, ...stop },
+    {
+      join: options.join,
+      ...(drainMs === undefined ? {} : { drainMs }),
+      ...(options.slots === undefined ? {} : { slots: options.slots }),
+      ...(options.workerMemoryBytes === undefined ? {} : { workerMemoryBytes: options.workerMemoryBytes }),
+      httpListen: options.httpListen,
+    },
+  );
 }
 
 async function startRole<Ready>(
@@ -171,6 +184,7 @@ async function startRole<Ready>(
     command: process.execPath,
     args: [roleProgram(), mainOf(role)],
     hasLifeline: true,
+    stopWithinMs: options.stopWithinMs,
     environment: {
       ...process.env,
       EVERYCORE_ROLE_CONFIG: JSON.stringify(config), // not argv: see role.ts
