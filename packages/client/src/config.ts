@@ -20,6 +20,7 @@ export const settings = {
     about: "folder in which up, coordinator and agent keep their folders",
   },
   logLevel: { variable: "EVERYCORE_LOG_LEVEL", about: "trace, debug, info, warn, error or silent" },
+  python: { variable: "EVERYCORE_PYTHON", about: "version of Python that .py tasks ask for, such as 3.11" },
   nats: { variable: "EVERYCORE_NATS", about: "URL of the NATS server to use" },
 } as const;
 

@@ -128,6 +128,13 @@ const stringMap = (fields: Fields, field: string, what: string): Record<string, 
   return map as Record<string, string>;
 };
 
+/** "3.11": patch versions run the same code, so that none is asked for. */
+function pythonVersion(fields: Fields, field: string, what: string): string {
+  const version = text(fields, field, what, 16);
+  if (!/^\d+\.\d+$/.test(version)) throw bad(what, field);
+  return version;
+}
+
 export function parseTask(value: unknown): TaskSpec {
   const what = "task";
   const fields = fieldsOf(value, what);
@@ -141,7 +148,7 @@ export function parseTask(value: unknown): TaskSpec {
     argv: optional(fields, "argv", what, strings),
     cwd: optional(fields, "cwd", what, text),
     env: optional(fields, "env", what, stringMap),
-    python: optional(fields, "python", what, text),
+    python: optional(fields, "python", what, pythonVersion),
     reduce: optional(fields, "reduce", what, text),
     seed: text(fields, "seed", what),
     rangeStart: number(fields, "rangeStart", what),
@@ -152,6 +159,7 @@ export function parseTask(value: unknown): TaskSpec {
   if (task.runtime === "exec" ? (task.argv?.length ?? 0) === 0 : task.bundle === undefined) {
     throw bad(what, task.runtime === "exec" ? "argv" : "bundle");
   }
+  if (task.python !== undefined && task.runtime !== "python") throw bad(what, "python");
   if (task.retries > limits.retriesMax) {
     throw new EverycoreError("over-limit", `retries ${task.retries} is more than ${limits.retriesMax}`);
   }

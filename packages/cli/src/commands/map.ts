@@ -1,12 +1,13 @@
 /** `everycore map`: a function over items. */
-import { loadTask } from "@everycore/client";
+import { loadTask, parseTaskName } from "@everycore/client";
 import type { JobInfo, OutcomeList } from "@everycore/client";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodeOf, exitCodes } from "../failure.ts";
 import { followJob, submitDetached } from "../follow-job.ts";
+import { parsePythonVersion } from "../input/values.ts";
 import type { Session } from "../session.ts";
-import { openOrEmbed } from "../session.ts";
+import { configOf, openOrEmbed } from "../session.ts";
 import { errorText, resultLine, valueLine, valueText } from "../terminal/result-line.ts";
 import type { Sink } from "../terminal/sink.ts";
 import { openSink } from "../terminal/sink.ts";
@@ -18,6 +19,7 @@ interface MapFlags extends SubmitFlags {
   readonly values?: boolean;
   readonly reduce?: string;
   readonly strict?: boolean;
+  readonly python?: string;
 }
 
 export const mapCommand = (): Command =>
@@ -28,6 +30,11 @@ export const mapCommand = (): Command =>
     .option("--values", "print bare values and skip failures")
     .option("--reduce <export>", "combine all values with this function of two values")
     .option("--strict", "with --reduce: fail the job if an item has no value")
+    .option(
+      "--python <version>",
+      "run a .py task with this Python, such as 3.11 (default: EVERYCORE_PYTHON, config, what a node has)",
+      parsePythonVersion,
+    )
     .addHelpText(
       "after",
       `
@@ -53,7 +60,8 @@ async function map(task: string, flags: MapFlags): Promise<number> {
   const unwanted = new AbortController();
   const opening = openOrEmbed(flags, AbortSignal.any([signal, unwanted.signal]));
   opening.catch(() => {}); // awaited below, after the task has been read
-  const code = await loadTask({ task, reduce: flags.reduce }).catch(async (error: unknown) => {
+  const python = pythonWanted(task, flags);
+  const code = await loadTask({ task, reduce: flags.reduce, python }).catch(async (error: unknown) => {
     unwanted.abort(error);
     await (await opening.catch(() => undefined))?.[Symbol.asyncDispose]();
     throw error;
@@ -71,6 +79,7 @@ async function map(task: string, flags: MapFlags): Promise<number> {
       entry: code.bundle.entry,
       export: code.export,
       ...(code.reduce === undefined ? {} : { reduce: code.reduce }),
+      ...(python === undefined ? {} : { python }),
     },
   });
   const { cluster } = session;
@@ -94,6 +103,17 @@ async function map(task: string, flags: MapFlags): Promise<number> {
   await sink.flush();
   sayFailures(info, follow);
   return exitCodeOf(info);
+}
+
+/** A setting is for the .py tasks among all; a flag on another task is a mistake. */
+function pythonWanted(task: string, flags: MapFlags): string | undefined {
+  if (parseTaskName(task).path.endsWith(".py")) {
+    const setting = configOf(flags).python;
+    if (flags.python !== undefined || setting === undefined) return flags.python;
+    return parsePythonVersion(setting.value);
+  }
+  if (flags.python === undefined) return undefined;
+  throw new EverycoreError("bad-input", `--python means something only for a .py task, and ${task} is none`);
 }
 
 /** Lines of outcomes, flushed in big chunks while they come fast and at once while they trickle. */

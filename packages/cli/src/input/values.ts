@@ -82,6 +82,15 @@ export function parseSeed(text: string): string {
   });
 }
 
+/** A version of Python, X.Y: patch versions run the same code, so that none is asked for. */
+export function parsePythonVersion(text: string): string {
+  const match = /^(?:python)?(3\.\d{1,3})(\.\d+)?$/.exec(text.trim());
+  if (match !== null && match[2] === undefined) return match[1]!;
+  throw new EverycoreError("bad-input", `"${text}" is not a version of Python`, {
+    hint: match === null ? "write it as 3.11" : `leave its last number away: ${match[1]}`,
+  });
+}
+
 /** [HOST:]PORT to listen on; port 0 lets the machine choose. */
 export function parseListen(text: string): string {
   const match = /^(?:(\[[0-9a-fA-F:]+\]|[^\s:/]+):)?(\d{1,5})$/.exec(text.trim());

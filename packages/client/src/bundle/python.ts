@@ -24,8 +24,8 @@ export interface PythonBundle extends Bundle {
   readonly functions: readonly string[];
 }
 
-/** Bundles the script at `path`; the module's name is the file's. */
-export async function bundlePython(path: string): Promise<PythonBundle> {
+/** Bundles the script at `path`, to be run by that version of Python if one is named; the module's name is the file's. */
+export async function bundlePython(path: string, version?: string): Promise<PythonBundle> {
   const file = resolve(path);
   const module = basename(file, extname(file));
   if (!/^[A-Za-z_]\w*$/.test(module)) {
@@ -34,7 +34,7 @@ export async function bundlePython(path: string): Promise<PythonBundle> {
     });
   }
   const files = await collect(file);
-  await checkSyntax(file, path);
+  await checkSyntax(file, { shown: path, interpreter: `python${version ?? "3"}` });
   const source = files.get(basename(file))!.toString("utf8");
   return { ...makeBundle(files, module), ...namesOf(source) };
 }
@@ -117,15 +117,17 @@ async function filesBelow(folder: string): Promise<string[]> {
   return files;
 }
 
-async function checkSyntax(file: string, shown: string): Promise<void> {
+/** By the version that will run it: what is an error in 3.11 may be none in 3.14. */
+async function checkSyntax(file: string, options: { shown: string; interpreter: string }): Promise<void> {
+  const { shown, interpreter } = options;
   const program =
     "import sys\nsource = open(sys.argv[1], 'rb').read()\ncompile(source, sys.argv[1], 'exec', dont_inherit=True)";
   try {
-    await execFileAsync("python3", ["-I", "-S", "-c", program, file], { timeout: syntaxCheckMs });
+    await execFileAsync(interpreter, ["-I", "-S", "-c", program, file], { timeout: syntaxCheckMs });
   } catch (error) {
     const stderr = error instanceof Error && "stderr" in error ? String(error.stderr) : "";
     const last = stderr.trim().split("\n").at(-1) ?? "";
-    if (!/^(SyntaxError|IndentationError|TabError|ValueError)/.test(last)) return; // no Python here: the worker will tell
+    if (!/^(SyntaxError|IndentationError|TabError|ValueError)/.test(last)) return; // not here: the worker will tell
     const line = [...stderr.matchAll(/line (\d+)/g)].at(-1)?.[1]; // the lines before are of our own program
     throw new EverycoreError("bad-task", `${shown}${line === undefined ? "" : `:${line}`}: ${last}`, {
       cause: error,

@@ -20,7 +20,12 @@ export function parseTaskName(text: string): { path: string; wanted: string | un
   return match ? { path: match[1]!, wanted: match[2]! } : { path: text, wanted: undefined };
 }
 
-export async function loadTask(options: { task: string; reduce?: string | undefined }): Promise<TaskCode> {
+export async function loadTask(options: {
+  readonly task: string;
+  readonly reduce?: string | undefined;
+  /** Version of Python that will run it, if one is asked for. */
+  readonly python?: string | undefined;
+}): Promise<TaskCode> {
   const { path, wanted } = parseTaskName(options.task);
   const info = await stat(path).catch(() => undefined);
   if (info === undefined || !info.isFile()) {
@@ -29,7 +34,7 @@ export async function loadTask(options: { task: string; reduce?: string | undefi
     });
   }
   const extension = extname(path);
-  if (extension === ".py") return loadPython(path, wanted, options.reduce);
+  if (extension === ".py") return loadPython(path, wanted, options);
   if ((jsExtensions as readonly string[]).includes(extension)) return loadJs(path, wanted, options.reduce);
   throw new EverycoreError("bad-task", `${path} is neither JavaScript, TypeScript nor Python`, {
     hint: "use .js, .mjs, .ts, .mts or .py, or run a program with: everycore run -- PROGRAM {}",
@@ -57,9 +62,9 @@ async function loadJs(
 async function loadPython(
   path: string,
   wanted: string | undefined,
-  reduce: string | undefined,
+  { reduce, python }: { readonly reduce?: string | undefined; readonly python?: string | undefined },
 ): Promise<TaskCode> {
-  const bundle = await bundlePython(path);
+  const bundle = await bundlePython(path, python);
   for (const name of [wanted, reduce]) {
     if (name === undefined || bundle.exports === undefined || bundle.exports.includes(name)) continue;
     const meant = nearest(name, bundle.exports);

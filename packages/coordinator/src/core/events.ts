@@ -101,7 +101,7 @@ export type Answer =
   | { readonly ok: true; readonly job?: JobId; readonly node?: NodeId }
   | {
       readonly ok: false;
-      readonly code: "not-found" | "conflict" | "storage-full" | "no-leader" | "over-limit";
+      readonly code: "not-found" | "conflict" | "storage-full" | "no-leader" | "over-limit" | "bad-task";
       readonly message: string;
       readonly hint: string;
     };

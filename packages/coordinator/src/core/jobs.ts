@@ -11,6 +11,7 @@ import { save } from "./job-record.ts";
 import { act, appendClose, appendFence } from "./leader-records.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { abandonAll, emptyQueues, enqueue, openMs } from "./queues.ts";
+import { refuseRuntime } from "./runtimes.ts";
 import { jobTransitions, move } from "./transitions.ts";
 
 /** Items reserved before any cost is known. */
@@ -85,7 +86,7 @@ export function submit(
     else known.asks.push(event.ask);
     return;
   }
-  const refusal = refuseSubmit(state);
+  const refusal = refuseSubmit(state) ?? refuseRuntime(state, event.spec.task);
   if (refusal !== undefined) {
     effects.push({ kind: "answer", ask: event.ask, answer: refusal });
     return;

@@ -145,7 +145,7 @@ export interface Node {
   /** Learned speed: cost on this node / mean cost; 1 while unknown. */
   speed: number;
   readonly leases: Map<LeaseId, JobId>;
-  /** Runtimes it can run; python versions as "python". */
+  /** What it can run: `js`, `exec`, `python`, and each interpreter as `python3.11`. */
   runtimes: readonly string[];
   busy: number;
   /** Slots without work and with an empty queue, as last told; reset when a lease is sent. */

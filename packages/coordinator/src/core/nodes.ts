@@ -9,6 +9,7 @@ import { fail } from "./jobs.ts";
 import { appendRanges } from "./leader-records.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
+import { hasRuntime } from "./runtimes.ts";
 import { may, move, nodeTransitions } from "./transitions.ts";
 
 /** A node that had nothing to give is not asked again for this long, lest the two of them talk all day. */
@@ -369,14 +370,8 @@ export const usableFor = (node: Node, job: Job): boolean =>
   node.deferred === undefined &&
   !node.draining &&
   !node.diskFull &&
-  hasRuntime(node, job) &&
+  hasRuntime(node, job.spec.task) &&
   !job.failedOn.has(node.id);
-
-/** Agents advertise `js`, `exec`, `python` and each interpreter as `python3.11`: an asked version must match. */
-export function hasRuntime(node: Node, job: Job): boolean {
-  const { runtime, python } = job.spec.task;
-  return node.runtimes.includes(python === undefined ? runtime : `${runtime}${python}`);
-}
 
 export function drain(state: ClusterState, id: NodeId, ask: number, effects: Effect[]): void {
   const node = state.nodes.get(id);

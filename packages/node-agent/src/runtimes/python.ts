@@ -38,6 +38,14 @@ function onPath(name: string): string | undefined {
   return folders.map((folder) => join(folder, name)).find(existsSync);
 }
 
+/** The environment that the agent was started in: what its user has installed is there, and there only. */
+function activated(): string[] {
+  const folders = [process.env["VIRTUAL_ENV"], process.env["CONDA_PREFIX"]];
+  return folders.flatMap((folder) =>
+    folder === undefined || folder === "" ? [] : join(folder, "bin/python"),
+  );
+}
+
 async function add(
   byMinor: Map<string, FoundRuntime>,
   files: readonly (string | undefined)[],
@@ -53,7 +61,7 @@ async function add(
 export const pythonRuntime: RuntimeSupport = {
   async discover() {
     const own = fileURLToPath(new URL("../../../../.venv/bin/python", import.meta.url));
-    const first = [process.env["EVERYCORE_PYTHON"], own, onPath("python3")];
+    const first = [...activated(), own, onPath("python3")];
     const byMinor = new Map<string, FoundRuntime>();
     await add(byMinor, first);
     // Each start of an interpreter behind a shim costs 90 ms of CPU: known versions are not asked again.
