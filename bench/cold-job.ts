@@ -4,15 +4,15 @@
  */
 import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { bundleJs, makeBundle } from "@everycore/client";
-import type { Bundle, Cluster, JobInfo } from "@everycore/client";
+import { bundleJs, makeBundle } from "@everycore/client/internal";
+import type { Bundle, Connection, JobInfo } from "@everycore/client/internal";
 import { decode, times } from "@everycore/protocol";
 import { sumOf, takeSnapshot, usageBetween } from "./process-tree.ts";
 
 const tasks = fileURLToPath(new URL("tasks.ts", import.meta.url));
 
 export interface ColdJob {
-  readonly cluster: Cluster;
+  readonly cluster: Connection;
   readonly bundle: Bundle;
   /** Which function of tasks.ts. */
   readonly export: "spin" | "nothing";
@@ -82,7 +82,7 @@ export async function runColdJob(job: ColdJob): Promise<ColdRun> {
   };
 }
 
-function submit({ cluster, bundle, items, ...job }: ColdJob): ReturnType<Cluster["submit"]> {
+function submit({ cluster, bundle, items, ...job }: ColdJob): ReturnType<Connection["submit"]> {
   return cluster.submit({
     requestId: randomBytes(16).toString("hex"),
     spec: {

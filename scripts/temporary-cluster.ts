@@ -6,13 +6,12 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect } from "@everycore/client";
-import type { Cluster } from "@everycore/client";
+import { Connection } from "@everycore/client/internal";
 import { coresHere } from "../packages/cli/src/local/cores.ts";
 import { startLocalCluster } from "../packages/cli/src/local/local-cluster.ts";
 
 export interface TemporaryCluster extends AsyncDisposable {
-  readonly cluster: Cluster;
+  readonly cluster: Connection;
   readonly address: string;
   readonly secret: string;
   readonly slots: number;
@@ -49,7 +48,7 @@ export async function startTemporaryCluster(options: TemporaryClusterOptions): P
       signal,
     });
     const { address, secret } = local;
-    const cluster = connect({ address, secret });
+    const cluster = new Connection({ address, secret });
     const dispose = async (): Promise<void> => {
       await cluster.close();
       await local[Symbol.asyncDispose]();

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Bundle, Cluster } from "@everycore/client";
+import type { Bundle, Connection } from "@everycore/client/internal";
 import { times } from "@everycore/protocol";
 import { startTemporaryCluster } from "../../scripts/temporary-cluster.ts";
 import { freshBundle } from "../cold-job.ts";
@@ -43,7 +43,7 @@ export const singleItem: Figure = {
   },
 };
 
-async function measureOne(cluster: Cluster, bundle: Bundle): Promise<number> {
+async function measureOne(cluster: Connection, bundle: Bundle): Promise<number> {
   const startedAt = performance.now();
   const submission = cluster.submit({
     requestId: randomBytes(16).toString("hex"),

@@ -3,8 +3,8 @@
  * the cores are. Outcomes go to the caller as they come; what ran where is in the job that is returned.
  */
 import { randomBytes } from "node:crypto";
-import { endedItems, failedItems } from "@everycore/client";
-import type { Cluster, JobInfo, OutcomeList } from "@everycore/client";
+import { endedItems, failedItems } from "@everycore/client/internal";
+import type { Connection, JobInfo, OutcomeList } from "@everycore/client/internal";
 import { isEnded, times } from "@everycore/protocol";
 import type { Codec, TaskSpec } from "@everycore/protocol";
 import { progressText } from "../../packages/cli/src/terminal/progress.ts";
@@ -15,7 +15,7 @@ const lineEveryMs = 3_000;
 
 /** What every demo gets. */
 export interface DemoContext {
-  readonly cluster: Cluster;
+  readonly cluster: Connection;
   readonly slots: number;
   /** Where the picture goes; default ./everycore-demo.png. */
   readonly out: string | undefined;
@@ -26,7 +26,7 @@ export interface DemoContext {
 export type Demo = (context: DemoContext) => Promise<void>;
 
 export interface DemoJob {
-  readonly cluster: Cluster;
+  readonly cluster: Connection;
   readonly slots: number;
   readonly name: string;
   readonly task: Omit<TaskSpec, "seed" | "rangeStart" | "retries">;
@@ -87,7 +87,7 @@ async function* blocksOf(lines: readonly string[]): AsyncGenerator<Uint8Array[]>
 }
 
 /** The cores are free again before the cluster is taken down: agents need not kill what runs. */
-async function cancel(cluster: Cluster, id: string): Promise<void> {
+async function cancel(cluster: Connection, id: string): Promise<void> {
   const signal = AbortSignal.timeout(cancelWithinMs);
   await cluster
     .cancelJob(id, "Ctrl-C", { signal })

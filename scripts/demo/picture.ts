@@ -2,7 +2,7 @@
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { loadTask } from "@everycore/client";
+import { loadTask } from "@everycore/client/internal";
 import { runJob } from "./job.ts";
 import type { Demo } from "./job.ts";
 import renderTile, { picture, tileCount, tileRowBytes, tilesAcross } from "./mandelbrot.ts";

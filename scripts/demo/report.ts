@@ -1,5 +1,5 @@
 /** What ran where, as a table for people: from the usage that the cluster folded from the job's own log. */
-import type { JobInfo, NodeInfo } from "@everycore/client";
+import type { JobInfo, NodeInfo } from "@everycore/client/internal";
 import { table } from "../../packages/cli/src/terminal/table.ts";
 import { busyMsOf } from "./job.ts";
 import type { EndedJob } from "./job.ts";

@@ -11,7 +11,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Cluster, connect } from "@everycore/client";
+import { Connection } from "@everycore/client/internal";
 import { natsUser, natsUsers } from "../../packages/cli/src/local/nats-config.ts";
 import { type TestNatsServer, startNatsServer } from "./nats-server.ts";
 import { processesOf } from "./processes.ts";
@@ -66,7 +66,7 @@ export class TestCluster implements AsyncDisposable {
   readonly coordinator: Role;
   readonly agents: TestAgent[] = [];
   readonly #options: ClusterOptions;
-  #client: Cluster | undefined;
+  #client: Connection | undefined;
   #address = "";
 
   constructor(fields: { dir: string; secret: string; nats: TestNatsServer; options: ClusterOptions }) {
@@ -85,8 +85,8 @@ export class TestCluster implements AsyncDisposable {
     return this.#address;
   }
 
-  get client(): Cluster {
-    this.#client ??= connect({ address: this.address, secret: this.secret });
+  get client(): Connection {
+    this.#client ??= new Connection({ address: this.address, secret: this.secret });
     return this.#client;
   }
 

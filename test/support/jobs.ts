@@ -4,7 +4,13 @@
 import { randomBytes } from "node:crypto";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Cluster, type JobInfo, type Outcome, type TaskCode, loadTask } from "@everycore/client";
+import {
+  type Connection,
+  type JobInfo,
+  type Outcome,
+  type TaskCode,
+  loadTask,
+} from "@everycore/client/internal";
 import { EverycoreError, type JobSpec, type TaskSpec } from "@everycore/protocol";
 import { until } from "./until.ts";
 
@@ -42,7 +48,7 @@ function build(task: string, reduce: string | undefined): Promise<TaskCode> {
   return code;
 }
 
-async function taskSpecOf(cluster: Cluster, options: JobOptions): Promise<TaskSpec> {
+async function taskSpecOf(cluster: Connection, options: JobOptions): Promise<TaskSpec> {
   const { task, range, retries = 0, itemTimeoutMs, seed = "0000000000000007", env } = options;
   const shared = {
     seed,
@@ -64,7 +70,7 @@ async function taskSpecOf(cluster: Cluster, options: JobOptions): Promise<TaskSp
   };
 }
 
-export async function specOf(cluster: Cluster, options: JobOptions): Promise<JobSpec> {
+export async function specOf(cluster: Connection, options: JobOptions): Promise<JobSpec> {
   const { range, task, priority = 0, strict = false } = options;
   return {
     name: options.name ?? (typeof task === "string" ? task : task.join(" ")).slice(0, 200),
@@ -85,7 +91,7 @@ async function* encoded(
 }
 
 /** Submits; resolves with the id once all input is durable. */
-export async function submit(cluster: Cluster, options: JobOptions): Promise<string> {
+export async function submit(cluster: Connection, options: JobOptions): Promise<string> {
   const spec = await specOf(cluster, options);
   const submission = cluster.submit({
     requestId: randomBytes(16).toString("hex"),
@@ -99,7 +105,7 @@ export async function submit(cluster: Cluster, options: JobOptions): Promise<str
 
 /** All outcomes of a job, in the order in which they came; follows it to its end. */
 export async function collect(
-  cluster: Cluster,
+  cluster: Connection,
   job: string,
   options: { unordered?: boolean; from?: number } = {},
 ): Promise<{ outcomes: Outcome[]; info: JobInfo }> {
@@ -111,7 +117,7 @@ export async function collect(
 
 /** Submits and collects. */
 export async function runJob(
-  cluster: Cluster,
+  cluster: Connection,
   options: JobOptions,
 ): Promise<{ outcomes: Outcome[]; info: JobInfo }> {
   return collect(cluster, await submit(cluster, options));

@@ -1,7 +1,7 @@
 /** How a command ends badly: one sentence with what to do on stderr, and the exit code that DESIGN 12 promises. */
 import { EverycoreError } from "@everycore/protocol";
-import { failedItems } from "@everycore/client";
-import type { JobInfo } from "@everycore/client";
+import { failedItems } from "@everycore/client/internal";
+import type { JobInfo } from "@everycore/client/internal";
 import { CommanderError } from "commander";
 
 /** Exit codes that are no error's own. */

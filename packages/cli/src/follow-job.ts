@@ -6,8 +6,8 @@
  *  J2  after a cancel nothing more is printed: a million "cancelled" lines help nobody.
  */
 import { randomBytes } from "node:crypto";
-import { endedItems, failedItems } from "@everycore/client";
-import type { Cluster, JobInfo, OutcomeList, Submission } from "@everycore/client";
+import { endedItems, failedItems } from "@everycore/client/internal";
+import type { Connection, JobInfo, OutcomeList, Submission } from "@everycore/client/internal";
 import { EverycoreError, isEnded, shortId } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
 import type { JobInput } from "./commands/submit-flags.ts";
@@ -17,7 +17,7 @@ import { Progress } from "./terminal/progress.ts";
 const cancelWithinMs = 5_000;
 
 export interface FollowOptions {
-  readonly cluster: Cluster;
+  readonly cluster: Connection;
   readonly spec: JobSpec;
   readonly input: JobInput;
   readonly quiet: boolean;
@@ -96,7 +96,7 @@ async function readResults(options: FollowOptions, job: string, signal: AbortSig
 }
 
 async function watch(options: {
-  cluster: Cluster;
+  cluster: Connection;
   job: string;
   progress: Progress;
   signal: AbortSignal;
@@ -129,7 +129,7 @@ async function cancelOnInterrupt(options: FollowOptions, submission: Submission)
 }
 
 /** J1. */
-async function cancelBadInput(cluster: Cluster, submission: Submission, error: unknown): Promise<void> {
+async function cancelBadInput(cluster: Connection, submission: Submission, error: unknown): Promise<void> {
   if (!(error instanceof EverycoreError) || (error.code !== "bad-input" && error.code !== "over-limit"))
     return;
   const limit = AbortSignal.timeout(cancelWithinMs);

@@ -6,8 +6,8 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect, findCluster, loadConfig } from "@everycore/client";
-import type { Cluster, Config, Found, Settings } from "@everycore/client";
+import { Connection, findCluster, loadConfig } from "@everycore/client/internal";
+import type { Config, Found, Settings } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import type { Command } from "commander";
 import { coresHere } from "./local/cores.ts";
@@ -34,7 +34,7 @@ export function withClusterFlags(command: Command): Command {
 }
 
 export interface Session extends AsyncDisposable {
-  readonly cluster: Cluster;
+  readonly cluster: Connection;
   /** The nodes share this machine and user: programs may run where they were submitted. */
   readonly isHere: boolean;
   readonly isEmbedded: boolean;
@@ -57,7 +57,7 @@ export async function openSession(flags: ClusterFlags): Promise<Session> {
 }
 
 function sessionOf(found: Exclude<Found, { kind: "none" }>): Session {
-  const cluster = connect({ address: found.address, secret: found.secret });
+  const cluster = new Connection({ address: found.address, secret: found.secret });
   return {
     cluster,
     isHere: found.kind === "up",
@@ -112,7 +112,7 @@ async function embed(flags: ClusterFlags, config: Config, signal: AbortSignal): 
       signal,
       stop: "quick",
     });
-    const cluster = connect({ address: local.address, secret: local.secret });
+    const cluster = new Connection({ address: local.address, secret: local.secret });
     const dispose = async (): Promise<void> => {
       await cluster.close();
       await local[Symbol.asyncDispose]();

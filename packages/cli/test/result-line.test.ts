@@ -1,4 +1,4 @@
-import { Outcome } from "@everycore/client";
+import { Outcome } from "@everycore/client/internal";
 import { codecs, encode, encodeErrorInfo, outcomeStatus } from "@everycore/protocol";
 import { expect, test } from "vitest";
 import { resultLine, toJson, valueLine } from "../src/terminal/result-line.ts";

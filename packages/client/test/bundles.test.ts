@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { decode } from "@everycore/protocol";
 import { expect, test } from "vitest";
-import { bundleJs, bundlePython, importsOf, loadTask, makeBundle, parseTaskName } from "../src/index.ts";
+import { bundleJs, bundlePython, importsOf, loadTask, makeBundle, parseTaskName } from "../src/internal.ts";
 
 async function folder(
   files: Record<string, string>,

@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { discover, loadConfig, readUpFile } from "../src/index.ts";
+import { discover, loadConfig, readUpFile } from "../src/internal.ts";
 
 async function place(): Promise<{ root: string; environment: NodeJS.ProcessEnv } & AsyncDisposable> {
   const root = await mkdtemp(join(tmpdir(), "everycore-test-discovery-"));

@@ -1,6 +1,6 @@
 /** `everycore config get`: the settings in force, and where each comes from. */
-import { loadConfig, nearest, settingNames, settings } from "@everycore/client";
-import type { SettingName } from "@everycore/client";
+import { loadConfig, nearest, settingNames, settings } from "@everycore/client/internal";
+import type { SettingName } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { table } from "../terminal/table.ts";

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { connect, discover, loadConfig, readUpFile, upFilePath } from "@everycore/client";
+import { Connection, discover, loadConfig, readUpFile, upFilePath } from "@everycore/client/internal";
 import { Command } from "commander";
 import { exitCodes } from "../failure.ts";
 import { onPath } from "../local/child.ts";
@@ -154,7 +154,7 @@ async function running(): Promise<Finding[]> {
       { level: "ok", what: "cluster", detail: "none configured, none running: map and run start their own" },
     ];
   const name = found.kind === "up" ? `up, process ${found.up.pid}` : `from ${found.origin}`;
-  await using cluster = connect({ address: found.address, secret: found.secret, patienceMs: 0 });
+  await using cluster = new Connection({ address: found.address, secret: found.secret, patienceMs: 0 });
   const finding = await cluster.status({ signal: AbortSignal.timeout(answerMs) }).then(
     (status): Finding => ({
       level: status.nodes.length === 0 ? "warn" : "ok",

@@ -1,6 +1,6 @@
 /** `everycore job`: look at jobs, wait for them, read them, end them. */
-import type { AuditInfo, Cluster, JobInfo } from "@everycore/client";
-import { endedItems, failedItems } from "@everycore/client";
+import type { AuditInfo, Connection, JobInfo } from "@everycore/client/internal";
+import { endedItems, failedItems } from "@everycore/client/internal";
 import { EverycoreError, isEnded, jobStates, limits, shortId } from "@everycore/protocol";
 import { Command, Option } from "commander";
 import { exitCodeOf, exitCodes } from "../failure.ts";
@@ -36,7 +36,7 @@ function jobVerb(name: string, about: string): Command {
 /** Runs `action` with a connection; Ctrl-C leaves. */
 async function withCluster(
   flags: ClusterFlags,
-  action: (cluster: Cluster, signal: AbortSignal) => Promise<number | undefined>,
+  action: (cluster: Connection, signal: AbortSignal) => Promise<number | undefined>,
 ): Promise<void> {
   using interrupts = new Interrupts("leave");
   await using session = await openSession(flags);

@@ -1,6 +1,6 @@
 /** `everycore map`: a function over items. */
-import { loadTask, parseTaskName } from "@everycore/client";
-import type { JobInfo, OutcomeList } from "@everycore/client";
+import { loadTask, parseTaskName } from "@everycore/client/internal";
+import type { JobInfo, OutcomeList } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodeOf, exitCodes } from "../failure.ts";

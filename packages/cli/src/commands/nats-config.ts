@@ -4,7 +4,7 @@
  */
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { loadConfig, readSecretFile } from "@everycore/client";
+import { loadConfig, readSecretFile } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { parseListen, parseSize } from "../input/values.ts";

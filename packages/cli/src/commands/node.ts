@@ -1,5 +1,5 @@
 /** `everycore node`: the machines of a cluster. */
-import type { NodeInfo } from "@everycore/client";
+import type { NodeInfo } from "@everycore/client/internal";
 import { shortId } from "@everycore/protocol";
 import { Command } from "commander";
 import type { ClusterFlags } from "../session.ts";

@@ -1,7 +1,7 @@
 /** `everycore coordinator` and `everycore agent`: the roles of a cluster, each in the foreground. */
 import { join, resolve } from "node:path";
-import { loadConfig, readSecretFile } from "@everycore/client";
-import type { Config } from "@everycore/client";
+import { loadConfig, readSecretFile } from "@everycore/client/internal";
+import type { Config } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodes } from "../failure.ts";

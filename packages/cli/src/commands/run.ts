@@ -1,5 +1,5 @@
 /** `everycore run`: any program over items, what GNU parallel's users expect. */
-import type { Outcome, OutcomeList } from "@everycore/client";
+import type { Outcome, OutcomeList } from "@everycore/client/internal";
 import { EverycoreError, limits } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodeOf, exitCodes } from "../failure.ts";

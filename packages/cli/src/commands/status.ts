@@ -1,5 +1,5 @@
 /** `everycore status`: one screen about a cluster. */
-import type { ClusterStatus } from "@everycore/client";
+import type { ClusterStatus } from "@everycore/client/internal";
 import { Command } from "commander";
 import type { ClusterFlags } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";

@@ -1,6 +1,6 @@
 /** Flags that `map` and `run` share, and the job they describe. */
 import { randomBytes } from "node:crypto";
-import type { ItemSource } from "@everycore/client";
+import type { ItemSource } from "@everycore/client/internal";
 import { EverycoreError, limits, times } from "@everycore/protocol";
 import type { Codec, JobSpec, TaskSpec } from "@everycore/protocol";
 import type { Command } from "commander";

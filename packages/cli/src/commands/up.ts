@@ -1,8 +1,8 @@
 /** `everycore up`: a cluster on this machine that stays, in the foreground, with state that survives restarts. */
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { loadConfig, readUpFile, runtimeFolder, upFilePath } from "@everycore/client";
-import type { UpFile } from "@everycore/client";
+import { loadConfig, readUpFile, runtimeFolder, upFilePath } from "@everycore/client/internal";
+import type { UpFile } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { Interrupted } from "../failure.ts";

@@ -3,8 +3,8 @@ import { randomBytes } from "node:crypto";
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { join } from "node:path";
-import { readSecretFile } from "@everycore/client";
-import type { Config } from "@everycore/client";
+import { readSecretFile } from "@everycore/client/internal";
+import type { Config } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 
 /** Where the roles keep their folders: the setting, or $XDG_STATE_HOME/everycore, by default below the home folder. */

@@ -4,7 +4,7 @@
  * bytes as {"$bytes": base64}, NaN, infinities and integers beyond 2^53 as {"$num": "..."}.
  */
 import { decodeErrorInfo } from "@everycore/protocol";
-import type { Outcome } from "@everycore/client";
+import type { Outcome } from "@everycore/client/internal";
 
 /** `{"index":7,"value":...}` or `{"index":7,"error":{kind,name,message,node}}`, with its line end. */
 export function resultLine(outcome: Outcome): string {

@@ -1,6 +1,6 @@
 /** One sentence about how a job ended, where there is something to say. */
-import { failedItems } from "@everycore/client";
-import type { JobInfo } from "@everycore/client";
+import { failedItems } from "@everycore/client/internal";
+import type { JobInfo } from "@everycore/client/internal";
 import { shortId } from "@everycore/protocol";
 
 /** Says on stderr that items failed, by kind; silent when all is good. */

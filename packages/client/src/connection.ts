@@ -1,6 +1,6 @@
 /**
- * A cluster, as programs use it: submit, read, watch, cancel. One object per connection; closing it ends every
- * call. Jobs may be named by a unique prefix of their id: the coordinator resolves it.
+ * The calls of a cluster, one method each: what the command and `Cluster` are made of. One object per connection;
+ * closing it ends every call. Jobs may be named by a unique prefix of their id: the coordinator resolves it.
  */
 import { EverycoreError, isEnded } from "@everycore/protocol";
 import type { Bundle } from "./bundle/archive.ts";
@@ -19,10 +19,11 @@ export interface WaitOptions extends CallOptions {
   readonly timeoutMs?: number;
 }
 
-export class Cluster implements AsyncDisposable {
+export class Connection implements AsyncDisposable {
   readonly #channel: Channel;
   readonly #closing = new AbortController();
 
+  /** Nothing is sent before the first call. */
   constructor(options: ChannelOptions) {
     this.#channel = new Channel(options);
   }
@@ -169,9 +170,6 @@ export class Cluster implements AsyncDisposable {
     return { signal: options.signal ? AbortSignal.any([options.signal, closing]) : closing };
   }
 }
-
-/** Opens a connection; nothing is sent before the first call. */
-export const connect = (options: ChannelOptions): Cluster => new Cluster(options);
 
 function* piecesOf({ digest, bytes }: Bundle): Generator<object> {
   yield { head: { digest, bytes: bytes.length } };

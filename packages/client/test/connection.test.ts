@@ -1,8 +1,8 @@
 import { EverycoreError, limits } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
 import { expect, test } from "vitest";
-import { connect, makeBundle } from "../src/index.ts";
-import type { Outcome } from "../src/index.ts";
+import { Connection, makeBundle } from "../src/internal.ts";
+import type { Outcome } from "../src/internal.ts";
 import { FakeCoordinator } from "./fake-coordinator.ts";
 
 const spec = (fields: Partial<JobSpec> = {}): JobSpec => ({
@@ -24,7 +24,7 @@ async function* lists(...sizes: number[]): AsyncGenerator<Uint8Array[]> {
 }
 
 const open = (fake: FakeCoordinator, patienceMs = 10_000) =>
-  connect({ address: fake.address, secret: fake.secret, patienceMs });
+  new Connection({ address: fake.address, secret: fake.secret, patienceMs });
 
 async function collect(source: AsyncIterable<Outcome>): Promise<unknown[]> {
   const values: unknown[] = [];
@@ -191,9 +191,9 @@ test("errors are ours: code and hint of the coordinator, its address when it is 
     message: "there is no job ffff",
     hint: "look it up",
   });
-  await using stranger = connect({ address: fake.address, secret: "wrong" });
+  await using stranger = new Connection({ address: fake.address, secret: "wrong" });
   await expect(stranger.getJob("ffff")).rejects.toMatchObject({ code: "refused" });
-  await using nobody = connect({ address: "127.0.0.1:1", secret: "x" });
+  await using nobody = new Connection({ address: "127.0.0.1:1", secret: "x" });
   await expect(nobody.getJob("ffff")).rejects.toMatchObject({
     code: "unreachable",
     message: expect.stringContaining("127.0.0.1:1") as string,
