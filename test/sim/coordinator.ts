@@ -1,7 +1,7 @@
 /**
  * A coordinator around the real core: campaigns for the leader's key, takes over from records, follows the log,
  * performs effects on the simulated store and links. It crashes, comes back with nothing in memory, and stands
- * still, as a process does. Its shell's rules are those of packages/coordinator (J1, J2, W1, W2, L1, L2, K1, O1).
+ * still, as a process does. Its shell's rules are those of packages/coordinator (J1-J3, W1, W2, L1, L2, L6, K1, O1).
  */
 import type { Answer, ClusterState, Effect, Event, Keys, NodeReport } from "@everycore/coordinator/core";
 import { newCluster, step } from "@everycore/coordinator/core";
@@ -38,8 +38,10 @@ export interface CoordinatorWorld {
 
 const campaignMs = 250;
 const tickMs = 200;
-/** A put that is sent lands within this time or never: less than ttl minus the leader's own stop (L2). */
+/** A request of a campaign that is sent lands within this time or never. */
 const putSlowMs = 900;
+/** A put of a job's record may land long after its sender's epoch is over (J3). */
+const latePutMs = 8_000;
 
 export class SimCoordinator {
   readonly name: string;
@@ -53,6 +55,7 @@ export class SimCoordinator {
   #lastRenewal = 0;
   #queue: WorldEvent[] = [];
   #stopFollowing: () => void = () => {};
+  #stopWatching: () => void = () => {};
   #position = 0;
   #isPumping = false;
   #isCampaigning = false;
@@ -93,13 +96,23 @@ export class SimCoordinator {
     this.isPaused = false;
   }
 
+  /** Its machine is suspended: the process stands still, and its clock with it. L2 is of no help then. */
+  freeze(ms: number): void {
+    this.#standStill(ms, ms);
+  }
+
   pause(ms: number): void {
+    this.#standStill(ms, 0);
+  }
+
+  #standStill(ms: number, unnoticedMs: number): void {
     if (!this.isAlive || this.isPaused) return;
     const incarnation = this.#incarnation;
     this.isPaused = true;
     this.#world.time.after(ms, () => {
       if (!this.#is(incarnation)) return;
       this.isPaused = false;
+      this.#lastRenewal += unnoticedMs;
       // L2: its timers come first when it goes on.
       if (this.isLeading && this.#isTooOld()) this.stepDown();
       const queue = this.#queue;
@@ -154,7 +167,7 @@ export class SimCoordinator {
       const sentAt = time.now;
       if (this.isPaused) return true;
       store.request({
-        act: () => store.holdLeader(this.#who()),
+        act: () => store.renewLeader(this.#who(), epoch),
         answer: (held) => {
           if (!goesOn() || this.isPaused) return;
           if (held === true) this.#lastRenewal = sentAt;
@@ -203,7 +216,7 @@ export class SimCoordinator {
         this.feed({ kind: "elected", epoch: this.epoch, knownNodes: nodes });
         this.#read(
           goesOn,
-          () => [...store.jobs.values()],
+          () => this.#listJobs(goesOn),
           (jobs) => {
             this.#revisions.clear();
             for (const { record, revision } of jobs) this.#revisions.set(record.id, revision);
@@ -211,6 +224,7 @@ export class SimCoordinator {
             this.#read(goesOn, seqs, (lastSeqs) => {
               for (const [at, { record }] of jobs.entries())
                 this.feed({ kind: "jobRecovered", record, lastSeq: lastSeqs[at]! });
+              if (!goesOn()) return;
               this.#follow(goesOn);
               this.feed({ kind: "recovered" });
             });
@@ -218,6 +232,19 @@ export class SimCoordinator {
         );
       },
     );
+  }
+
+  /** J3: watched from the moment of the list on. */
+  #listJobs(goesOn: () => boolean): { record: JobRecord; revision: number }[] {
+    const { store, time, random } = this.#world;
+    this.#stopWatching();
+    this.#stopWatching = store.watchJobs((record) => {
+      if (record.epoch === this.epoch) return;
+      time.after(random.between(0.2, 50), () => {
+        if (goesOn()) this.stepDown();
+      });
+    });
+    return [...store.jobs.values()];
   }
 
   #follow(goesOn: () => boolean): void {
@@ -256,6 +283,7 @@ export class SimCoordinator {
     this.isLeading = false;
     this.#term += 1;
     this.#stopFollowing();
+    this.#stopWatching();
     this.#queue = [];
     this.#chains.clear();
     for (const { link } of this.links.values()) link.break(noticedMs);
@@ -325,23 +353,25 @@ export class SimCoordinator {
     }
   }
 
-  /** J1, J2: what stands there with a higher epoch is not overwritten. */
+  /** J1, J2, J3: what stands there of another epoch is not overwritten. */
   #put(record: JobRecord, goesOn: () => boolean): void {
     const { store, time } = this.#world;
     const { id: job } = record;
     const again = (): void => time.after(200, () => goesOn() && this.#put(record, goesOn));
+    // What the message carries, whenever it lands.
+    const revision = this.#revisions.get(job) ?? 0;
     store.request({
-      act: () => store.putJob(record, this.#revisions.get(job) ?? 0),
+      act: () => store.putJob(record, revision),
       answer: (result) => {
         if (!goesOn()) return;
         if (result === undefined) return again();
         this.#revisions.set(job, result.now);
         if (result.stored) return this.feed({ kind: "jobStored", job });
-        if ((result.theirs?.epoch ?? 0) > record.epoch)
-          return this.feed({ kind: "jobStoreFailed", job, message: "a later leader has written it" });
+        if (result.theirs !== undefined && result.theirs.epoch !== record.epoch)
+          return this.feed({ kind: "jobStoreFailed", job, message: "another leader has written it" });
         again();
       },
-      slowMs: putSlowMs,
+      slowMs: latePutMs,
     });
   }
 

@@ -48,6 +48,8 @@ export interface Faults {
   readonly linkBreaks: number;
   readonly coordinatorCrashes: number;
   readonly coordinatorPauses: number;
+  /** A coordinator's machine is suspended, its clock too. */
+  readonly coordinatorFreezes: number;
   readonly outages: number;
   readonly workerKills: number;
   readonly leaseLoss: number;
@@ -77,6 +79,7 @@ export const noFaults: Faults = {
   linkBreaks: 0,
   coordinatorCrashes: 0,
   coordinatorPauses: 0,
+  coordinatorFreezes: 0,
   outages: 0,
   workerKills: 0,
   leaseLoss: 0,
@@ -106,6 +109,8 @@ function faultsOf(random: Random, seed: number): Faults {
     linkBreaks: some([0.05, 0.3, 1]),
     coordinatorCrashes: some([0.03, 0.1, 0.3]),
     coordinatorPauses: some([0.05, 0.2], 0.3),
+    // By the seed alone: a draw more would make every other seed another history.
+    coordinatorFreezes: seed % 4 === 3 ? 0.2 : 0,
     outages: some([0.03, 0.1], 0.3),
     workerKills: some([0.05, 0.3], 0.3),
     leaseLoss: some([0.02, 0.2]),

@@ -40,6 +40,7 @@ export class Store {
   readonly #random: Random;
   readonly #faults: Faults;
   readonly #followers = new Set<() => void>();
+  readonly #jobWatchers = new Set<(record: JobRecord) => void>();
   readonly #onAppend: (entry: LogEntry) => void;
 
   constructor(options: {
@@ -126,6 +127,12 @@ export class Store {
     return () => void this.#followers.delete(more);
   }
 
+  /** Calls `more` with each record that is put from now on; gives the call that ends it. */
+  watchJobs(more: (record: JobRecord) => void): () => void {
+    this.#jobWatchers.add(more);
+    return () => void this.#jobWatchers.delete(more);
+  }
+
   /** Compare-and-set; the revision that stands there afterwards, and whose record it is. */
   putJob(
     record: JobRecord,
@@ -138,13 +145,24 @@ export class Store {
       return { stored: false, now: current?.revision ?? 0, theirs: current?.record };
     this.#revision += 1;
     this.jobs.set(record.id, { record, revision: this.#revision });
+    for (const watcher of this.#jobWatchers) watcher(record);
     return { stored: true, now: this.#revision, theirs: record };
   }
 
-  /** Takes or renews the leader's key; false: another has it. */
+  /** Takes the leader's key; false: another has it. */
   holdLeader(who: string): boolean {
     if (this.leader !== undefined && this.leader.until > this.#time.now && this.leader.who !== who)
       return false;
+    this.leader = { who, until: this.#time.now + times.leaderTtlMs };
+    return true;
+  }
+
+  /** Renews it; one that had expired or was another's meanwhile is taken only if nobody was elected since (L6). */
+  renewLeader(who: string, epoch: number): boolean {
+    const held = this.leader;
+    const isOurs = held !== undefined && held.who === who && held.until > this.#time.now;
+    const isFree = held === undefined || held.until <= this.#time.now;
+    if (!isOurs && !(isFree && this.epoch === epoch)) return false;
     this.leader = { who, until: this.#time.now + times.leaderTtlMs };
     return true;
   }

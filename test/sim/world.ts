@@ -231,6 +231,8 @@ export class World {
       });
     }
     if (happens(faults.coordinatorPauses)) coordinator.pause(random.between(300, 9_000));
+    if (faults.coordinatorFreezes > 0 && happens(faults.coordinatorFreezes))
+      coordinator.freeze(random.between(2_000, 12_000));
     if (happens(faults.outages) && !this.store.isAway) {
       this.store.isAway = true;
       this.time.after(random.between(200, 9_000), () => void (this.store.isAway = false));

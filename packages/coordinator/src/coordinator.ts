@@ -223,6 +223,7 @@ class Coordinator implements RunningCoordinator {
         metrics: this.#metrics,
         log,
         onRecord: (job, seq, record) => this.#indexes.feed(job, seq, record),
+        stepDown: (reason) => this.#stepDown(reason),
       },
       epoch,
       signal,
@@ -275,12 +276,14 @@ class Coordinator implements RunningCoordinator {
       links: this.#links,
       asks: this.#asks,
       changes: this.#changes,
-      stepDown: (reason) => {
-        log.warn({ reason }, "stepping down");
-        this.#leadership?.stepDown(reason);
-      },
+      stepDown: (reason) => this.#stepDown(reason),
       deleteJob: ({ job, segment }) => void this.#deleteJob(job, segment),
     });
+  }
+
+  #stepDown(reason: string): void {
+    this.#opened.log.warn({ reason }, "stepping down");
+    this.#leadership?.stepDown(reason);
   }
 
   /** The record goes first: a leader that comes between finds an unused segment and sweeps it. */
@@ -288,7 +291,11 @@ class Coordinator implements RunningCoordinator {
     const term = this.#term;
     if (term === undefined) return;
     try {
-      await this.#jobRecords.delete(job, term.signal);
+      if (!(await this.#jobRecords.delete(job, term.signal))) {
+        // J1: who wrote it meanwhile uses its log.
+        if (!term.signal.aborted) this.#stepDown(`another leader has written job ${job}`);
+        return;
+      }
       this.#indexes.forget(job);
       await this.#segments.jobDeleted(job, segment);
       if (!this.#segments.has(segment)) await term.closeSegment(segment);

@@ -3,11 +3,11 @@
  * when it ends. Between terms this coordinator decides nothing.
  */
 import type { JobId, JobRecord, LogRecord, SegmentId } from "@everycore/protocol";
-import { streamOfSegment, subjects } from "@everycore/protocol";
+import { isEnded, streamOfSegment, subjects } from "@everycore/protocol";
 import type { Logger } from "pino";
 import { isMissing } from "./data/buckets.ts";
 import type { Data } from "./data/connection.ts";
-import type { JobRecords } from "./data/job-records.ts";
+import type { JobRecords, Listing } from "./data/job-records.ts";
 import type { KnownNodes } from "./data/known-nodes.ts";
 import type { Segments } from "./data/segments.ts";
 import { Tail } from "./data/tail.ts";
@@ -29,6 +29,7 @@ export interface TermOptions {
   readonly log: Logger;
   /** Gets each record of a log, before the core does. */
   readonly onRecord: (job: JobId, seq: number, record: LogRecord) => void;
+  readonly stepDown: (reason: string) => void;
 }
 
 export class Term {
@@ -47,17 +48,28 @@ export class Term {
 
   /** Serves until the signal; calls `opened` once all jobs are known. */
   async run(opened: () => void): Promise<void> {
-    const { loop, segments } = this.#options;
+    const { loop, segments, jobRecords } = this.#options;
     try {
-      await this.#takeOver();
+      // Before the segments: a record that is found has its segment among those that are found.
+      using listing = await jobRecords.list();
+      const over = (): void => listing[Symbol.dispose]();
+      this.signal.addEventListener("abort", over, { once: true });
+      if (this.signal.aborted) over();
+      await this.#takeOver(listing.records);
       this.isOpen = true;
       opened();
-      await Promise.all([segments.run(this.signal), loop.tick(this.signal)]);
+      await Promise.all([segments.run(this.signal), loop.tick(this.signal), this.#watchRecords(listing)]);
     } finally {
       this.isOpen = false;
       await Promise.all([...this.#tails.values()].map((tail) => tail.close()));
       loop.enqueue({ kind: "leadershipLost" });
     }
+  }
+
+  /** J3: what a former leader wrote late is taken up by taking over anew. */
+  async #watchRecords(listing: Listing): Promise<void> {
+    const reason = await listing.outdated(this.epoch);
+    if (!this.signal.aborted) this.#options.stepDown(reason || "the watch of job records ended");
   }
 
   /** The connection is back. */
@@ -96,21 +108,19 @@ export class Term {
     await tail?.close();
   }
 
-  async #takeOver(): Promise<void> {
-    const { loop, jobRecords, knownNodes, segments, log } = this.#options;
+  async #takeOver(records: readonly JobRecord[]): Promise<void> {
+    const { loop, knownNodes, segments, log } = this.#options;
     await segments.load();
     const nodes = await knownNodes.all();
     loop.enqueue({ kind: "elected", epoch: this.epoch, knownNodes: nodes });
-    const records = await jobRecords.all();
     for (let at = 0; at < records.length; at += recoverAtOnce) {
       const some = records.slice(at, at + recoverAtOnce);
       const seqs = await Promise.all(some.map((record) => this.#lastSeq(record)));
       for (const [position, record] of some.entries()) {
-        segments.adopt(record.id, record.segment);
+        await segments.adopt(record.id, record.segment, { isNeeded: !isEnded(record.state) });
         loop.enqueue({ kind: "jobRecovered", record, lastSeq: seqs[position]! });
       }
     }
-    await segments.sweep();
     for (const id of segments.ids) this.openSegment(id);
     loop.enqueue({ kind: "recovered" });
     await loop.drained;

@@ -75,6 +75,8 @@ export const limits = {
   /** A shared segment is rotated at this age and size. */
   segmentAgeMs: 3_600_000,
   segmentBytesRotate: 1024 * MB,
+  /** A segment without a job is deleted at this age. Too short, and a submit that is under way could lose it. */
+  segmentUnusedMs: 60_000,
   /** Share of the server's storage that all streams may reserve. */
   storageReserveShare: 0.9,
   /** Share of reserved storage in use: at the first, submits and new leases pause; at the second appends are refused. */

@@ -97,6 +97,17 @@ export function sealRest(
   seal(state, job, { ranges: job.fold.covered.missingIn(0, itemsEnd), status, message }, effects);
 }
 
+/** What of a job that is being ended has no seal on its way yet. */
+export function sealUnsealed(state: ClusterState, job: Job, effects: Effect[]): void {
+  const { intent } = job;
+  if (intent === undefined || intent.kind === "reopen") return;
+  const ranges = job.fold.covered
+    .missingIn(0, endOf(job))
+    .flatMap(({ start, end }) => job.sealing.missingIn(start, end));
+  const status = intent.kind === "cancel" ? intent.status : "cancelled";
+  seal(state, job, { ranges, status, message: intent.message }, effects);
+}
+
 /** Items that the job has at this moment. */
 export function endOf(job: Job): number {
   return job.fold.total ?? job.spec.rangeItems ?? job.fold.appended;

@@ -8,7 +8,7 @@ import { isEnded, limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { fail, maybeFinish } from "./jobs.ts";
-import { endOf, sealRest } from "./leader-records.ts";
+import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { judge } from "./strikes.ts";
@@ -23,12 +23,22 @@ export function applyRecord(
   // Records of deleted jobs, and those that come again after a reconnect, change nothing.
   if (job === undefined || event.seq <= job.fold.seq) return;
   const { record } = event;
+  if (record.kind === "fence" && record.epoch > state.epoch) {
+    // None of our records counts behind it, so nothing that we decide would ever happen (P5).
+    effects.push({ kind: "stepDown", reason: `a leader of epoch ${record.epoch} has fenced job ${job.id}` });
+    return;
+  }
   if (isEnded(job.state)) tellOfEnd(job, record, effects);
   const delta = job.fold.apply(event.seq, record);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
   if (job.phase !== "folding") moveItems(state, job, delta, effects);
   if (record.kind === "reopen" && !delta.ignored) {
+    if (job.phase !== "folding" && record.epoch !== state.epoch) {
+      // No fence of ours stands in the log of an ended job. The intent of this retry is in its record: taken up anew.
+      effects.push({ kind: "stepDown", reason: `a leader of epoch ${record.epoch} reopened job ${job.id}` });
+      return;
+    }
     job.reopening.removeAll(record.ranges);
     reopened(state, job, record.round, delta, effects);
   }
@@ -128,6 +138,8 @@ function arrived(state: ClusterState, job: Job): void {
 
 function closed(state: ClusterState, job: Job, effects: Effect[]): void {
   job.orphan = undefined;
+  // The client's close may have come before that of the cancel, with items that the cancel had not seen (P5).
+  if (job.state === "cancelling" && job.intentActed) sealUnsealed(state, job, effects);
   if (job.state !== "accepting") return;
   job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "close" });
   // A job that ends in this very step is written once, by its end.

@@ -35,6 +35,11 @@ export function recover(
   effects: Effect[],
 ): void {
   const { record } = event;
+  if (record.epoch > state.epoch) {
+    // Elected, then suspended: whoever was elected after us has written already, and we may not write after him.
+    effects.push({ kind: "stepDown", reason: `a leader of epoch ${record.epoch} wrote job ${record.id}` });
+    return;
+  }
   const { id, user, spec, segment } = record;
   const job = newJob(keys, { id, user, spec, segment }, record.createdAt);
   job.state = record.state;

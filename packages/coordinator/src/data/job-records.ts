@@ -2,32 +2,92 @@
  * EC_JOBS: compare-and-set of job records, one put at a time per job (the core sees to that).
  *
  *  J1  a record of a higher epoch is never overwritten;
- *  J2  a put whose answer was lost is recognised by its bytes, and counts as stored.
+ *  J2  a put whose answer was lost is recognised by its bytes, and counts as stored;
+ *  J3  what a former leader wrote after this one had listed the records, such as a put that was on its way for
+ *      longer than its epoch lasted, may have been answered to a client. It is neither overwritten nor left unknown:
+ *      whoever leads is told, and takes over anew, with it (P1). No clock is needed for this to hold (decision
+ *      0040).
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, JobRecord } from "@everycore/protocol";
 import { decodeJobRecord, encodeJobRecord, isJobId } from "@everycore/protocol";
-import type { KV } from "@nats-io/kv";
+import type { KV, KvWatchEntry } from "@nats-io/kv";
+import { KvWatchInclude } from "@nats-io/kv";
+import type { QueuedIterator } from "@nats-io/nats-core";
 import type { Logger } from "pino";
 import { requestMs } from "./connection.ts";
 
 const retryMs = 200;
 
+/** All records as they stood, and what is written from then on. */
+export interface Listing extends Disposable {
+  readonly records: readonly JobRecord[];
+  /** Resolves with a reason once another leader's write is seen (J3); with "" when it was disposed before. */
+  readonly outdated: (epoch: number) => Promise<string>;
+}
+
 export class JobRecords {
   readonly #jobs: KV;
   readonly #log: Logger;
   readonly #revisions = new Map<JobId, number>();
+  /** Deletions of our own that are on their way. */
+  readonly #deleting = new Set<JobId>();
+  /** The last write of a job that is under way: a deletion may follow a put at once. */
+  readonly #writing = new Map<JobId, Promise<unknown>>();
 
   constructor(jobs: KV, log: Logger) {
     this.#jobs = jobs;
     this.#log = log;
   }
 
-  /** All records; malformed ones are logged and left alone. */
-  async all(): Promise<JobRecord[]> {
+  /** Watches before it lists: whatever is not in the list is in the watch. */
+  async list(): Promise<Listing> {
+    const watch = await this.#jobs.watch({ key: ">", include: KvWatchInclude.UpdatesOnly });
+    try {
+      const { records, upTo } = await this.#all();
+      return {
+        records,
+        outdated: (epoch) => this.#outdated(watch, epoch, upTo),
+        [Symbol.dispose]: () => watch.stop(),
+      };
+    } catch (error) {
+      watch.stop();
+      throw error;
+    }
+  }
+
+  async #outdated(watch: QueuedIterator<KvWatchEntry>, epoch: number, listedUpTo: number): Promise<string> {
+    for await (const entry of watch) {
+      const foreign = entry.revision > listedUpTo ? this.#foreign(entry, epoch) : "";
+      if (foreign !== "") return foreign;
+    }
+    return "";
+  }
+
+  /** Why an entry is not ours, or "". */
+  #foreign(entry: KvWatchEntry, epoch: number): string {
+    const { key } = entry;
+    if (!isJobId(key)) return "";
+    if (entry.operation !== "PUT") {
+      const isOurs = this.#deleting.has(key) || !this.#revisions.has(key);
+      return isOurs ? "" : `another leader deleted job ${key}`;
+    }
+    try {
+      const theirs = decodeJobRecord(entry.value);
+      if (theirs.epoch !== epoch) return `a leader of epoch ${theirs.epoch} wrote job ${key}`;
+    } catch (error) {
+      this.#log.error({ err: error, job: key }, "a job's record is malformed");
+    }
+    return "";
+  }
+
+  /** All records; malformed ones are logged and left alone. Revisions are sequences of the bucket's stream. */
+  async #all(): Promise<{ records: JobRecord[]; upTo: number }> {
     this.#revisions.clear();
     const records: JobRecord[] = [];
+    let upTo = 0;
     for await (const entry of await this.#jobs.history({ key: ">" })) {
+      upTo = Math.max(upTo, entry.revision);
       if (entry.operation !== "PUT" || !isJobId(entry.key)) continue;
       try {
         records.push(decodeJobRecord(entry.value));
@@ -39,11 +99,31 @@ export class JobRecords {
         );
       }
     }
-    return records;
+    return { records, upTo };
   }
 
   /** undefined: stored. Else why it never will be. */
-  async put(record: JobRecord, signal: AbortSignal): Promise<string | undefined> {
+  put(record: JobRecord, signal: AbortSignal): Promise<string | undefined> {
+    return this.#inOrder(record.id, () => this.#put(record, signal));
+  }
+
+  /** False: another leader has written it meanwhile, or the term is over; then the record and its log stay. */
+  delete(job: JobId, signal: AbortSignal): Promise<boolean> {
+    return this.#inOrder(job, () => this.#delete(job, signal));
+  }
+
+  async #inOrder<T>(job: JobId, write: () => Promise<T>): Promise<T> {
+    const before = this.#writing.get(job);
+    const writing = before === undefined ? write() : before.then(write);
+    this.#writing.set(job, writing);
+    try {
+      return await writing;
+    } finally {
+      if (this.#writing.get(job) === writing) this.#writing.delete(job);
+    }
+  }
+
+  async #put(record: JobRecord, signal: AbortSignal): Promise<string | undefined> {
     const bytes = encodeJobRecord(record);
     const { id } = record;
     while (!signal.aborted) {
@@ -77,20 +157,34 @@ export class JobRecords {
       return "stored"; // J2
     }
     const theirs = decodeJobRecord(entry.value);
-    if (theirs.epoch > record.epoch) return `a leader of epoch ${theirs.epoch} has written it`; // J1
+    if (theirs.epoch !== record.epoch) return `a leader of epoch ${theirs.epoch} has written it`; // J1, J3
     this.#revisions.set(record.id, entry.revision);
     return undefined;
   }
 
-  async delete(job: JobId, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        await this.#jobs.purge(job);
-        this.#revisions.delete(job);
-        return;
-      } catch {
-        await delay(retryMs, undefined, { signal }).catch(() => {}); // aborted: the loop's condition ends it
+  async #delete(job: JobId, signal: AbortSignal): Promise<boolean> {
+    this.#deleting.add(job);
+    try {
+      while (!signal.aborted) {
+        const revision = this.#revisions.get(job);
+        if (revision === undefined) return true; // never stored by us, or deleted already
+        try {
+          await this.#jobs.purge(job, { previousSeq: revision });
+          this.#revisions.delete(job);
+          return true;
+        } catch {
+          const entry = await this.#jobs.get(job).catch(() => undefined);
+          if (entry === null || (entry !== undefined && entry.operation !== "PUT")) {
+            this.#revisions.delete(job);
+            return true;
+          }
+          if (entry !== undefined && entry.revision !== revision) return false;
+          await delay(retryMs, undefined, { signal }).catch(() => {}); // aborted: the loop's condition ends it
+        }
       }
+      return false;
+    } finally {
+      this.#deleting.delete(job);
     }
   }
 }

@@ -7,7 +7,9 @@
  *  L3  a key with our own host and address is a dead predecessor's, since we hold its port: taken over at once, by
  *      compare-and-set;
  *  L4  an orderly end deletes the key, so that the next leader need not wait for its expiry;
- *  L5  the bucket lives in memory: after a restart of nats-server it is gone, and whoever campaigns makes it anew.
+ *  L5  the bucket lives in memory: after a restart of nats-server it is gone, and whoever campaigns makes it anew;
+ *  L6  a key that expired under us is taken again only if the epoch is still ours: our machine may have been
+ *      suspended, and our clock with it, while another was elected and left. Agents would refuse us (P5).
  */
 import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
@@ -34,6 +36,13 @@ export interface LeaderOptions {
   readonly lead: (epoch: number, term: AbortSignal) => Promise<void>;
   /** A try to lead was lost, or a term is over. */
   readonly tried: () => void;
+}
+
+interface Renewal {
+  /** Of the key as we wrote it last. */
+  revision: number;
+  /** undefined: not raised yet. */
+  epoch: number | undefined;
 }
 
 export class Leadership {
@@ -96,10 +105,11 @@ export class Leadership {
     const term = new AbortController();
     this.#term = term;
     const ended = AbortSignal.any([signal, term.signal]);
-    const renewal = { revision: first };
+    const renewal: Renewal = { revision: first, epoch: undefined };
     const renewing = this.#renew(renewal, term, ended);
     try {
       const epoch = await this.#raiseEpoch();
+      renewal.epoch = epoch;
       log.info({ epoch }, "leading");
       await lead(epoch, ended);
     } finally {
@@ -111,7 +121,7 @@ export class Leadership {
     }
   }
 
-  async #renew(renewal: { revision: number }, term: AbortController, ended: AbortSignal): Promise<void> {
+  async #renew(renewal: Renewal, term: AbortController, ended: AbortSignal): Promise<void> {
     const { nats, address } = this.#options;
     const tooOld = (): void => term.abort(new Error("the last renewal is too old"));
     // L2: a timer of its own, since a request during an outage hangs for its whole timeout.
@@ -130,7 +140,7 @@ export class Leadership {
   }
 
   /** True: the key is ours from now. Ends the term when it is another's. */
-  async #renewOnce(renewal: { revision: number }, term: AbortController): Promise<boolean> {
+  async #renewOnce(renewal: Renewal, term: AbortController): Promise<boolean> {
     const { leader } = this.#options;
     const lost = (): void => term.abort(new Error("another coordinator leads"));
     try {
@@ -144,15 +154,22 @@ export class Leadership {
         else renewal.revision = entry.revision; // an update whose answer was lost
         return false;
       }
-      // Expired meanwhile, and nobody took it: still ours to take, by compare-and-set.
-      try {
-        renewal.revision = await leader.create(keyName, this.#mark);
-        return true;
-      } catch {
-        lost();
-        return false;
-      }
+      return await this.#takeAgain(renewal, lost);
     }
+  }
+
+  /** L6. The key first: whoever is elected behind it finds it taken, whoever was before has raised the epoch. */
+  async #takeAgain(renewal: Renewal, lost: () => void): Promise<boolean> {
+    const { leader, meta } = this.#options;
+    try {
+      renewal.revision = await leader.create(keyName, this.#mark);
+      const entry = await meta.get(epochName);
+      if (renewal.epoch !== undefined && entry?.string() === String(renewal.epoch)) return true;
+    } catch {
+      // Another was quicker, or NATS is away again.
+    }
+    lost();
+    return false;
   }
 
   /** L1 */

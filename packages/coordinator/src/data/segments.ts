@@ -83,15 +83,24 @@ export class Segments {
     this.#limit = await this.#findLimit();
   }
 
-  /** A job of a record that was found. */
-  adopt(job: JobId, id: SegmentId): void {
+  /**
+   * A job of a record that was found. The segment of one that has not ended must be there: it may have been swept
+   * before the record came, and then nothing was in it yet.
+   */
+  async adopt(job: JobId, id: SegmentId, { isNeeded }: { isNeeded: boolean }): Promise<void> {
+    if (isNeeded && !this.#segments.has(id)) await this.#create(id, false);
     this.#segments.get(id)?.jobs.add(job);
   }
 
-  /** After all were adopted: segments that nobody uses were left by a submit or delete that was cut off (G2). */
-  async sweep(): Promise<void> {
+  /**
+   * Segments that nobody uses were left by a submit or delete that was cut off (G2). Young ones stay: the record
+   * of their job may still be on its way to us (job-records.ts, J3).
+   */
+  async #sweep(): Promise<void> {
+    const before = Date.now() - limits.segmentUnusedMs;
     for (const segment of [...this.#segments.values()]) {
-      if (segment.jobs.size === 0 && segment !== this.#shared) await this.#remove(segment);
+      const isUnused = segment.jobs.size === 0 && segment !== this.#shared;
+      if (isUnused && segment.createdAt < before) await this.#remove(segment);
     }
   }
 
@@ -228,10 +237,12 @@ export class Segments {
       }
     }
     const level = storageLevel([...this.#segments.values()], this.#storage());
-    if (level === this.#level) return;
-    this.#level = level;
-    this.#options.log.warn({ level, ...this.usage }, "storage level changed");
-    this.#options.onLevel(level);
+    if (level !== this.#level) {
+      this.#level = level;
+      this.#options.log.warn({ level, ...this.usage }, "storage level changed");
+      this.#options.onLevel(level);
+    }
+    await this.#sweep();
   }
 
   async #infoOf(segment: Segment): Promise<StreamInfo | undefined> {

@@ -108,6 +108,19 @@ describe("cancel", () => {
   });
 });
 
+test("what its client appended and closed before the cancel's own close is sealed too: the job ends (P5)", () => {
+  const bench = new CoreBench();
+  const { job } = bench.submit("j", { items: 4, block: 2, open: true });
+  bench.isHeld = true;
+  bench.feed({ kind: "cancelAsked", job, message: "enough", ask: bench.ask() });
+  bench.release(1);
+  bench.input(job, 4, 2);
+  bench.append({ kind: "close", job, total: 6 });
+  bench.isHeld = false;
+  bench.release();
+  expect(bench.records.get(job)).toMatchObject({ state: "cancelled", total: 6, counts: { cancelled: 6 } });
+});
+
 test("input that arrives while a cancel is under way is none of the job's items, and is sealed by nobody", () => {
   const bench = new CoreBench();
   const { job } = bench.submit("j", { items: 4, block: 2, open: true, task: { reduce: "sum" } });

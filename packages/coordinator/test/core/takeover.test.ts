@@ -243,3 +243,35 @@ test("a leader that is deposed forgets everything", () => {
   expect(bench.state.jobs.size + bench.state.nodes.size + bench.state.active.size).toBe(0);
   expect(bench.feed({ kind: "tick" })).toEqual([]);
 });
+
+describe("a leader that another was elected after steps down", () => {
+  const epoch = 2;
+
+  test("when it finds the other's fence in a log", () => {
+    const { bench, job } = running();
+    expect(only(bench.append({ kind: "fence", job, epoch }), "stepDown")).toHaveLength(1);
+  });
+
+  test("when it finds a record of the other's, which it may not write over", () => {
+    const { bench, job } = running();
+    const effects = bench.feed({
+      kind: "jobRecovered",
+      record: { ...bench.records.get(job)!, epoch },
+      lastSeq: 0,
+    });
+    expect(only(effects, "stepDown")).toHaveLength(1);
+    expect(only(effects, "putJob")).toEqual([]);
+  });
+});
+
+test("a retry that a former leader began after the takeover is taken up by taking over anew", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 3 });
+  bench.runAll();
+  bench.lead();
+  const ranges = [{ start: 0, end: 1 }];
+  const effects = bench.append({ kind: "reopen", job, epoch: 1, ranges, round: 1 });
+  expect(only(effects, "stepDown")).toHaveLength(1);
+  expect(bench.job(job).queues.normal.isEmpty).toBe(true);
+});
