@@ -2,10 +2,6 @@
  * `npm run bench [-- NAME ...] [--repeat N]`: measures the figures and prints them as a table; all numbers go to a
  * file in bench/results/. Always exits 0 when it could measure: whether a figure is good is for a reader to judge.
  */
-import { mkdir, writeFile } from "node:fs/promises";
-import { cpus, totalmem } from "node:os";
-import { join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { table } from "../packages/cli/src/terminal/table.ts";
 import type { Figure, FigureResult, Row } from "./figure.ts";
@@ -18,6 +14,7 @@ import { oneMs } from "./figures/one-ms.ts";
 import { programs } from "./figures/programs.ts";
 import { singleItem } from "./figures/single-item.ts";
 import { tenMs } from "./figures/ten-ms.ts";
+import { writeResults } from "./results.ts";
 
 const figures: readonly Figure[] = [
   oneMs,
@@ -62,7 +59,7 @@ async function main(): Promise<number> {
     }
   }
   process.stdout.write(`\n${tableText(rows)}\n`);
-  say(`all numbers: ${await writeResults(startedAt, { repeat, results })}`);
+  say(`all numbers: ${await writeResults("figures", startedAt, { repeat, results })}`);
   return 0;
 }
 
@@ -94,19 +91,4 @@ function tableText(rows: readonly Row[]): string {
     spread,
   ]);
   return table(["figure", "target", "measured", "ratio", "spread"], cells);
-}
-
-async function writeResults(startedAt: Date, content: object): Promise<string> {
-  const folder = fileURLToPath(new URL("results", import.meta.url));
-  await mkdir(folder, { recursive: true });
-  const file = join(folder, `${startedAt.toISOString().replaceAll(/[:.]/g, "-")}.json`);
-  const [cpu] = cpus();
-  const machine = {
-    cpu: cpu?.model ?? "unknown",
-    cores: cpus().length,
-    memoryBytes: totalmem(),
-    node: process.version,
-  };
-  await writeFile(file, `${JSON.stringify({ startedAt, machine, ...content }, undefined, 2)}\n`);
-  return relative(process.cwd(), file);
 }
