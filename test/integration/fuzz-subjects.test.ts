@@ -123,16 +123,18 @@ test("10,000 fuzzed fetches: counted, refused, none opens anything", { timeout: 
 });
 
 test(
-  "10,000 fuzzed messages each on the leader's and the command's subject: ignored",
+  "10,000 fuzzed messages each on the leader's and the command's subject: counted, none is obeyed",
   { timeout: 60_000 },
   async () => {
     const announcement = { v: 1, address: "127.0.0.1:1", epoch: 99, id: "x" };
+    const command = { v: 1, kind: "cancel", job: "0123456789abcdef0123" };
+    const leader = await cluster.client.status();
+    expect(await malformed("leader")).toBe(0); // what the leader itself says is well formed
     await pour((of) => nats.publish(subjects.leader, mutate(of, announcement)), 3);
-    await pour(
-      (of) =>
-        nats.publish(subjects.command, mutate(of, { v: 1, kind: "cancel", job: "0123456789abcdef0123" })),
-      4,
-    );
+    await pour((of) => nats.publish(subjects.command, mutate(of, command)), 4);
+    await until(async () => (await malformed("leader")) === messages, { what: "all to be counted" });
+    await until(async () => (await malformed("command")) === messages, { what: "all to be counted" });
+    expect((await cluster.client.status()).leader).toBe(leader.leader);
     await stillWorks();
   },
 );

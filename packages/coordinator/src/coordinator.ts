@@ -19,6 +19,7 @@ import { Links } from "./control/links.ts";
 import { nodeHandlers } from "./control/nodes.ts";
 import type { ControlParts } from "./control/parts.ts";
 import { ControlServer } from "./control/server.ts";
+import { countMalformed } from "./data/among-coordinators.ts";
 import { Bodies } from "./data/bodies.ts";
 import type { Buckets } from "./data/buckets.ts";
 import { openBuckets, openLeaderBucket } from "./data/buckets.ts";
@@ -159,6 +160,7 @@ class Coordinator implements RunningCoordinator {
   async start(): Promise<void> {
     const { config, log, data } = this.#opened;
     this.#serveFetches();
+    countMalformed(data.nats, (plane) => this.#metrics.malformed(plane));
     this.#addServices();
     if (config.insecureNetwork) {
       log.warn("--insecure-network: everyone on this network can read all traffic, and the secret with it");

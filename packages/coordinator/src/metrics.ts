@@ -1,7 +1,7 @@
 /** The coordinator's numbers for Prometheus. No job or node ids as labels: their number has no bound. */
 import { Counter, Gauge, Registry, collectDefaultMetrics } from "prom-client";
 
-export type Plane = "log" | "lease" | "fetch" | "link" | "rpc";
+export type Plane = "log" | "lease" | "fetch" | "link" | "rpc" | "leader" | "command";
 
 export class Metrics {
   readonly registry = new Registry();

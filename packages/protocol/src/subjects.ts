@@ -24,6 +24,13 @@ export const subjects = {
   command: "ec.v1.command",
 } as const;
 
+/** True for what a leader says on its subject: HOST:PORT as text. */
+export function isAddressText(data: Uint8Array): boolean {
+  if (data.length > 300) return false;
+  const [, port] = /^[\w.:[\]-]+:(\d{1,5})$/.exec(Buffer.from(data).toString("latin1")) ?? [];
+  return port !== undefined && Number(port) <= 65_535;
+}
+
 export const streamOfSegment = (segment: SegmentId): string => `EC_LOG_${segment}`;
 
 export const buckets = {
