@@ -56,6 +56,8 @@ function rangeOf(text: string | undefined): Range {
   return { start: first, end: (last ?? first) + 1 };
 }
 
+const MB = 2 ** 20;
+
 const rangesText = (ranges: readonly Range[]): string =>
   ranges.map(({ start, end }) => (end - start === 1 ? `${start}` : `${start}-${end - 1}`)).join(",");
 
@@ -129,8 +131,14 @@ export class Story {
         (status ?? "value") as CommitPart["status"],
         options["missing"] === undefined ? undefined : Number(options["missing"]),
       ),
-    // crash a j 2: its worker died while item 2 ran
-    crash: ({ words: [name, job, index] }) => this.#bench.strike(name!, this.#job(job), Number(index)),
+    // crash a j 2 [limit=256]: its worker died while item 2 ran, of a memory limit of so many MB
+    crash: ({ words: [name, job, index], options }) => {
+      const { limit } = options;
+      const limitBytes = Number(limit) * MB;
+      const detail = { reason: "out of memory", limitBytes, peakBytes: limitBytes + MB };
+      const more = limit === undefined ? undefined : detail;
+      return this.#bench.strike(name!, this.#job(job), Number(index), "crash", more);
+    },
     // give-back a j 4-7
     "give-back": ({ words: [name, job, range] }) =>
       this.#bench.giveBack(name!, this.#job(job), rangeOf(range)),
@@ -227,10 +235,11 @@ export class Story {
       case "appendRecord":
         return this.#recordLine(effect);
       case "sendLease": {
-        const { grant, mode, attempts } = effect;
+        const { grant, mode, attempts, memoryBytes } = effect;
         const what = effect.partials ? "partials" : rangesText([grant]);
         const more = [
           ...(mode === "normal" ? [] : [mode]),
+          ...(memoryBytes === undefined ? [] : [`memory=${memoryBytes / MB}`]),
           ...(grant.round === 0 ? [] : [`round=${grant.round}`]),
           ...(attempts.length === 0
             ? []

@@ -119,6 +119,7 @@ export class Agent {
       now: () => performance.now(),
       emit: (event) => this.emit(event),
       memoryBytesMax: config.workerMemoryBytes ?? Math.floor(memoryBytesOf() / slots),
+      machineBytes: memoryBytesOf(),
     });
     this.publisher = new Publisher({
       node: this.node,

@@ -40,6 +40,8 @@ export interface LeaseMessage {
   /** Items tried before, and how often; all others 0. */
   readonly attempts: readonly LevelRun[];
   readonly mode: LeaseMode;
+  /** Memory of the worker that runs it, bytes, where its node's own limit was not enough once; absent: that limit. */
+  readonly memoryBytes?: number;
   /** Learned cost, ms per item on this node; 0 while unknown. */
   readonly itemMs: number;
   readonly priority: number;

@@ -69,6 +69,7 @@ export function decodeLease(data: Uint8Array): LeaseMessage {
   const fields = versioned(data, what);
   const segment = fields["segment"];
   if (!isSegmentId(segment)) throw bad(what, "segment");
+  const memoryBytes = optional(fields, "memoryBytes", what, count);
   return {
     epoch: count(fields, "epoch", what),
     job: jobOf(fields, what),
@@ -82,6 +83,7 @@ export function decodeLease(data: Uint8Array): LeaseMessage {
       return { start, end, level } as LevelRun;
     }),
     mode: oneOf(fields, "mode", what, leaseModes),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
     itemMs: number(fields, "itemMs", what),
     priority: number(fields, "priority", what),
     tag: number(fields, "tag", what),

@@ -230,6 +230,7 @@ export function parseDeathDetail(value: unknown): DeathDetail {
     signal: optional(fields, "signal", what, text),
     exitCode: optional(fields, "exitCode", what, number),
     peakBytes: optional(fields, "peakBytes", what, count),
+    limitBytes: optional(fields, "limitBytes", what, count),
     stderrTail: optional(fields, "stderrTail", what, text),
     reason: optional(fields, "reason", what, text),
   };

@@ -79,6 +79,8 @@ export interface DeathDetail {
   readonly signal?: string;
   readonly exitCode?: number;
   readonly peakBytes?: number;
+  /** The memory limit that its agent ended the worker for; what the next try may use follows from it. */
+  readonly limitBytes?: number;
   readonly stderrTail?: string;
   /** For people: "out of memory", "worker exited". */
   readonly reason?: string;

@@ -29,6 +29,7 @@ const detail = fc.record(
     signal: fc.constantFrom("SIGSEGV", "SIGKILL"),
     exitCode: fc.nat(255),
     peakBytes: natural,
+    limitBytes: natural,
     stderrTail: fc.string({ maxLength: 50 }),
     reason: fc.string({ maxLength: 20 }),
   },

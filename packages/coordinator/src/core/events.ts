@@ -128,6 +128,8 @@ export type Effect =
       readonly grant: LeaseGrant;
       readonly mode: LeaseMode;
       readonly attempts: readonly LevelRun[];
+      /** For an item that died of its memory limit: what its worker may use now. */
+      readonly memoryBytes: number | undefined;
       /** Blocks that contain the range; undefined for ranges. */
       readonly blocks: readonly BlockRef[] | undefined;
       readonly partials: boolean;

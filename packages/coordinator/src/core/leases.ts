@@ -4,6 +4,7 @@ import { isEnded, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Keys, Lease } from "./model.ts";
 import { dropLease } from "./queues.ts";
+import { memoryFor } from "./strikes.ts";
 import { leaseTransitions, move } from "./transitions.ts";
 
 /** A node that refused a lease gets nothing for this long. */
@@ -75,6 +76,7 @@ export function sendEffect(job: Job, lease: Lease): Effect {
     grant,
     mode: lease.mode,
     attempts: job.fold.attemptsWithin(grant.start, grant.end),
+    memoryBytes: memoryFor(job, grant),
     blocks: partials || job.spec.codec === "range" ? undefined : blocksOf(job, grant),
     partials,
     itemMs: job.itemMs ?? 0,

@@ -12,6 +12,18 @@ import { queuedWithin, unqueue } from "./queues.ts";
 
 /** Crashes after which an item is blamed. */
 const crashesMax = 2;
+/** An item that its worker's memory limit has ended is tried once more with so many times that limit. */
+const memoryFactor = 2;
+
+/**
+ * Memory of the worker that tries an item again whose last death was its memory limit; undefined: the node's own.
+ * A fold of the strikes, so that any later leader grants the same. A crashed item is always leased alone.
+ */
+export function memoryFor(job: Job, { start, end }: Range): number | undefined {
+  if (end - start !== 1) return undefined;
+  const limit = job.fold.crashes(start).at(-1)?.detail?.limitBytes;
+  return limit === undefined ? undefined : Math.min(memoryFactor * limit, Number.MAX_SAFE_INTEGER);
+}
 
 /** Seals those items of a struck range whose strikes are enough. */
 export function judge(state: ClusterState, job: Job, struck: Range, effects: Effect[]): void {
@@ -71,10 +83,17 @@ function pronounce(
 }
 
 function howItDied(detail: DeathDetail | undefined): string {
-  const { reason, signal, exitCode } = detail ?? {};
+  const { signal, exitCode, limitBytes, peakBytes } = detail ?? {};
+  let { reason } = detail ?? {};
+  if (reason !== undefined && limitBytes !== undefined) {
+    const peak = peakBytes === undefined ? "" : `, peak ${megabytes(peakBytes)}`;
+    reason += ` (limit ${megabytes(limitBytes)}${peak})`;
+  }
   const end =
     signal === undefined ? (exitCode === undefined ? "" : `exit code ${exitCode}`) : `killed by ${signal}`;
   return reason === undefined || reason === "worker exited"
     ? end
     : [reason, end].filter((part) => part !== "").join(", ");
 }
+
+const megabytes = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MB`;

@@ -52,6 +52,7 @@ export class LeaseSender {
         items: await this.#items(effect, job),
         attempts: effect.attempts,
         mode: effect.mode,
+        ...(effect.memoryBytes === undefined ? {} : { memoryBytes: effect.memoryBytes }),
         itemMs: effect.itemMs,
         priority: job.spec.priority,
         tag: effect.tag,

@@ -1,6 +1,6 @@
 // Item or host? What crashes and losses lead to (P4): the table of DESIGN 5 "Strikes", rule by rule.
 import { describe, expect, test } from "vitest";
-import { times } from "@everycore/protocol";
+import { type DeathDetail, times } from "@everycore/protocol";
 import { verdictOf } from "../../src/core/strikes.ts";
 import { appended, CoreBench, nodeId, only } from "../support/core-bench.ts";
 
@@ -88,6 +88,36 @@ describe("a crash", () => {
     }
     expect(sent).toEqual([a]);
     expect(waited).toBeLessThanOrEqual(times.crashElsewhereMs);
+  });
+
+  test("of a memory limit is tried once more with twice that limit, whoever leads then; a second one names both figures", () => {
+    const bench = new CoreBench();
+    bench.report("a", { slots: 1 });
+    const { job, effects } = bench.submit("j", { items: 3 });
+    expect(only(effects, "sendLease").map((effect) => effect.memoryBytes)).toEqual(
+      only(effects, "sendLease").map(() => undefined),
+    );
+    bench.answer("a");
+    const MB = 2 ** 20;
+    const died = (limit: number): DeathDetail => ({
+      reason: "out of memory",
+      signal: "SIGKILL",
+      limitBytes: limit * MB,
+      peakBytes: (limit + 7) * MB,
+    });
+    const again = only(bench.strike("a", job, 1, "crash", died(100)), "sendLease");
+    expect(again).toMatchObject([{ grant: { start: 1, end: 2 }, memoryBytes: 200 * MB }]);
+    // The lease is lost with its leader before the agent has it: the next leader knows of the strike by the log.
+    bench.report("a", { restarted: true });
+    const after = [...bench.lead(), ...bench.report("a", { restarted: true })];
+    const leases = only(after, "sendLease");
+    expect(leases.filter((lease) => lease.memoryBytes !== undefined)).toMatchObject([
+      { grant: { start: 1, end: 2 }, memoryBytes: 200 * MB },
+    ]);
+    bench.answer("a");
+    const seals = appended(bench.strike("a", job, 1, "crash", died(200)), "seal");
+    expect(seals).toMatchObject([{ status: "crash", ranges: [{ start: 1, end: 2 }] }]);
+    expect(seals[0]?.message).toMatch(/out of memory \(limit 200 MB, peak 207 MB\), killed by SIGKILL/);
   });
 
   test("that ends well elsewhere is an outcome like any other", () => {

@@ -6,6 +6,7 @@ import type { ClusterState, Effect, Event, Job, Keys, NodeReport } from "../../s
 import { checkInvariants, newCluster, step } from "../../src/core/index.ts";
 import type {
   CommitPart,
+  DeathDetail,
   JobId,
   JobRecord,
   JobSpec,
@@ -306,13 +307,20 @@ export class CoreBench {
   }
 
   /** A death on the node while it ran the item, as its agent writes it. */
-  strike(name: string, job: JobId, index: number, cause: "crash" | "lost" = "crash"): Effect[] {
+  strike(
+    name: string,
+    job: JobId,
+    index: number,
+    cause: "crash" | "lost" = "crash",
+    detail?: DeathDetail,
+  ): Effect[] {
     const lease = this.leaseOf(name, job, index);
     this.node(name)
       .held.get(lease.id)
       ?.unfinished.remove(index, index + 1);
     const ranges = [{ start: index, end: index + 1 }];
-    return this.append({ kind: "strike", job, epoch: this.epoch, cause, lease, ranges, byLeader: false });
+    const strike = { kind: "strike", job, epoch: this.epoch, cause, lease, ranges, byLeader: false } as const;
+    return this.append(detail === undefined ? strike : { ...strike, detail });
   }
 
   giveBack(name: string, job: JobId, range: Range): Effect[] {

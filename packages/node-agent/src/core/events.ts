@@ -23,6 +23,7 @@ export interface LeaseFacts {
   readonly grant: LeaseGrant;
   readonly attempts: readonly LevelRun[];
   readonly mode: LeaseMode;
+  readonly memoryBytes?: number;
   readonly itemMs: number;
   readonly priority: number;
   readonly tag: number;

@@ -31,6 +31,7 @@ export function leaseArrived(state: AgentState, event: Of<"leaseArrived">, effec
     grant: facts.grant,
     job: job.id,
     mode: facts.mode,
+    memoryBytes: facts.memoryBytes,
     priority: facts.priority,
     tag: facts.tag,
     partials: facts.partials,

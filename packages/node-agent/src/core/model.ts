@@ -33,6 +33,8 @@ export interface Lease {
   readonly grant: LeaseGrant;
   readonly job: JobId;
   readonly mode: LeaseMode;
+  /** What its worker may use, other than this node's limit: it runs in a fresh one, which goes with it. */
+  readonly memoryBytes: number | undefined;
   readonly priority: number;
   readonly tag: number;
   /** The one item combines the partials of the job. */

@@ -83,7 +83,7 @@ function startOn(state: AgentState, slot: Slot, effects: Effect[]): boolean {
   // A suspect of taking nodes down runs with nothing beside it: first everything else comes to its end.
   if (next.lease.mode === "alone" && [...state.workers.values()].some((worker) => worker.slices.length > 0))
     return false;
-  const worker = workerFor(state, slot, next.job, effects);
+  const worker = workerFor(state, slot, next, effects);
   if (worker !== undefined) give(state, { slot, worker, ...next }, effects);
   return true;
 }
@@ -97,7 +97,7 @@ function queueBehind(state: AgentState, slot: Slot, effects: Effect[]): void {
   // It runs longer than thought: what is put behind it would wait for nothing.
   if (state.now - Math.max(running.sentAt, running.cursorAt) > limits.sliceTargetMs) return;
   const next = nextLease(state);
-  if (next?.job !== job || next.lease.mode !== "normal") return;
+  if (next?.job !== job || next.lease.mode !== "normal" || next.lease.memoryBytes !== undefined) return;
   // The last items are left for whichever slot is free first.
   const perSlice = limits.sliceTargetMs / job.itemMs;
   if (queuedItems(job) < state.slots.length * Math.min(perSlice, 4)) return;
@@ -134,6 +134,8 @@ function give(
   };
   worker.slices.push(slice);
   worker.usedAt = state.now;
+  // Nothing goes behind a slice with memory of its own: it would be measured by that, and by what is left of it.
+  if (lease.memoryBytes !== undefined) worker.worn = true;
   if (asks) effects.push(announce(lease, slice));
   else effects.push(sendSlice(worker, lease, slice));
 }
@@ -219,6 +221,7 @@ export function sliceEnded(state: AgentState, event: Of<"sliceEnded">, effects: 
   if (job === undefined) return;
   const rest = { start: Math.max(slice.start, event.ended), end: ownEnd(slice) };
   const lease = job.leases.get(slice.lease);
+  if (lease?.memoryBytes !== undefined) kill(worker, { kind: "stop" }, effects);
   // Cut for the leader, and over before the cursor was read: what was to be given is known all the better.
   if (slice.life === "cutting" && slice.cutFor === "leader" && lease !== undefined && rest.start < rest.end) {
     giveAway(lease, [rest], effects);

@@ -5,7 +5,7 @@
 import type { DeathDetail, JobId } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, SliceSight } from "./events.ts";
 import { ownEnd, requeue, settle } from "./jobs.ts";
-import type { AgentState, Job, KillReason, Slice, Slot, Worker } from "./model.ts";
+import type { AgentState, Job, KillReason, Lease, Slice, Slot, Worker } from "./model.ts";
 import { move, workerTransitions } from "./transitions.ts";
 
 /** Processes kept per slot: two jobs that take turns must not restart workers at each turn. */
@@ -68,12 +68,18 @@ export function kill(worker: Worker, reason: KillReason, effects: Effect[]): voi
   effects.push({ kind: "killGroup", worker: worker.id, reason });
 }
 
-/** A worker for the job in this slot: its own, a spare, or a new one for which room is made; undefined: later. */
-export function workerFor(state: AgentState, slot: Slot, job: Job, effects: Effect[]): Worker | undefined {
+/** A worker for the lease in this slot: its job's own, a spare, or a new one for which room is made; undefined: later. */
+export function workerFor(
+  state: AgentState,
+  slot: Slot,
+  { job, lease }: { job: Job; lease: Lease },
+  effects: Effect[],
+): Worker | undefined {
   const here = onSlot(state, slot.id);
   const own = here.find((worker) => worker.job === job.id && isAlive(worker));
-  if (own !== undefined && !own.worn) return own;
-  // Worn and between two slices: whatever it has piled up goes with it, no item is touched.
+  // An item tried again for its memory is not blamed for what others have left in a worker.
+  if (own !== undefined && !own.worn && lease.memoryBytes === undefined) return own;
+  // Between two slices: whatever it has piled up goes with it, no item is touched.
   if (own?.slices.length === 0) kill(own, { kind: "stop" }, effects);
   const { runtime } = job.task;
   const spare = here

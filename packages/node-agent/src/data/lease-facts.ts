@@ -15,6 +15,7 @@ export const factsOf = (message: LeaseMessage): LeaseFacts => ({
   grant: message.grant,
   attempts: message.attempts,
   mode: message.mode,
+  ...(message.memoryBytes === undefined ? {} : { memoryBytes: message.memoryBytes }),
   itemMs: message.itemMs,
   priority: message.priority,
   tag: message.tag,

@@ -33,6 +33,8 @@ export interface PoolOptions {
   readonly emit: (event: AgentEvent) => void;
   /** Bytes that one worker may use. */
   readonly memoryBytesMax: number;
+  /** Bytes that this machine has: no lease raises a worker's limit beyond it. */
+  readonly machineBytes: number;
 }
 
 interface Entry {
@@ -41,6 +43,7 @@ interface Entry {
   readonly sights: Map<number, number>;
   /** Memory when its task was loaded. */
   loadedBytes: number | undefined;
+  memoryBytesMax: number;
 }
 
 type Of<Kind extends Effect["kind"]> = Extract<Effect, { kind: Kind }>;
@@ -86,6 +89,7 @@ export class WorkerPool {
       job: effect.job,
       sights: new Map(),
       loadedBytes: undefined,
+      memoryBytesMax: this.#options.memoryBytesMax,
     });
     this.#stores.set(started.files, started);
   }
@@ -172,7 +176,9 @@ export class WorkerPool {
     const entry = this.#workers.get(effect.worker);
     if (entry === undefined) return;
     const { start, end, slice } = effect;
-    const { grant, task } = message;
+    const { grant, task, memoryBytes = 0 } = message;
+    // For the rest of its life: the core gives such a worker nothing else.
+    entry.memoryBytesMax = Math.max(entry.memoryBytesMax, Math.min(memoryBytes, this.#options.machineBytes));
     const reduced = task.reduce !== undefined && !effect.partials;
     const head = encodeHead({
       job: effect.job,
@@ -232,7 +238,8 @@ export class WorkerPool {
 
   kill(effect: Of<"killGroup">): void {
     const { worker, reason } = effect;
-    this.#workers.get(worker)?.process.kill(reason.kind === "memory" ? "out of memory" : undefined);
+    const entry = this.#workers.get(worker);
+    entry?.process.kill(reason.kind === "memory" ? entry.memoryBytesMax : undefined);
   }
 
   appendTimeout(effect: Of<"appendTimeout">): void {
@@ -290,7 +297,7 @@ export class WorkerPool {
       if (bytes > (entry.loadedBytes ?? bytes) + grownBytes) {
         this.#options.emit({ kind: "workerGrew", at: this.#options.now(), worker });
       }
-      if (bytes <= this.#options.memoryBytesMax) continue;
+      if (bytes <= entry.memoryBytesMax) continue;
       this.look(worker);
       this.#options.emit({ kind: "memoryOver", at: this.#options.now(), worker });
     }

@@ -60,7 +60,8 @@ export class WorkerProcess {
   readonly #pipe: Duplex | undefined;
   #tail = Buffer.alloc(0);
   #peak = 0;
-  #memoryReason: string | undefined;
+  /** The limit that it was ended for. */
+  #limitBytes: number | undefined;
   #dead = false;
 
   constructor(options: WorkerOptions) {
@@ -149,12 +150,14 @@ export class WorkerProcess {
   }
 
   #detail(code: number | null, signal: NodeJS.Signals | null, spawnError: Error | undefined): DeathDetail {
-    const reason =
-      this.#memoryReason ?? spawnError?.message ?? (signal === null ? "worker exited" : undefined);
+    const limitBytes = this.#limitBytes;
+    const memory = limitBytes === undefined ? undefined : "out of memory";
+    const reason = memory ?? spawnError?.message ?? (signal === null ? "worker exited" : undefined);
     return {
       ...(signal === null ? {} : { signal }),
       ...(code === null ? {} : { exitCode: code }),
       ...(this.#peak > 0 ? { peakBytes: this.#peak } : {}),
+      ...(limitBytes === undefined ? {} : { limitBytes }),
       ...(this.#tail.length > 0 ? { stderrTail: this.#tail.toString("utf8") } : {}),
       ...(reason === undefined ? {} : { reason }),
     };
@@ -180,9 +183,10 @@ export class WorkerProcess {
     return memory?.rss ?? 0;
   }
 
-  kill(reason?: string): void {
+  /** `limitBytes`: the memory limit that it is over. */
+  kill(limitBytes?: number): void {
     this.sampleMemory();
-    this.#memoryReason ??= reason;
+    this.#limitBytes ??= limitBytes;
     if (this.pid !== undefined && !this.#dead) signalGroup(this.pid, "SIGKILL");
   }
 
