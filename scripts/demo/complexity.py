@@ -1,12 +1,14 @@
 """The task of `npm run demo -- --python`: cyclomatic complexity of every function of a Python source file.
 
-An item is a path. The value is [lines, functions, [[complexity, name, line], ...]] with the most complex functions
-first, or a string that says why the file cannot be parsed: the standard library's tests hold broken files on purpose.
+An item is a path. The value is [lines, functions, [[complexity, name, line, tokens], ...]] with the most complex
+functions first, or a string that says why the file cannot be parsed: the standard library's tests hold broken files on purpose.
 
 Run as a program it does the same for the paths on stdin, one after the other, and prints a JSON list: the check.
 """
 
 import ast
+import io
+import itertools
 import json
 import sys
 import tokenize
@@ -15,6 +17,14 @@ import warnings
 KEPT = 20
 
 BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Assert)
+LAYOUT = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -25,12 +35,23 @@ def measure(path):
             with tokenize.open(path) as file:
                 source = file.read()
             tree = ast.parse(source, path)
-    except (SyntaxError, UnicodeDecodeError, ValueError, RecursionError) as error:
+            before = tokens_before(source)
+    except (SyntaxError, UnicodeDecodeError, ValueError, RecursionError, tokenize.TokenError) as error:
         return type(error).__name__
     found = []
     collect(tree, "", found)
     found.sort(key=lambda entry: (-entry[0], entry[2], entry[1]))
-    return [source.count("\n"), len(found), found[:KEPT]]
+    kept = [[*entry[:3], before[entry[3]] - before[entry[2] - 1]] for entry in found[:KEPT]]
+    return [source.count("\n"), len(found), kept]
+
+
+def tokens_before(source):
+    """For each line how many tokens start in it or above: how long a function is, whatever its comments and layout."""
+    starts = [0] * (source.count("\n") + 2)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in LAYOUT:
+            starts[token.start[0]] += 1
+    return list(itertools.accumulate(starts))
 
 
 def collect(node, prefix, found):
@@ -38,7 +59,7 @@ def collect(node, prefix, found):
     for child in ast.iter_child_nodes(node):
         if isinstance(child, FUNCTIONS):
             name = prefix + child.name
-            found.append([complexity(child), name, child.lineno])
+            found.append([complexity(child), name, child.lineno, child.end_lineno])
             collect(child, name + ".", found)
         elif isinstance(child, ast.ClassDef):
             collect(child, prefix + child.name + ".", found)

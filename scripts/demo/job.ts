@@ -98,7 +98,7 @@ async function cancel(cluster: Connection, id: string): Promise<void> {
 async function showProgress(job: DemoJob, id: string, signal: AbortSignal): Promise<void> {
   const { isTTY } = process.stderr;
   const startedAt = performance.now();
-  let shownAt = -lineEveryMs;
+  let shownAt = 0;
   try {
     for await (const info of job.cluster.watchJob(id, { signal })) {
       const elapsedMs = performance.now() - startedAt;

@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { loadTask } from "@everycore/client/internal";
+import { countText } from "../../packages/cli/src/terminal/table.ts";
 import { runJob } from "./job.ts";
 import type { Demo } from "./job.ts";
 import renderTile, { picture, tileCount, tileRowBytes, tilesAcross } from "./mandelbrot.ts";
@@ -14,7 +15,7 @@ const checkEvery = 97;
 
 export const drawPicture: Demo = async ({ cluster, slots, out, say, signal }) => {
   const { width, height } = picture;
-  say(`drawing ${width} x ${height} pixels of the Mandelbrot set in ${tileCount} tiles\n`);
+  say(`drawing ${width} x ${height} pixels of the Mandelbrot set in ${countText(tileCount)} tiles\n`);
   const file = fileURLToPath(new URL("mandelbrot.ts", import.meta.url));
   const { bundle, export: name } = await loadTask({ task: `${file}:default` });
   await cluster.putBundle(bundle, { signal });

@@ -6,7 +6,7 @@ import { join, relative } from "node:path";
 import { loadTask } from "@everycore/client/internal";
 import type { NodeInfo } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
-import { table } from "../../packages/cli/src/terminal/table.ts";
+import { countText, table } from "../../packages/cli/src/terminal/table.ts";
 import { runJob } from "./job.ts";
 import type { Demo } from "./job.ts";
 import { reportText } from "./report.ts";
@@ -15,8 +15,8 @@ import { runSerially } from "./serial.ts";
 const script = fileURLToPath(new URL("complexity.py", import.meta.url));
 const shown = 15;
 
-/** [lines, functions, [complexity, name, line] of the most complex ones], or why the file cannot be parsed. */
-type Measured = readonly [number, number, readonly (readonly [number, string, number])[]] | string;
+/** [lines, functions, [complexity, name, line, tokens] of the most complex ones], or why the file cannot be parsed. */
+type Measured = readonly [number, number, readonly (readonly [number, string, number, number])[]] | string;
 
 export const rankPython: Demo = async ({ cluster, slots, say, signal }) => {
   const python = interpreterOf(await cluster.listNodes({ signal }));
@@ -28,7 +28,9 @@ export const rankPython: Demo = async ({ cluster, slots, say, signal }) => {
   });
   const folder = library.stdout.trim();
   const files = await sourceFiles(folder);
-  say(`measuring ${files.length} files of Python ${python.version}'s standard library in ${folder}\n`);
+  say(
+    `measuring ${countText(files.length)} files of Python ${python.version}'s standard library in ${folder}\n`,
+  );
   const { bundle, export: name } = await loadTask({ task: `${script}:measure` });
   await cluster.putBundle(bundle, { signal });
   const measured: Measured[] = [];
@@ -63,7 +65,7 @@ export const rankPython: Demo = async ({ cluster, slots, say, signal }) => {
   if (wrong !== -1) throw new Error(`${files[wrong]} was measured differently by one process`);
   const times = (serial.seconds / ended.seconds).toFixed(2);
   say(
-    `all ${files.length} results are the same; it took ${serial.seconds.toFixed(2)} s, ${times} times as long\n`,
+    `all ${countText(files.length)} results are the same; it took ${serial.seconds.toFixed(2)} s, ${times} times as long\n`,
   );
 };
 
@@ -93,7 +95,7 @@ function rankingText(files: readonly string[], measured: readonly Measured[], fo
   let lines = 0;
   let functions = 0;
   let unparsed = 0;
-  const rows: { complexity: number; name: string; place: string }[] = [];
+  const rows: { complexity: number; tokens: number; name: string; place: string }[] = [];
   for (const [at, result] of measured.entries()) {
     if (typeof result === "string") {
       unparsed += 1;
@@ -101,14 +103,17 @@ function rankingText(files: readonly string[], measured: readonly Measured[], fo
     }
     lines += result[0];
     functions += result[1];
-    for (const [complexity, name, line] of result[2]) {
-      rows.push({ complexity, name, place: `${relative(folder, files[at]!)}:${line}` });
+    for (const [complexity, name, line, tokens] of result[2]) {
+      rows.push({ complexity, tokens, name, place: `${relative(folder, files[at]!)}:${line}` });
     }
   }
   rows.sort((a, b) => b.complexity - a.complexity || (a.place < b.place ? -1 : 1));
-  const cells = rows.slice(0, shown).map(({ complexity, name, place }) => [String(complexity), name, place]);
+  const broken = unparsed === 0 ? "" : `; ${countText(unparsed)} files are no Python on purpose`;
+  const cells = rows
+    .slice(0, shown)
+    .map(({ complexity, tokens, name, place }) => [countText(complexity), countText(tokens), name, place]);
   return (
-    `${functions} functions in ${lines} lines; ${unparsed} files are no Python on purpose\n\n` +
-    table(["complexity", "function", "where"], cells)
+    `${countText(functions)} functions in ${countText(lines)} lines${broken}\n\n` +
+    table(["complexity", "tokens", "function", "where"], cells)
   );
 }

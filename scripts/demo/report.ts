@@ -1,6 +1,6 @@
 /** What ran where, as a table for people: from the usage that the cluster folded from the job's own log. */
 import type { JobInfo, NodeInfo } from "@everycore/client/internal";
-import { table } from "../../packages/cli/src/terminal/table.ts";
+import { countText, table } from "../../packages/cli/src/terminal/table.ts";
 import { busyMsOf } from "./job.ts";
 import type { EndedJob } from "./job.ts";
 
@@ -13,9 +13,9 @@ export function reportText(ended: EndedJob, nodes: readonly NodeInfo[]): string 
     node.slots.map((slot) => [
       processOf(node.node, nodes),
       String(slot.slot),
-      String(slot.items),
-      String(slot.slices),
-      String(slot.splits),
+      countText(slot.items),
+      countText(slot.slices),
+      countText(slot.splits),
       (slot.busyMs / 1000).toFixed(2),
       (slot.cpuMs / 1000).toFixed(2),
       `${((100 * slot.busyMs) / 1000 / seconds).toFixed(1)}%`,
@@ -24,11 +24,11 @@ export function reportText(ended: EndedJob, nodes: readonly NodeInfo[]): string 
   const { counts } = info;
   const failed = (counts?.error ?? 0) + (counts?.crash ?? 0) + (counts?.timeout ?? 0) + (counts?.lost ?? 0);
   const sums = [
-    `${info.total} items`,
-    `${info.leasesSent} leases`,
-    `${sum(info, "slices")} slices`,
-    `${sum(info, "splits")} splits`,
-    ...(failed === 0 ? [] : [`${failed} failed`]),
+    `${countText(info.total)} items`,
+    `${countText(info.leasesSent)} leases`,
+    `${countText(sum(info, "slices"))} slices`,
+    `${countText(sum(info, "splits"))} splits`,
+    ...(failed === 0 ? [] : [`${countText(failed)} failed`]),
   ].join(", ");
   return (
     `${sums}: ${seconds.toFixed(2)} s, ${cpuSeconds.toFixed(2)} core-seconds, ` +

@@ -2,7 +2,7 @@
  * Progress of a job on stderr, one line rewritten at most five times a second, only on a terminal. The line is text
  * of the numbers and the clock alone, so that it can be tested; the writer knows when to show it.
  */
-import { durationText } from "./table.ts";
+import { countText, durationText } from "./table.ts";
 
 export interface ProgressCounts {
   readonly done: number;
@@ -20,17 +20,15 @@ export function progressText(
   const perSecond = options.elapsedMs > 0 ? (done / options.elapsedMs) * 1_000 : 0;
   const parts = [
     total === undefined
-      ? `${grouped(done)} done`
-      : `${grouped(done)}/${grouped(total)} ${total === 0 ? 100 : Math.floor((100 * done) / total)} %`,
+      ? `${countText(done)} done`
+      : `${countText(done)}/${countText(total)} ${total === 0 ? 100 : Math.floor((100 * done) / total)} %`,
   ];
-  if (done > 0) parts.push(`${perSecond >= 10 ? grouped(Math.round(perSecond)) : perSecond.toFixed(1)}/s`);
+  if (done > 0) parts.push(`${perSecond >= 10 ? countText(Math.round(perSecond)) : perSecond.toFixed(1)}/s`);
   if (total !== undefined && done > 0 && done < total)
     parts.push(`${durationText(((total - done) / perSecond) * 1_000)} left`);
-  if (failed > 0) parts.push(`${grouped(failed)} failed`);
+  if (failed > 0) parts.push(`${countText(failed)} failed`);
   return parts.join(" · ").slice(0, Math.max(10, options.columns - 1));
 }
-
-const grouped = (value: number): string => String(value).replaceAll(/\B(?=(\d{3})+$)/g, ",");
 
 const showEveryMs = 200;
 

@@ -23,6 +23,9 @@ export function fields(pairs: readonly (readonly [string, string])[]): string {
   return shown.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
 }
 
+/** 12,328. */
+export const countText = (value: number): string => String(value).replaceAll(/\B(?=(\d{3})+$)/g, ",");
+
 export function bytesText(bytes: number): string {
   const units = ["B", "KB", "MB", "GB", "TB"];
   let amount = bytes;
