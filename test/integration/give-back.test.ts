@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 import { startCluster } from "../support/cluster.ts";
+import { everycore } from "../support/command.ts";
 import { RunLog, collect, submit, upTo, valuesOf } from "../support/jobs.ts";
 import { until } from "../support/until.ts";
 
@@ -51,16 +52,23 @@ test("a small job gets its turn while a big one has all slots", async () => {
   await cluster.client.cancelJob(first, "seen enough");
 });
 
-test("a node that is drained gives its work back and ends", async () => {
+test("a node that is drained gives its work back, finishes what runs, and ends; who waits for it sees that", async () => {
   await using cluster = await startCluster({ agents: 2, slots: 1 });
   const log = new RunLog(cluster.dir);
+  const leaving = cluster.agents[1]!;
+  const { environment } = cluster;
   const job = await submit(cluster.client, {
     task: "recorded.ts:run",
-    items: upTo(60).map((n) => log.item(n, { ms: 30 })),
+    items: upTo(60).map((n) => log.item(n, { ms: 30, isHeld: true })),
   });
-  await log.hasBegun(8);
-  const leaving = cluster.agents[1]!;
-  await cluster.client.drainNode(leaving.node);
+  await log.hasBegun(2);
+  const drain = ["node", "drain", leaving.node.slice(0, 8), "--wait"];
+  const tooShort = await everycore([...drain, "--timeout", "300ms"], { environment });
+  expect(tooShort).toMatchObject({ code: 124, stdout: "" });
+  expect(tooShort.stderr).toContain("is not drained within 0.3 s");
+  const waiting = everycore(drain, { environment });
+  log.open();
+  expect(await waiting).toMatchObject({ code: 0, stdout: expect.stringContaining("is drained") });
   expect(await leaving.ended()).toBe(0);
   const { outcomes, info } = await collect(cluster.client, job);
   expect(valuesOf(outcomes)).toEqual(upTo(60));

@@ -1,12 +1,16 @@
 /** `everycore node`: the machines of a cluster. */
 import type { NodeInfo } from "@everycore/client/internal";
-import { shortId } from "@everycore/protocol";
+import { EverycoreError, shortId } from "@everycore/protocol";
 import { Command } from "commander";
-import type { ClusterFlags } from "../session.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { parseDuration } from "../input/values.ts";
+import { Interrupts } from "../interrupts.ts";
+import type { ClusterFlags, Session } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";
 import { agoText, bytesText, fields, table } from "../terminal/table.ts";
 import { formatOption, printJson } from "./job.ts";
 
+type DrainFlags = ClusterFlags & { readonly wait?: boolean; readonly timeout?: number };
 type FormatFlags = ClusterFlags & { readonly output: "table" | "json" };
 
 export function nodeCommand(): Command {
@@ -87,12 +91,45 @@ function nodeText(node: NodeInfo, now: number): string {
 function drain(): Command {
   return withClusterFlags(new Command("drain"))
     .description("give a node no more work; its agent finishes or gives back what it has, and ends")
-    .argument("<node>", "id of the node, or its first digits")
-    .addHelpText("after", "\nExample:\n  everycore node drain 5f3c9a01")
-    .action(async (id: string, flags: ClusterFlags) => {
+    .argument("<node>", "id of the node, or its first digits, or its host name")
+    .option("--wait", "come back when it is drained")
+    .option("--timeout <duration>", "with --wait: give up after so long (exit 124)", parseDuration)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  everycore node drain 5f3c9a01\n  everycore node drain worker-7 --wait --timeout 5m",
+    )
+    .action(async (id: string, flags: DrainFlags) => {
+      if (flags.timeout !== undefined && flags.wait !== true)
+        throw new EverycoreError("bad-input", "--timeout means something only with --wait");
+      using interrupts = new Interrupts("leave");
       await using session = await openSession(flags);
-      const node = await session.cluster.drainNode(id);
+      const { signal } = interrupts;
+      const asked = await session.cluster.drainNode(id, { signal });
+      const node = flags.wait === true ? await untilDrained(session, asked, { flags, signal }) : asked;
       if (flags.quiet !== true)
         process.stdout.write(`node ${shortId(node.id)} (${node.host}) is ${node.state}\n`);
     });
+}
+
+const drainPollMs = 250;
+
+/** Its agent ends with the drain; one that was lost meanwhile has nothing more to finish either. */
+async function untilDrained(
+  session: Session,
+  asked: NodeInfo,
+  options: { flags: DrainFlags; signal: AbortSignal },
+): Promise<NodeInfo> {
+  const { flags, signal } = options;
+  const deadline = performance.now() + (flags.timeout ?? Number.POSITIVE_INFINITY);
+  for (;;) {
+    const node = await session.cluster.getNode(asked.id, { signal });
+    if (node.state === "drained" || node.state === "lost") return node;
+    if (performance.now() > deadline) {
+      const seconds = flags.timeout! / 1000;
+      throw new EverycoreError("timeout", `node ${shortId(node.id)} is not drained within ${seconds} s`, {
+        hint: "it drains on; look at it with: everycore node get",
+      });
+    }
+    await delay(drainPollMs, undefined, { signal });
+  }
 }
