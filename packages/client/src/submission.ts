@@ -234,6 +234,10 @@ export class Submission {
 }
 
 const tooLarge = (index: number, bytes: number): EverycoreError =>
-  new EverycoreError("over-limit", `item ${index} has ${bytes} bytes; an item may have ${itemBytesMax}`, {
-    hint: "put it into a file that the nodes can read, and make the file's name the item",
-  });
+  new EverycoreError(
+    "over-limit",
+    `item ${index} has ${bytes} bytes; an item may have ${itemBytesMax} (itemBytesMax)`,
+    {
+      hint: "put it into a file that the nodes can read, and make the file's name the item",
+    },
+  );

@@ -9,10 +9,10 @@ MESSAGE_MAX, TRACE_MAX, NATIVE_MAX = 8 * 1024, 32 * 1024, 64 * 1024
 
 
 def describe(error, kind=None):
-    from .values import Unencodable
+    from .values import OutputTooLarge, Unencodable
 
     info = {
-        "kind": kind or ("encode" if isinstance(error, Unencodable) else "error"),
+        "kind": kind or (error.kind if isinstance(error, (OutputTooLarge, Unencodable)) else "error"),
         "name": type(error).__name__,
         "message": clean(text_of(error))[:MESSAGE_MAX],
         "trace": clean(trace_of(error))[-TRACE_MAX:],

@@ -52,8 +52,11 @@ class Slot:
                 self._write(head + payload)
             else:
                 done = os.writev(self._out, [head, payload])
+                if done < len(head):  # a disk that is nearly full takes a part
+                    self._write(head[done:])
+                    done = len(head)
                 if done < len(head) + len(payload):
-                    self._write(memoryview(payload)[max(0, done - len(head)) :])
+                    self._write(memoryview(payload)[done - len(head) :])
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise DiskError(str(error)) from error

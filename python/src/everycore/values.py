@@ -9,6 +9,7 @@ from .packing import PackedEntries
 RANGE, UTF8, JSON, MSGPACK, PY, RAW, CHUNKED, ERROR = range(8)
 
 PLAIN = (type(None), bool, int, float, str)
+OUTCOME_BYTES_MAX = 256 * 1024 * 1024  # outcomeBytesMax of protocol/limits.ts
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
 
@@ -49,7 +50,18 @@ def item_reader(frame, range_start):
 
 
 def encode(value):
-    """Codec and bytes: msgpack for what other languages can read, bytes as they are, pickle for the rest."""
+    """Codec and bytes of a value that is not over the limit: no reader would take it (P7)."""
+    codec, data = encoded(value)
+    if len(data) > OUTCOME_BYTES_MAX:
+        raise OutputTooLarge(
+            f"the value has {len(data)} bytes, more than outcomeBytesMax = {OUTCOME_BYTES_MAX}; "
+            "write it to a file and return its name"
+        )
+    return codec, data
+
+
+def encoded(value):
+    """Msgpack for what other languages can read, bytes as they are, pickle for the rest."""
     if type(value) in (bytes, bytearray, memoryview):
         return RAW, bytes(value)
     if is_plain(value):
@@ -62,6 +74,14 @@ def encode(value):
 
 class Unencodable(Exception):
     """The value has no bytes."""
+
+    kind = "encode"
+
+
+class OutputTooLarge(Exception):
+    """The value has too many of them."""
+
+    kind = "output-too-large"
 
 
 def is_plain(value):

@@ -8,6 +8,7 @@
  */
 import { createReadStream, fstatSync, statSync } from "node:fs";
 import { EverycoreError, limits } from "@everycore/protocol";
+import { bytesText } from "../terminal/table.ts";
 
 export interface LineOptions {
   /** A path, or `-` for stdin. */
@@ -137,7 +138,7 @@ export class LineSplitter {
   #tooLong(number: number): EverycoreError {
     return new EverycoreError(
       "over-limit",
-      `line ${number} of ${this.#options.file} is longer than ${limits.itemBytesMax} bytes, the limit of an item`,
+      `line ${number} of ${this.#options.file} is longer than ${limits.itemBytesMax} bytes (${bytesText(limits.itemBytesMax)}, itemBytesMax), the limit of an item`,
       {
         hint: "make the item the name of a file that holds the data",
       },

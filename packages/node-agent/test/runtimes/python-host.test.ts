@@ -1,6 +1,6 @@
 /** The host of Python: pickled values, exceptions for clients, exits that are errors, deaths, seeds. */
 import { execFileSync } from "node:child_process";
-import { codecs, decode, packEntries } from "@everycore/protocol";
+import { codecs, decode, limits, packEntries } from "@everycore/protocol";
 import { expect, test } from "vitest";
 import { discover } from "../../src/runtimes/index.ts";
 import { errorOf, startHost } from "./host.ts";
@@ -59,6 +59,17 @@ test("what cannot be pickled is the item's error and costs the next one nothing"
   const host = await loaded("def work(n): return (lambda: n) if n == 0 else n");
   const [refused, next] = await host.run(1, 0, 2);
   expect(errorOf(refused!)).toMatchObject({ kind: "encode", name: "Unencodable" });
+  expect(decode(next!.payload)).toBe(1);
+});
+
+test("a value over the limit is the item's error, which names the limit, and costs the next one nothing", async () => {
+  const host = await loaded("def work(n): return bytes(256 * 1024 * 1024 + 1) if n == 0 else n");
+  const [refused, next] = await host.run(1, 0, 2);
+  expect(errorOf(refused!)).toMatchObject({
+    kind: "output-too-large",
+    name: "OutputTooLarge",
+    message: expect.stringContaining(`outcomeBytesMax = ${limits.outcomeBytesMax}`) as string,
+  });
   expect(decode(next!.payload)).toBe(1);
 });
 
