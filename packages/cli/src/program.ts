@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { configCommand } from "./commands/config.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { embeddedCommand } from "./commands/embedded.ts";
 import { jobCommand } from "./commands/job.ts";
 import { mapCommand } from "./commands/map.ts";
 import { natsConfigCommand } from "./commands/nats-config.ts";
@@ -30,6 +31,7 @@ export function program(): Command {
     natsConfigCommand(),
   ];
   for (const verb of [...verbs, doctorCommand(), configCommand(), versionCommand()]) root.addCommand(verb);
+  root.addCommand(embeddedCommand(), { hidden: true });
   throwInsteadOfExit(root);
   return root;
 }

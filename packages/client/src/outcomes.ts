@@ -4,6 +4,8 @@
  */
 import { codecName, decode, decodeErrorInfo, statusName } from "@everycore/protocol";
 import type { Codec, ErrorInfo, OutcomeStatus } from "@everycore/protocol";
+import { itemError } from "./failures.ts";
+import type { AnyItemError } from "./failures.ts";
 
 export interface OutcomeFields {
   readonly index: number;
@@ -40,7 +42,7 @@ export class Outcome {
 
   /** The value, decoded; bytes for codecs of other languages. Throws the error of a failed item. */
   value(): unknown {
-    if (!this.isValue) throw new ItemError(this.index, this.error());
+    if (!this.isValue) throw this.failure();
     return decodeValue(this.codec, this.payload);
   }
 
@@ -49,18 +51,18 @@ export class Outcome {
     if (this.codec === "error") return decodeErrorInfo(this.payload);
     return { kind: this.status, name: this.status, message: "" };
   }
-}
 
-/** A failed item, thrown by `value()`. */
-export class ItemError extends Error {
-  override readonly name = "ItemError";
-  readonly index: number;
-  readonly info: ErrorInfo;
-
-  constructor(index: number, info: ErrorInfo) {
-    super(`item ${index}: ${info.name}: ${info.message}`);
-    this.index = index;
-    this.info = info;
+  /** The same as an exception. */
+  failure(known: { job?: string; retries?: number | undefined } = {}): AnyItemError {
+    const { index, status, node } = this;
+    return itemError({
+      index,
+      status,
+      node,
+      info: this.error(),
+      job: known.job ?? "",
+      retries: known.retries,
+    });
   }
 }
 
@@ -75,4 +77,41 @@ export function decodeValue(codec: Codec | undefined, payload: Buffer): unknown 
     default:
       return payload;
   }
+}
+
+/** How one item ended, as programs get it: `ok` tells which. */
+export type ItemOutcome<Value> =
+  | {
+      readonly ok: true;
+      /** Index of the item in the job's input, from 0. */
+      readonly index: number;
+      readonly value: Value;
+      /** Id of the node that ran it. */
+      readonly node: string;
+      /** How long it ran, ms. */
+      readonly ms: number;
+    }
+  | {
+      readonly ok: false;
+      readonly index: number;
+      readonly error: AnyItemError;
+      readonly node: string;
+      readonly ms: number;
+    };
+
+/** The value of an outcome that has one. Bytes are copied out of the batch they came in. */
+export function valueOf(outcome: Outcome): unknown {
+  const value = outcome.value();
+  return value === outcome.payload ? new Uint8Array(outcome.payload) : value;
+}
+
+export function itemOutcome<Value>(
+  outcome: Outcome,
+  known: { job: string; retries?: number | undefined },
+): ItemOutcome<Value> {
+  const { index, node } = outcome;
+  const ms = outcome.micros / 1000;
+  // The value's type is what the user says that the task returns.
+  if (outcome.isValue) return { ok: true, index, node, ms, value: valueOf(outcome) as Value };
+  return { ok: false, index, node, ms, error: outcome.failure(known) };
 }

@@ -82,6 +82,8 @@ export interface NodeInfo {
   readonly os: string;
   readonly pid: number;
   readonly spoolBytes: number;
+  readonly stateBytes: number;
+  readonly stateBytesMax: number;
 }
 
 export interface ClusterStatus {

@@ -90,6 +90,8 @@ export const limits = {
   bundleBytesMax: 256 * MB,
   /** Bytes of one gRPC message, received. */
   grpcMessageBytesMax: 4 * MB,
+  /** Items that a client's map takes from an input before their results were consumed, unless told otherwise. */
+  mapAheadItems: 10_000,
   /** Jobs kept in memory by a leader, ended ones included. */
   jobsMax: 100_000,
   /** Active jobs at once. */

@@ -14,6 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import type { Socket } from "node:net";
 import { delimiter, join } from "node:path";
 import { EverycoreError, isErrorCode } from "@everycore/protocol";
 import type { ErrorCode } from "@everycore/protocol";
@@ -70,7 +71,8 @@ export interface ChildOptions {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
-  readonly logFile: string;
+  /** Absent: what it says is not kept. */
+  readonly logFile?: string;
   readonly environment?: NodeJS.ProcessEnv;
   /** Also passes stderr on to ours: roles in the foreground. */
   readonly isForeground?: boolean;
@@ -85,7 +87,7 @@ export interface ChildOptions {
 export class Child {
   readonly name: string;
   readonly process: ChildProcess;
-  readonly logFile: string;
+  readonly logFile: string | undefined;
   /** Resolves when it has ended: how, in words. */
   readonly ended: Promise<string>;
   readonly #hasLifeline: boolean;
@@ -108,9 +110,9 @@ export class Child {
       detached: true,
       env: options.environment ?? process.env,
     });
-    const log = new BoundedLog(options.logFile);
+    const log = options.logFile === undefined ? undefined : new BoundedLog(options.logFile);
     this.process.stderr!.on("data", (data: Buffer) => {
-      log.append(data);
+      log?.append(data);
       if (options.isForeground === true) process.stderr.write(data);
     });
     this.process.stdin!.on("error", () => {}); // it has ended; `ended` tells
@@ -155,6 +157,15 @@ export class Child {
       return this.#checkReady(first);
     } finally {
       limit.removeEventListener("abort", abort);
+    }
+  }
+
+  /** From now on our process may end while this one runs: its lifeline tells it. */
+  keepNobodyAlive(): void {
+    this.process.unref();
+    for (const pipe of [this.process.stdin, this.process.stdout, this.process.stderr]) {
+      // Pipes to a child are sockets, whatever their type says.
+      (pipe as Socket | null)?.unref();
     }
   }
 
@@ -203,11 +214,12 @@ export class Child {
   #failure(what: string): EverycoreError {
     const tail = this.#logTail();
     return new EverycoreError("internal", `${this.name} ${what}${tail === "" ? "" : `:\n${tail}`}`, {
-      hint: `its log: ${this.logFile}`,
+      hint: this.logFile === undefined ? "" : `its log: ${this.logFile}`,
     });
   }
 
   #logTail(): string {
+    if (this.logFile === undefined) return "";
     try {
       return readFileSync(this.logFile, "utf8").trimEnd().split("\n").slice(-5).join("\n");
     } catch {

@@ -1,0 +1,83 @@
+/**
+ * A cluster for one process: in a temporary folder, ended and removed with whoever started it. `map` and `run` hold
+ * one in their own process, other programs through `everycore embedded` (../embedded.ts).
+ */
+import { randomBytes } from "node:crypto";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Config } from "@everycore/client/internal";
+import { parseCount } from "../input/values.ts";
+import { coresHere } from "./cores.ts";
+import { startLocalCluster } from "./local-cluster.ts";
+
+const folderPrefix = "everycore-embedded-";
+
+export interface EmbeddedOptions {
+  readonly config: Config;
+  /** Nothing is said on stderr. */
+  readonly quiet: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface EmbeddedCluster extends AsyncDisposable {
+  readonly address: string;
+  readonly secret: string;
+  readonly slots: number;
+}
+
+export async function startEmbeddedCluster(options: EmbeddedOptions): Promise<EmbeddedCluster> {
+  const { config, quiet, signal } = options;
+  const slots =
+    config.slots === undefined ? undefined : parseCount("slots", { min: 1, max: 4096 })(config.slots.value);
+  const say = (line: string): void => void (quiet || process.stderr.write(`${line}\n`));
+  const count = slots ?? coresHere().cores;
+  say(`no cluster configured: using ${count} ${count === 1 ? "core" : "cores"} of this machine`);
+  await removeStale();
+  const dir = await mkdtemp(join(tmpdir(), `${folderPrefix}${process.pid}-`));
+  const remove = (): Promise<void> => rm(dir, { recursive: true, force: true, maxRetries: 3 });
+  try {
+    const local = await startLocalCluster({
+      dir,
+      secret: randomBytes(32).toString("hex"),
+      agents: 1,
+      slots,
+      logLevel: config.logLevel?.value ?? "warn",
+      listen: "127.0.0.1:0",
+      httpListen: "127.0.0.1:0",
+      insecureNetwork: false,
+      say,
+      signal,
+      stop: "quick",
+    });
+    const dispose = async (): Promise<void> => {
+      await local[Symbol.asyncDispose]();
+      await remove();
+    };
+    const { address, secret } = local;
+    return { address, secret, slots: local.slots, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+/** Folders of embedded clusters whose process was killed. */
+async function removeStale(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const pid = name.startsWith(folderPrefix)
+      ? Number(name.slice(folderPrefix.length).split("-")[0])
+      : Number.NaN;
+    if (!Number.isInteger(pid) || pid <= 0 || isRunning(pid)) continue;
+    await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => {}); // another user's: theirs to remove
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}

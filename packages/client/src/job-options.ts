@@ -1,0 +1,86 @@
+/** What a caller may say about a job, and the specification that comes of it. */
+import { randomBytes } from "node:crypto";
+import { basename } from "node:path";
+import { EverycoreError, limits, times } from "@everycore/protocol";
+import type { JobSpec } from "@everycore/protocol";
+import { ItemRange } from "./items.ts";
+import type { Items } from "./items.ts";
+import type { LoadedTask } from "./task-module.ts";
+
+export interface JobOptions {
+  /** Tries after the first for items that throw or time out. Default 0, at most 1,000. */
+  readonly retries?: number;
+  /** An item that runs longer is killed, ms. Default: no limit. */
+  readonly itemTimeoutMs?: number;
+  /**
+   * Seed of the items' random numbers (`ctx.random()`): a whole number from 0 to 2^64 - 1, or 16 hex digits. The same
+   * seed gives the same numbers on any machine. Default: another one for each job.
+   */
+  readonly seed?: number | bigint | string;
+  /** Name of the job, for people. Default: the task's file and function. At most 200 characters. */
+  readonly name?: string;
+  /** Higher goes first, -1,000 to 1,000. Default 0. */
+  readonly priority?: number;
+  /** The job and its results are deleted so long after its end, ms; 0 keeps them. Default 24 hours. */
+  readonly ttlMs?: number;
+  /** A .py module is run by this Python, such as "3.11". Default: the setting `python`, else what a node has. */
+  readonly python?: string;
+  /** Aborts the call; a job that it would have waited for is cancelled. */
+  readonly signal?: AbortSignal;
+}
+
+export interface SpecParts {
+  readonly task: LoadedTask;
+  readonly items: Items<unknown>;
+  readonly options: JobOptions;
+  /** A reduction fails at the first item without a value. */
+  readonly strict: boolean;
+}
+
+/** Throws EverycoreError `bad-input` for options that cannot be meant. */
+export function jobSpec(parts: SpecParts): JobSpec {
+  const { task, items, options } = parts;
+  const { code } = task;
+  const range = items instanceof ItemRange ? items : undefined;
+  const { retries = 0, priority = 0, ttlMs = times.jobTtlMs, itemTimeoutMs } = options;
+  check("retries", retries, 0, limits.retriesMax);
+  check("priority", priority, -1_000, 1_000);
+  check("ttlMs", ttlMs, 0, Number.MAX_SAFE_INTEGER);
+  if (itemTimeoutMs !== undefined) check("itemTimeoutMs", itemTimeoutMs, 1, Number.MAX_SAFE_INTEGER);
+  return {
+    name: (options.name ?? basename(task.title)).slice(0, 200),
+    task: {
+      runtime: code.runtime,
+      bundle: code.bundle.digest,
+      entry: code.bundle.entry,
+      export: code.export,
+      ...(code.reduce === undefined ? {} : { reduce: code.reduce }),
+      ...(options.python === undefined || code.runtime !== "python" ? {} : { python: options.python }),
+      seed: seedText(options.seed),
+      rangeStart: range?.start ?? 0,
+      retries,
+      ...(itemTimeoutMs === undefined ? {} : { itemTimeoutMs }),
+    },
+    codec: range === undefined ? "msgpack" : "range",
+    ...(range === undefined ? {} : { rangeItems: range.end - range.start }),
+    priority,
+    strict: parts.strict,
+    ttlMs,
+  };
+}
+
+export function check(name: string, value: number, least: number, most: number): void {
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw new EverycoreError("bad-input", `${name} is ${value}, not a whole number from ${least} to ${most}`);
+}
+
+function seedText(seed: JobOptions["seed"]): string {
+  if (seed === undefined) return randomBytes(8).toString("hex");
+  if (typeof seed === "string" && /^[0-9a-fA-F]{16}$/.test(seed)) return seed.toLowerCase();
+  const isWhole = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  if (isWhole && BigInt(seed) >= 0n && BigInt(seed) < 2n ** 64n)
+    return BigInt(seed).toString(16).padStart(16, "0");
+  throw new EverycoreError("bad-input", `"${seed}" is not a seed`, {
+    hint: "give a whole number from 0 to 2^64-1, or 16 hex digits",
+  });
+}
