@@ -137,7 +137,7 @@ export class SleepingWorker {
   *commits(now: number): Generator<OutgoingCommit> {
     for (const [job, waiting] of this.#waiting) {
       while (waiting.runs.length > 0 && waiting.inFlight < inFlightPerJobMax) {
-        if (now - waiting.since < this.commitMs && this.#hasMore(job)) break;
+        if (now < waiting.since + this.commitMs && this.#hasMore(job)) break;
         yield this.#commit(job, waiting, now);
       }
     }
