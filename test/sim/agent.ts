@@ -242,7 +242,7 @@ export class SimAgent {
     const { core } = this;
     if (this.isPaused || core === undefined || !this.#isLinked) return true;
     const busy = [...core.workers.values()].filter((worker) => worker.slices.length > 0).length;
-    const { diskFull } = core;
+    const diskFull = core.disk !== "ok";
     const gaveBack = reportOf(core).filter((report) => report.gaveBack.length > 0);
     this.#say((leader) => {
       leader.feed({ kind: "nodeHeartbeat", node: this.node, busy, diskFull });

@@ -239,8 +239,8 @@ export class World {
     }
     if (happens(faults.workerKills)) this.#killWorker(agent);
     if (happens(faults.diskFull) && agent.isUp) {
-      agent.feed({ kind: "diskLevel", full: true });
-      this.time.after(random.between(500, 5_000), () => agent.feed({ kind: "diskLevel", full: false }));
+      agent.feed({ kind: "diskLevel", level: random.chance(0.5) ? "full" : "limit" });
+      this.time.after(random.between(500, 5_000), () => agent.feed({ kind: "diskLevel", level: "ok" }));
     }
     if (happens(faults.storagePauses) && this.#storage === "ok") {
       this.#setStorage("pause");

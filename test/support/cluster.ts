@@ -27,6 +27,8 @@ export interface ClusterOptions {
   readonly slots?: number;
   /** Of each worker; beyond it the worker is killed. */
   readonly workerMemoryBytes?: number;
+  /** Of each agent's state directory. */
+  readonly stateBytesMax?: number;
   /** Account-wide limit of the file store. */
   readonly maxFileStoreBytes?: number;
   readonly logLevel?: string;
@@ -137,6 +139,7 @@ export class TestCluster implements AsyncDisposable {
       ...(this.#options.workerMemoryBytes === undefined
         ? {}
         : { workerMemoryBytes: this.#options.workerMemoryBytes }),
+      ...(this.#options.stateBytesMax === undefined ? {} : { stateBytesMax: this.#options.stateBytesMax }),
       ...fields,
     };
   }

@@ -21,7 +21,8 @@ import { Inputs } from "./data/inputs.ts";
 import { LeaseDesk } from "./data/lease-desk.ts";
 import { NatsHome } from "./data/nats.ts";
 import { Publisher } from "./data/publisher.ts";
-import { findOnPath, isDiskFull, isOutOfSpace, machineIdOf, memoryBytesOf } from "./machine/facts.ts";
+import { DiskWatch } from "./machine/disk-watch.ts";
+import { findOnPath, isOutOfSpace, machineIdOf, memoryBytesOf } from "./machine/facts.ts";
 import { type ClaimedSlots, claimSlots } from "./machine/neighbours.ts";
 import { bootIdOf } from "./machine/processes.ts";
 import { openStateDir } from "./machine/state-dir.ts";
@@ -57,6 +58,7 @@ export class Agent {
   /** Resolves when it is drained; rejects when its leader refuses it for good. */
   readonly ended: Promise<void>;
   readonly publisher: Publisher;
+  readonly disk: DiskWatch;
   readonly #parts: AgentParts;
   readonly #facts: NodeFacts;
   readonly #nats: NatsHome;
@@ -100,6 +102,7 @@ export class Agent {
     this.#inputs = new Inputs({
       dir: join(config.dataDir, "cache"),
       connection: () => this.#nats.connection,
+      isUsed: (bundle) => this.#desk.usesBundle(bundle),
     });
     this.#desk = new LeaseDesk({
       node: this.node,
@@ -120,6 +123,14 @@ export class Agent {
       emit: (event) => this.emit(event),
       memoryBytesMax: config.workerMemoryBytes ?? Math.floor(memoryBytesOf() / slots),
       machineBytes: memoryBytesOf(),
+    });
+    this.disk = new DiskWatch({
+      dir: config.dataDir,
+      bytesMax: config.stateBytesMax,
+      known: { dir: this.#inputs.bundlesDir, bytes: () => this.#inputs.bundleBytes },
+      // Whoever wants it again gets a bundle from the cluster; prints are gone, the oldest first.
+      evict: (bytes) => void this.#output.evict(bytes - this.#inputs.evictBundles(bytes)),
+      onLook: () => this.#watchDisk(),
     });
     this.publisher = new Publisher({
       node: this.node,
@@ -154,8 +165,9 @@ export class Agent {
     this.#link.open();
     this.#every(times.heartbeatMs, () => {
       this.#watchDisk();
-      this.#say(heartbeat(this.state, performance.now()));
+      this.#say(heartbeat(this.state, performance.now(), this.disk));
     });
+    this.disk.start();
     this.#every(memoryWatchMs, () => this.#pool.watchMemory());
     this.emit({ kind: "tick", at: performance.now() });
   }
@@ -268,7 +280,7 @@ export class Agent {
       if (!isOutOfSpace(error)) throw error;
       const at = performance.now();
       const detail = { reason: "the node's disk is full" };
-      this.emit({ kind: "diskLevel", at, full: true }); // the next heartbeat looks again
+      this.emit({ kind: "diskLevel", at, level: "full" }); // the next heartbeat looks again
       this.emit({ kind: "workerDied", at, worker: effect.worker, phase: "none", sights: [], detail });
     }
   }
@@ -343,8 +355,11 @@ export class Agent {
   }
 
   #watchDisk(): void {
-    const full = isDiskFull(this.#parts.config.dataDir);
-    if (full !== this.state.diskFull) this.emit({ kind: "diskLevel", at: performance.now(), full });
+    const { level } = this.disk;
+    if (level === this.state.disk) return;
+    const { usedBytes, bytesMax } = this.disk;
+    this.#parts.log.warn({ level, usedBytes, bytesMax }, "room for files");
+    this.emit({ kind: "diskLevel", at: performance.now(), level });
   }
 
   #fromLeader(message: LooseMessage): void {
@@ -409,6 +424,7 @@ export class Agent {
     for (const timer of this.#timers) clearTimeout(timer);
     this.publisher.close();
     this.#desk.close();
+    await this.disk.close();
     await this.#link?.close();
     await this.#nats.close();
     this.#stateDir.release();

@@ -11,6 +11,8 @@ export interface AgentConfig {
   readonly slots?: number;
   /** Memory of one worker, bytes, beyond which it is killed. Absent: the machine's memory / slots. */
   readonly workerMemoryBytes?: number;
+  /** Bytes that the state directory may hold in all. Absent: 10 GB or a tenth of the disk, at least 1 GB. */
+  readonly stateBytesMax?: number;
   /** ms that SIGTERM gives running items to end; what still runs then is given back. Range: 0 to a day. */
   readonly drainMs: number;
   readonly httpListen: string;
@@ -21,6 +23,8 @@ export interface AgentConfig {
   readonly insecureNetwork: boolean;
 }
 
+/** One job's prints and a few outcome files need so much. */
+const stateBytesMin = 32 * 1024 * 1024;
 /** A Node worker without any task needs nearly so much. */
 const workerMemoryMin = 64 * 1024 * 1024;
 /** Most supervisors wait 10 s or more before they kill. */
@@ -55,13 +59,8 @@ export function parseConfig(argument: string | undefined): AgentConfig {
       `agent configuration: slots must be 1 to 4096, not ${JSON.stringify(slots)}`,
     );
   }
-  const memory = fields["workerMemoryBytes"];
-  if (memory !== undefined && (!Number.isSafeInteger(memory) || (memory as number) < workerMemoryMin)) {
-    throw new EverycoreError(
-      "bad-input",
-      `agent configuration: workerMemoryBytes must be at least ${workerMemoryMin}, not ${JSON.stringify(memory)}`,
-    );
-  }
+  const memory = bytesOf(fields, "workerMemoryBytes", workerMemoryMin);
+  const stateBytesMax = bytesOf(fields, "stateBytesMax", stateBytesMin);
   const drainMs = fields["drainMs"] ?? drainMsDefault;
   if (typeof drainMs !== "number" || !(drainMs >= 0 && drainMs <= drainMsMax)) {
     throw new EverycoreError(
@@ -79,10 +78,21 @@ export function parseConfig(argument: string | undefined): AgentConfig {
     lifeline: fields["lifeline"] === true,
     insecureNetwork: fields["insecureNetwork"] === true,
     ...(slots === undefined ? {} : { slots: slots as number }),
-    ...(memory === undefined ? {} : { workerMemoryBytes: memory as number }),
+    ...(memory === undefined ? {} : { workerMemoryBytes: memory }),
+    ...(stateBytesMax === undefined ? {} : { stateBytesMax }),
   };
   for (const address of [...config.join, config.httpListen]) refuseOpenNetwork(address, config);
   return config;
+}
+
+function bytesOf(fields: Readonly<Record<string, unknown>>, name: string, min: number): number | undefined {
+  const bytes = fields[name];
+  if (bytes === undefined) return undefined;
+  if (typeof bytes === "number" && Number.isSafeInteger(bytes) && bytes >= min) return bytes;
+  throw new EverycoreError(
+    "bad-input",
+    `agent configuration: ${name} must be at least ${min}, not ${JSON.stringify(bytes)}`,
+  );
 }
 
 /** P8: nothing leaves or listens beyond loopback without TLS, unless the operator says that the network is his. */

@@ -31,6 +31,12 @@ export function agentMetrics(agent: Agent): Registry {
     "Bytes of outcomes that the log has not acknowledged",
     () => state.spoolBytes,
   );
+  gauge("everycore_agent_state_bytes", "Bytes in the state directory", () => agent.disk.usedBytes);
+  gauge(
+    "everycore_agent_state_bytes_max",
+    "Bytes that the state directory may hold; beyond it no slice starts",
+    () => agent.disk.bytesMax,
+  );
   gauge(
     "everycore_agent_records_published",
     "Commits, chunks and strikes acknowledged by the log",

@@ -45,6 +45,14 @@ export const limits = {
   outcomeFileBytes: 1 * MB,
   /** Bytes of outcomes an agent keeps while NATS is away; beyond it no slice starts. */
   spoolBytesMax: 1024 * MB,
+  /** Bytes of an agent's state directory in all: this, or this share of its disk if that is less; at least the floor. */
+  stateBytesMax: 10 * 1024 * MB,
+  stateDiskShare: 0.1,
+  stateBytesFloor: 1024 * MB,
+  /** Bytes of bundles that an agent keeps for jobs to come. */
+  bundleCacheBytes: 2 * 1024 * MB,
+  /** Bytes of the compiled code that workers of one user share, outside of the state directory. */
+  compileCacheBytes: 64 * MB,
   /** Bytes of one frame between agent and worker. */
   workerFrameBytesMax: 1 * MB,
   /** Bytes of a task's prints kept on each node for one job; the rest is counted as dropped. */

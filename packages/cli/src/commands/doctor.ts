@@ -4,7 +4,9 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import type { NodeInfo } from "@everycore/client/internal";
 import { Connection, discover, loadConfig, readUpFile, upFilePath } from "@everycore/client/internal";
+import { shortId } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodes } from "../failure.ts";
 import { onPath } from "../local/child.ts";
@@ -155,19 +157,33 @@ async function running(): Promise<Finding[]> {
     ];
   const name = found.kind === "up" ? `up, process ${found.up.pid}` : `from ${found.origin}`;
   await using cluster = new Connection({ address: found.address, secret: found.secret, patienceMs: 0 });
-  const finding = await cluster.status({ signal: AbortSignal.timeout(answerMs) }).then(
-    (status): Finding => ({
-      level: status.nodes.length === 0 ? "warn" : "ok",
-      what: "cluster",
-      detail: `${found.address} (${name}): ${status.nodes.length} nodes, leader ${status.leader}`,
-    }),
-    (error: unknown): Finding => ({
-      level: "fail",
-      what: "cluster",
-      detail: `${found.address} (${name}): ${(error as Error).message}`,
-    }),
+  const told = await cluster.status({ signal: AbortSignal.timeout(answerMs) }).then(
+    (status): Finding[] => [
+      {
+        level: status.nodes.length === 0 ? "warn" : "ok",
+        what: "cluster",
+        detail: `${found.address} (${name}): ${status.nodes.length} nodes, leader ${status.leader}`,
+      },
+      ...status.nodes.flatMap(filesOf),
+    ],
+    (error: unknown): Finding[] => [
+      {
+        level: "fail",
+        what: "cluster",
+        detail: `${found.address} (${name}): ${(error as Error).message}`,
+      },
+    ],
   );
-  return [...findings, finding];
+  return [...findings, ...told];
+}
+
+/** What the node's state directory holds of what it may hold; nothing before its first look. */
+function filesOf({ host, id, stateBytes, stateBytesMax }: NodeInfo): Finding[] {
+  if (stateBytesMax === 0) return [];
+  const isOver = stateBytes > stateBytesMax;
+  const hint = isOver ? ": it takes no work until there is room; see --data-max of everycore agent" : "";
+  const detail = `${shortId(id)} (${host}): ${bytesText(stateBytes)} of ${bytesText(stateBytesMax)}${hint}`;
+  return [{ level: isOver ? "warn" : "ok", what: "node files", detail }];
 }
 
 function configuration(): Finding[] {

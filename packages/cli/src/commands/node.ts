@@ -82,6 +82,10 @@ function nodeText(node: NodeInfo, now: number): string {
     ["process", node.pid === 0 ? "" : String(node.pid)],
     ["spool", bytesText(node.spoolBytes)],
     [
+      "files",
+      node.stateBytesMax === 0 ? "" : `${bytesText(node.stateBytes)} of ${bytesText(node.stateBytesMax)}`,
+    ],
+    [
       "runtimes",
       node.runtimes.map(({ name, version, path }) => `${name} ${version} ${path}`.trim()).join("; "),
     ],

@@ -62,6 +62,11 @@ export const agentCommand = (): Command =>
       parseSize,
     )
     .option(
+      "--data-max <size>",
+      "what its state directory may hold: 2G (default: 10G or a tenth of the disk, at least 1G)",
+      parseSize,
+    )
+    .option(
       "--drain-within <duration>",
       "time that running items get when the agent is asked to end, before they are given back (default: 10s)",
       parseDuration,
@@ -141,7 +146,13 @@ async function ownNats(options: {
 }
 
 async function agent(
-  flags: RoleFlags & { join?: string[]; slots?: number; workerMemory?: number; drainWithin?: number },
+  flags: RoleFlags & {
+    join?: string[];
+    slots?: number;
+    workerMemory?: number;
+    dataMax?: number;
+    drainWithin?: number;
+  },
 ): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
@@ -161,6 +172,7 @@ async function agent(
     join: flags.join ?? [config.address?.value ?? defaults.listen],
     slots: flags.slots ?? configured,
     workerMemoryBytes: flags.workerMemory,
+    stateBytesMax: flags.dataMax,
     drainMs: flags.drainWithin,
     httpListen: flags.httpListen ?? defaults.agentHttpListen,
     signal: interrupts.signal,

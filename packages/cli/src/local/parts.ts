@@ -142,6 +142,7 @@ export interface AgentOptions extends RoleOptions {
   readonly join: readonly string[];
   readonly slots: number | undefined;
   readonly workerMemoryBytes?: number | undefined;
+  readonly stateBytesMax?: number | undefined;
   /** ms that running items get when the agent is asked to end; its own default otherwise. */
   readonly drainMs?: number | undefined;
   readonly httpListen: string;
@@ -160,6 +161,7 @@ export function startAgent(
       ...(drainMs === undefined ? {} : { drainMs }),
       ...(options.slots === undefined ? {} : { slots: options.slots }),
       ...(options.workerMemoryBytes === undefined ? {} : { workerMemoryBytes: options.workerMemoryBytes }),
+      ...(options.stateBytesMax === undefined ? {} : { stateBytesMax: options.stateBytesMax }),
       httpListen: options.httpListen,
     },
   );

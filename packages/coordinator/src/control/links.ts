@@ -75,6 +75,8 @@ interface FromAgent {
     readonly busy: number;
     readonly spoolBytes: number;
     readonly disk: string;
+    readonly stateBytes: number;
+    readonly stateBytesMax: number;
     readonly gaveBack: readonly WireReport[];
   };
   readonly gaveBack?: {
@@ -166,8 +168,22 @@ interface Link {
   readonly write: (message: Message) => Promise<void>;
   readonly close: (reason: EverycoreError) => void;
   readonly outputs: Map<number, (part: OutputPart) => void>;
-  spoolBytes: number;
+  /** As the last heartbeat said. */
+  files: FileFigures;
 }
+
+/** What an agent keeps on its disk, and what it may keep. */
+interface FileFigures {
+  readonly spoolBytes: number;
+  readonly stateBytes: number;
+  readonly stateBytesMax: number;
+}
+
+/** Why a node takes no work, by the word of its heartbeat. */
+const diskReasons = new Map([
+  ["full", "its disk is full"],
+  ["limit", "its state directory has taken all that it may of its disk"],
+]);
 
 export interface LinksOptions {
   readonly enqueue: (event: WorldEvent) => void;
@@ -197,7 +213,7 @@ export class Links {
   }
 
   /** What the node said of itself in its hello. */
-  nodeOf(id: NodeId): { node: WireNode; spoolBytes: number } | undefined {
+  nodeOf(id: NodeId): { node: WireNode; files: FileFigures } | undefined {
     return this.#links.get(id);
   }
 
@@ -236,7 +252,7 @@ export class Links {
           write,
           close: (reason) => closing.resolve(reason),
           outputs: new Map(),
-          spoolBytes: 0,
+          files: { spoolBytes: 0, stateBytes: 0, stateBytesMax: 0 },
         };
         this.#admit(report, link);
         try {
@@ -314,8 +330,11 @@ export class Links {
     const { enqueue } = this.#options;
     const { heartbeat, gaveBack, taskFailed, starving, output, drained, sliceStarting } = message;
     if (heartbeat) {
-      link.spoolBytes = heartbeat.spoolBytes;
-      enqueue({ kind: "nodeHeartbeat", node, busy: heartbeat.busy, diskFull: heartbeat.disk === "full" });
+      const { busy, disk, spoolBytes, stateBytes, stateBytesMax } = heartbeat;
+      link.files = { spoolBytes, stateBytes, stateBytesMax };
+      const diskReason = diskReasons.get(disk);
+      const why = diskReason === undefined ? {} : { diskReason };
+      enqueue({ kind: "nodeHeartbeat", node, busy, diskFull: diskReason !== undefined, ...why });
       for (const wire of heartbeat.gaveBack) {
         const report = reportOf(wire);
         if (report.gaveBack.length === 0) continue;

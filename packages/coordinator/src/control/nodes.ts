@@ -9,7 +9,7 @@ import { unary } from "./server.ts";
 
 export function nodeInfo(parts: ControlParts, view: NodeView): Message {
   const said = parts.links.nodeOf(view.id);
-  return { ...said?.node, ...view, spoolBytes: said?.spoolBytes ?? 0 };
+  return { ...said?.node, ...view, ...said?.files };
 }
 
 function findNode(parts: ControlParts, typed: string): NodeId {

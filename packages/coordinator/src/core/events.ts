@@ -56,6 +56,8 @@ export type Event = { readonly at: number } & (
       readonly node: NodeId;
       readonly busy: number;
       readonly diskFull: boolean;
+      /** With `diskFull`, for people. */
+      readonly diskReason?: string;
     }
   | { readonly kind: "linkBroke"; readonly node: NodeId; readonly incarnation: string }
   | {

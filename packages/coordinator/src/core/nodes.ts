@@ -234,7 +234,7 @@ export function appendLost(
 
 export function heartbeat(
   state: ClusterState,
-  event: { node: NodeId; busy: number; diskFull: boolean },
+  event: { node: NodeId; busy: number; diskFull: boolean; diskReason?: string },
   effects: Effect[],
 ): void {
   const node = state.nodes.get(event.node);
@@ -252,7 +252,7 @@ export function heartbeat(
   node.busy = event.busy;
   if (node.diskFull !== event.diskFull) {
     node.diskFull = event.diskFull;
-    node.reason = event.diskFull ? "its disk is full" : "";
+    node.reason = event.diskFull ? (event.diskReason ?? "its disk is full") : "";
     effects.push({ kind: "nodeChanged", node: node.id });
   }
   // A broken link is mended by a report; a mere silence ends with the next sign of life.

@@ -101,7 +101,11 @@ function highest(
   return seqs;
 }
 
-export function heartbeat(state: AgentState, now: number): LooseMessage {
+export function heartbeat(
+  state: AgentState,
+  now: number,
+  disk: { readonly usedBytes: number; readonly bytesMax: number },
+): LooseMessage {
   const running: object[] = [];
   for (const worker of state.workers.values()) {
     const [slice] = worker.slices;
@@ -124,7 +128,9 @@ export function heartbeat(state: AgentState, now: number): LooseMessage {
       busy: running.length,
       accepted: state.accepted,
       spoolBytes: state.spoolBytes,
-      disk: state.diskFull ? "full" : "ok",
+      disk: state.disk,
+      stateBytes: disk.usedBytes,
+      stateBytesMax: disk.bytesMax,
       gaveBack: gaveBack.map(reportToProto),
       queuedItems,
       running,

@@ -13,7 +13,7 @@ import type {
   Phase,
   SegmentId,
 } from "@everycore/protocol/pure";
-import type { KillReason, OutcomeRun, TaskFacts } from "./model.ts";
+import type { DiskLevel, KillReason, OutcomeRun, TaskFacts } from "./model.ts";
 
 export interface LeaseFacts {
   readonly epoch: number;
@@ -90,7 +90,7 @@ export type AgentEvent = { readonly at: number } & (
     }
   | { readonly kind: "commitAcked"; readonly commit: number; readonly seq: number }
   | { readonly kind: "strikeAcked"; readonly strike: number; readonly seq: number }
-  | { readonly kind: "diskLevel"; readonly full: boolean }
+  | { readonly kind: "diskLevel"; readonly level: DiskLevel }
   | { readonly kind: "linkUp" }
   | { readonly kind: "linkDown" }
   | {

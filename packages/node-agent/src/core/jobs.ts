@@ -55,7 +55,9 @@ function refusalOf(
     return { reason: "epoch", message: `epoch ${facts.epoch} is over; this agent has seen ${state.epoch}` };
   }
   if (state.drain !== "working") return { reason: "draining", message: "the node is draining" };
-  if (state.diskFull) return { reason: "disk", message: "the node's disk is full" };
+  if (state.disk === "full") return { reason: "disk", message: "the node's disk is full" };
+  if (state.disk === "limit")
+    return { reason: "disk", message: "the node's state directory has taken all that it may of its disk" };
   if (!state.runtimes.has(facts.task.runtime)) {
     return { reason: "runtime", message: `the node has no runtime ${facts.task.runtime}` };
   }

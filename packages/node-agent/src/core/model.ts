@@ -164,6 +164,9 @@ export interface Strike {
   readonly item: number;
 }
 
+/** Room for files: `full`: the disk has none; `limit`: the state directory has taken what it may. No slice starts. */
+export type DiskLevel = "ok" | "full" | "limit";
+
 export interface AgentState {
   /** Monotonic ms of the last event. */
   now: number;
@@ -172,7 +175,7 @@ export interface AgentState {
   connected: boolean;
   drain: DrainLife;
   drainBy: number;
-  diskFull: boolean;
+  disk: DiskLevel;
   accepted: number;
   /** Ids of leases that were here, with the counter given to them: a resend is answered alike. */
   readonly seen: Map<LeaseId, number>;

@@ -25,7 +25,7 @@ type Of<Kind extends AgentEvent["kind"]> = Extract<AgentEvent, { kind: Kind }>;
 
 /** Fills idle slots, then puts one slice behind running ones. */
 export function dispatch(state: AgentState, effects: Effect[]): void {
-  if (state.diskFull || state.spoolBytes >= limits.spoolBytesMax || state.drain !== "working") return;
+  if (state.disk !== "ok" || state.spoolBytes >= limits.spoolBytesMax || state.drain !== "working") return;
   for (const slot of state.slots) {
     if (busyWorker(state, slot) !== undefined) continue;
     if (aloneRuns(state)) return;

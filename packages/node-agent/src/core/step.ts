@@ -8,7 +8,16 @@ import { leaseArrived } from "./jobs.ts";
 import { confirmed, drain, drainOn, dropLeases, forgetJob, giveBack, linkUp, welcomed } from "./leader.ts";
 import type { AgentState } from "./model.ts";
 import { busyWorker, cursorRead, dispatch, giveAway, mayStart, sliceEnded, watchSlices } from "./slices.ts";
-import { failTask, initFailed, keepSpares, kill, workerDied, workerLoaded, workerReady } from "./workers.ts";
+import {
+  failTask,
+  freeScratch,
+  initFailed,
+  keepSpares,
+  kill,
+  workerDied,
+  workerLoaded,
+  workerReady,
+} from "./workers.ts";
 
 export function newAgent(options: { slots: number; runtimes: Iterable<string> }): AgentState {
   const runtimes = new Set(options.runtimes);
@@ -19,7 +28,7 @@ export function newAgent(options: { slots: number; runtimes: Iterable<string> })
     connected: false,
     drain: "working",
     drainBy: Number.POSITIVE_INFINITY,
-    diskFull: false,
+    disk: "ok",
     accepted: 0,
     seen: new Map(),
     jobs: new Map(),
@@ -52,6 +61,7 @@ export function step(state: AgentState, event: AgentEvent): Effect[] {
   dispatch(state, effects);
   commitDue(state, effects);
   keepSpares(state, effects);
+  freeScratch(state, effects);
   drainOn(state, effects);
   tellStarving(state, effects);
   return effects;
@@ -97,7 +107,7 @@ function handle(state: AgentState, event: AgentEvent, effects: Effect[]): void {
     case "strikeAcked":
       return strikeAcked(state, event, effects);
     case "diskLevel":
-      state.diskFull = event.full;
+      state.disk = event.level;
       return;
     case "tick":
       return watchSlices(state, effects);
@@ -165,7 +175,7 @@ function inputFailed(
 
 /** Slots without work while nothing waits here: told when their number grows, for the leader splits others' work. */
 function tellStarving(state: AgentState, effects: Effect[]): void {
-  if (!state.connected || state.drain !== "working" || state.diskFull) return;
+  if (!state.connected || state.drain !== "working" || state.disk !== "ok") return;
   const waits = [...state.jobs.values()].some((job) =>
     [...job.leases.values()].some((lease) => !lease.queue.isEmpty),
   );

@@ -186,7 +186,7 @@ function startFailed(
   effects: Effect[],
 ): void {
   const slot = state.slots[worker.slot];
-  if (slot === undefined || state.diskFull) return; // there is no room for its files: not its fault
+  if (slot === undefined || state.disk !== "ok") return; // there is no room for its files: not its fault
   slot.startFailures += 1;
   slot.startAfter = state.now + Math.min(5_000, 100 * 2 ** slot.startFailures);
   if (slot.startFailures < startFailuresMax || job === undefined) return;
@@ -273,7 +273,8 @@ function strike(
 /** Started, unspecialised workers for each runtime used lately (DESIGN 10). */
 export function keepSpares(state: AgentState, effects: Effect[]): void {
   state.spareAt = undefined;
-  if (state.drain !== "working") return;
+  // Without room its files could not be made either, and it would be tried again at once.
+  if (state.drain !== "working" || state.disk !== "ok") return;
   for (const slot of state.slots) {
     if (state.now < slot.startAfter) continue;
     const here = onSlot(state, slot.id);
@@ -291,5 +292,14 @@ export function keepSpares(state: AgentState, effects: Effect[]): void {
       startWorker(state, slot, runtime, undefined, effects);
       break;
     }
+  }
+}
+
+/** Without room for files: what idle workers keep in their scratch folders goes with them, or it would stay for ever (P5). */
+export function freeScratch(state: AgentState, effects: Effect[]): void {
+  if (state.disk === "ok") return;
+  for (const worker of state.workers.values()) {
+    const isIdle = worker.job !== undefined && worker.slices.length === 0;
+    if (isIdle && isAlive(worker)) kill(worker, { kind: "stop" }, effects);
   }
 }

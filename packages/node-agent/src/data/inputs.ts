@@ -15,6 +15,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import { isOutOfSpace } from "../machine/facts.ts";
 import { dirname, join, resolve, sep } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { BundleDigest, FetchRequest, LeaseId, LeaseMessage } from "@everycore/protocol";
@@ -32,8 +33,6 @@ import {
 const fetchesMax = 2;
 const answerWithinMs = 5_000;
 const pauseMs = { first: 20, max: 1_000 };
-/** Bytes of bundles kept for jobs to come. */
-const bundleCacheBytes = 2 * 1024 ** 3;
 
 export interface BlockFile {
   readonly path: string;
@@ -51,23 +50,46 @@ export interface LeaseInputs {
 export class Inputs {
   readonly #dir: string;
   readonly #connection: () => NatsConnection | undefined;
+  readonly #isUsed: (bundle: string) => boolean;
   readonly #leases = new Map<LeaseId, LeaseInputs>();
   readonly #blocks = new Map<string, { leases: Set<LeaseId>; fetched: Promise<void> }>();
   readonly #bundles = new Map<BundleDigest, Promise<void>>();
+  /** Bytes of each bundle that is here: they never change, so that none is measured twice. */
+  readonly #bundleSizes = new Map<string, number>();
   #running = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(options: { dir: string; connection: () => NatsConnection | undefined }) {
+  /** `isUsed`: a job that is known here runs by this bundle. */
+  constructor(options: {
+    dir: string;
+    connection: () => NatsConnection | undefined;
+    isUsed: (bundle: string) => boolean;
+  }) {
     this.#dir = options.dir;
     this.#connection = options.connection;
+    this.#isUsed = options.isUsed;
     // Blocks belong to leases of this process's life.
     rmSync(join(this.#dir, "blocks"), { recursive: true, force: true });
     mkdirSync(join(this.#dir, "blocks"), { recursive: true, mode: 0o700 });
-    mkdirSync(join(this.#dir, "bundles"), { recursive: true, mode: 0o700 });
+    mkdirSync(this.bundlesDir, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(this.bundlesDir)) {
+      const dir = join(this.bundlesDir, name);
+      // Half unpacked by an agent that was killed: nobody will go on with it.
+      if (name.includes(unpackingMark)) rmSync(dir, { recursive: true, force: true });
+      else this.#bundleSizes.set(name, sizeOfDir(dir));
+    }
+  }
+
+  get bundlesDir(): string {
+    return join(this.#dir, "bundles");
   }
 
   bundleDir(digest: BundleDigest): string {
-    return join(this.#dir, "bundles", digest);
+    return join(this.bundlesDir, digest);
+  }
+
+  get bundleBytes(): number {
+    return [...this.#bundleSizes.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
   inputsOf(lease: LeaseId): LeaseInputs | undefined {
@@ -88,7 +110,15 @@ export class Inputs {
       this.#leases.set(grant.id, { inline: block });
     }
     const fetches = items.partials === true || (items.blocks?.length ?? 0) > 0;
-    return !fetches && (task.bundle === undefined || existsSync(this.bundleDir(task.bundle)));
+    return !fetches && (task.bundle === undefined || this.#touch(task.bundle));
+  }
+
+  /** True when the bundle is here: it has just been used. */
+  #touch(digest: BundleDigest): boolean {
+    const dir = this.bundleDir(digest);
+    if (!existsSync(dir)) return false;
+    utimesSync(dir, new Date(), new Date());
+    return true;
   }
 
   /** Throws with `bundle` on the error's cause side told apart by the class: see BundleFailure. */
@@ -98,7 +128,8 @@ export class Inputs {
       try {
         await this.#bundle(message, task.bundle, signal);
       } catch (error) {
-        throw new BundleFailure(error);
+        // Without room for it here it is sound all the same: the lease goes elsewhere, or waits.
+        throw isOutOfSpace(error) ? error : new BundleFailure(error);
       }
     }
     if (items.partials === true) {
@@ -147,8 +178,7 @@ export class Inputs {
   }
 
   async #bundle(message: LeaseMessage, digest: BundleDigest, signal: AbortSignal): Promise<void> {
-    const dir = this.bundleDir(digest);
-    if (existsSync(dir)) return utimesSync(dir, new Date(), new Date());
+    if (this.#touch(digest)) return;
     let fetched = this.#bundles.get(digest);
     if (fetched === undefined) {
       fetched = this.#fetchBundle(message, digest, signal).finally(() => this.#bundles.delete(digest));
@@ -165,24 +195,26 @@ export class Inputs {
         "bad-task",
         `bundle ${digest.slice(0, 12)} arrived with digest ${got.slice(0, 12)}`,
       );
-    this.#makeRoom(bytes.length);
+    this.evictBundles(this.bundleBytes + bytes.length - limits.bundleCacheBytes);
     unpackBundle(bytes, this.bundleDir(digest));
+    this.#bundleSizes.set(digest, sizeOfDir(this.bundleDir(digest)));
   }
 
-  /** Least recently used bundles go; those of running jobs were just touched. */
-  #makeRoom(bytes: number): void {
-    const root = join(this.#dir, "bundles");
-    const known = readdirSync(root).map((name) => ({
-      path: join(root, name),
-      usedAt: statSync(join(root, name)).mtimeMs,
-      bytes: sizeOfDir(join(root, name)),
-    }));
-    let total = known.reduce((sum, bundle) => sum + bundle.bytes, bytes);
-    for (const bundle of known.sort((a, b) => a.usedAt - b.usedAt)) {
-      if (total <= bundleCacheBytes) return;
-      rmSync(bundle.path, { recursive: true, force: true });
-      total -= bundle.bytes;
+  /** Frees at least so many bytes of bundles that no job uses, if there are, the longest unused first; returns how many. */
+  evictBundles(bytes: number): number {
+    let freed = 0;
+    if (bytes <= 0) return freed;
+    const unused = [...this.#bundleSizes.keys()].filter((name) => !this.#isUsed(name));
+    const usedAt = (name: string): number =>
+      statSync(join(this.bundlesDir, name), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    const known = unused.map((name) => ({ name, usedAt: usedAt(name) }));
+    for (const { name } of known.sort((a, b) => a.usedAt - b.usedAt)) {
+      if (freed >= bytes) break;
+      rmSync(join(this.bundlesDir, name), { recursive: true, force: true });
+      freed += this.#bundleSizes.get(name) ?? 0;
+      this.#bundleSizes.delete(name);
     }
+    return freed;
   }
 
   /** All bytes of one thing, frame after frame. */
@@ -263,23 +295,25 @@ function sizeOfDir(dir: string): number {
   return bytes;
 }
 
+const unpackingMark = ".new-";
+
 /** Unpacks beside and renames, so that a half-written bundle is never found. Paths may not leave the folder. */
 export function unpackBundle(bytes: Uint8Array, dir: string): void {
   const fields = fieldsOf(decode(bytes), "bundle");
   if (fields["v"] !== 1) throw new EverycoreError("bad-task", "bundle of an unknown version");
   const files = fieldsOf(fields["files"], "bundle files");
-  const fresh = `${dir}.new-${process.pid}`;
-  rmSync(fresh, { recursive: true, force: true });
-  mkdirSync(fresh, { recursive: true, mode: 0o700 });
-  for (const [name, content] of Object.entries(files)) {
-    const path = resolve(fresh, name);
-    if (!path.startsWith(fresh + sep) || !(content instanceof Uint8Array)) {
-      throw new EverycoreError("bad-task", `bundle: bad file ${JSON.stringify(name.slice(0, 200))}`);
-    }
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, content, { mode: 0o600 });
-  }
+  const fresh = `${dir}${unpackingMark}${process.pid}`;
   try {
+    rmSync(fresh, { recursive: true, force: true });
+    mkdirSync(fresh, { recursive: true, mode: 0o700 });
+    for (const [name, content] of Object.entries(files)) {
+      const path = resolve(fresh, name);
+      if (!path.startsWith(fresh + sep) || !(content instanceof Uint8Array)) {
+        throw new EverycoreError("bad-task", `bundle: bad file ${JSON.stringify(name.slice(0, 200))}`);
+      }
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, content, { mode: 0o600 });
+    }
     renameSync(fresh, dir);
   } catch (error) {
     rmSync(fresh, { recursive: true, force: true });

@@ -7,6 +7,7 @@ import type { JobId, LeaseId, LeaseMessage, LeaseReply, NodeId, TaskSpec } from 
 import { decodeLease, encodeLeaseReply, EverycoreError } from "@everycore/protocol";
 import type { Logger } from "pino";
 import type { AgentEvent } from "../core/index.ts";
+import { isOutOfSpace } from "../machine/facts.ts";
 import type { Inputs } from "./inputs.ts";
 import { BundleFailure } from "./inputs.ts";
 import { factsOf } from "./lease-facts.ts";
@@ -81,6 +82,7 @@ export class LeaseDesk {
         const message = error instanceof Error ? error.message : String(error);
         const bundle = error instanceof BundleFailure;
         log.warn({ job, lease: id, reason: message }, "input could not be fetched");
+        if (isOutOfSpace(error)) emit({ kind: "diskLevel", at: performance.now(), level: "full" }); // until the next look
         emit({ kind: "inputFailed", at: performance.now(), job, lease: id, bundle, message });
       },
     );
@@ -92,6 +94,10 @@ export class LeaseDesk {
 
   task(job: JobId): TaskSpec | undefined {
     return this.#tasks.get(job);
+  }
+
+  usesBundle(digest: string): boolean {
+    return [...this.#tasks.values()].some(({ bundle }) => bundle === digest);
   }
 
   forget(id: LeaseId): void {

@@ -6,9 +6,8 @@
 import { lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { limits } from "@everycore/protocol";
 
-/** Tasks' modules are kept there too: bytes of all at which the folder is emptied. */
-const bytesMax = 64 * 1024 * 1024;
 /** The size is looked at once in so many starts. */
 const startsBetweenLooks = 200;
 
@@ -28,7 +27,7 @@ export function prepareCache(base: string): string | undefined {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
     if (!isOursAlone(path)) return undefined;
-    if (bytesIn(path) > bytesMax)
+    if (bytesIn(path) > limits.compileCacheBytes)
       for (const name of readdirSync(path)) rmSync(join(path, name), { recursive: true });
     return path;
   } catch {

@@ -31,15 +31,13 @@ export class OutputStore {
     const dir = join(this.#dir, from.job);
     this.#ended.delete(from.job); // it is retried
     let held = this.#jobs.get(from.job);
-    if (held === undefined) {
-      mkdirSync(dir, { recursive: true, mode: 0o700 });
-      this.#jobs.set(from.job, (held = { bytes: 0, dropped: 0 }));
-    }
+    if (held === undefined) this.#jobs.set(from.job, (held = { bytes: 0, dropped: 0 }));
     const room = Math.max(0, limits.outputBytesPerJob - held.bytes);
     const kept = data.subarray(0, room);
     held.dropped += data.length - kept.length;
     if (kept.length === 0) return;
     try {
+      if (held.bytes === 0) mkdirSync(dir, { recursive: true, mode: 0o700 });
       appendFileSync(join(dir, `${from.slot}.${from.stream}`), kept);
       held.bytes += kept.length;
     } catch {
@@ -71,12 +69,24 @@ export class OutputStore {
     this.#ended.add(job);
     let bytes = 0;
     for (const id of this.#ended) bytes += this.#jobs.get(id)?.bytes ?? 0;
-    for (const oldest of this.#ended) {
-      if (bytes <= limits.outputBytesEnded && this.#ended.size <= limits.outputJobsEnded) return;
-      bytes -= this.#jobs.get(oldest)?.bytes ?? 0;
-      this.#ended.delete(oldest);
-      this.#jobs.delete(oldest);
-      rmSync(join(this.#dir, oldest), { recursive: true, force: true });
-    }
+    while (bytes > limits.outputBytesEnded || this.#ended.size > limits.outputJobsEnded)
+      bytes -= this.#forgetOldest();
+  }
+
+  /** Frees at least so many bytes of what ended jobs have printed, if there are; returns how many. */
+  evict(bytes: number): number {
+    let freed = 0;
+    while (freed < bytes && this.#ended.size > 0) freed += this.#forgetOldest();
+    return freed;
+  }
+
+  #forgetOldest(): number {
+    const [oldest] = this.#ended;
+    if (oldest === undefined) return 0;
+    const bytes = this.#jobs.get(oldest)?.bytes ?? 0;
+    this.#ended.delete(oldest);
+    this.#jobs.delete(oldest);
+    rmSync(join(this.#dir, oldest), { recursive: true, force: true });
+    return bytes;
   }
 }

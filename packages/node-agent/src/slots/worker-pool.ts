@@ -75,7 +75,7 @@ export class WorkerPool {
       onDeath: ({ phase, detail }) => {
         this.look(worker);
         if (detail.exitCode === exitDiskFull && phase !== "item") {
-          emit({ kind: "diskLevel", at: now(), full: true }); // the next heartbeat looks again
+          emit({ kind: "diskLevel", at: now(), level: "full" }); // the next heartbeat looks again
         }
         emit({ kind: "workerDied", at: now(), worker, phase, sights: this.#sightsOf(worker), detail });
       },
