@@ -32,7 +32,8 @@ export type TaskSource = URL | string;
 /**
  * Names a task module by its URL and its type, so that `map` and `submit` know its functions:
  *
- *     const task = taskModule<typeof import("./task.ts")>(new URL("./task.ts", import.meta.url));
+ *     import type * as tasks from "./task.ts";
+ *     const task = taskModule<typeof tasks>(new URL("./task.ts", import.meta.url));
  *     for await (const square of cluster.map(task, "square", range(10))) ...   // square: number
  */
 export const taskModule = <Module>(url: URL): TaskModule<Module> => ({ url });
