@@ -191,6 +191,7 @@ export class Agent {
 
   /** Callbacks only enqueue; one loop performs. */
   emit(event: AgentEvent): void {
+    if (this.#stopping) return; // what dies now we have ended ourselves
     this.#queue.push(event);
     if (this.#running) return;
     this.#running = true;
@@ -418,8 +419,7 @@ export class Agent {
   async stop(): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
-    this.#pool.lookAll();
-    this.#pool.killAll();
+    await this.#pool.end();
     clearTimeout(this.#tick);
     for (const timer of this.#timers) clearTimeout(timer);
     this.publisher.close();

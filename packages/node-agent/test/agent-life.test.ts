@@ -196,6 +196,8 @@ test("SIGTERM gives the queue back, finishes what runs, commits it and exits 0",
   expect(given.size + fold.covered.size).toBe(200);
   for (const range of given) expect(fold.covered.intersects(range.start, range.end)).toBe(false);
   expect(leader.said.at(-1)!.part).toBe("drained");
+  // All is acknowledged: the next agent here would only publish it once more.
+  expect(await readdir(join(agent.dataDir, "slots"))).toEqual([]);
 });
 
 test("a reduced job commits spans, and the reduction item combines their partials", async () => {

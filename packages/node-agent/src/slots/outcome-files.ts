@@ -1,6 +1,8 @@
 /**
  * The outcome files of one worker directory: read as they grow, rotated at slice ends, deleted when every outcome
- * in them is acknowledged. While NATS is away they are the spool (P3), so nothing is deleted early (P1).
+ * in them is acknowledged. While NATS is away they are the spool (P3), so nothing is deleted early (P1). Only what
+ * the agent itself has to append while the disk is full is kept in memory: one small record per dead worker, as no
+ * slice starts then. Killed before it is acknowledged, the agent leaves that item without an outcome: it is run again.
  */
 import {
   closeSync,
@@ -16,6 +18,7 @@ import {
 import { join } from "node:path";
 import { limits, recordHeadBytes, writeU64 } from "@everycore/protocol";
 import type { OutcomeRun } from "../core/index.ts";
+import { isOutOfSpace } from "../machine/facts.ts";
 import type { ScannedSlice, ScanState } from "./outcome-scan.ts";
 import { scanRecords } from "./outcome-scan.ts";
 
@@ -23,6 +26,8 @@ interface OutcomeFile {
   readonly id: number;
   readonly path: string;
   readonly scan: ScanState;
+  /** Of a record for which there was no room on the disk: all of it, under no path. */
+  readonly bytes: Buffer | undefined;
   fd: number | undefined;
   /** Bytes of outcomes found and not freed. */
   held: number;
@@ -38,9 +43,14 @@ export class OutcomeFiles {
   readonly #dir: string;
   readonly #files = new Map<number, OutcomeFile>();
   #current: OutcomeFile | undefined;
+  /** Slices that have grown by records in memory. */
+  #grown: ScannedSlice[] = [];
+  readonly #write: typeof writeSync;
 
-  constructor(dir: string) {
+  /** `write`: how bytes get into a file; another one in tests. */
+  constructor(dir: string, write: typeof writeSync = writeSync) {
     this.#dir = dir;
+    this.#write = write;
   }
 
   /** All files of a directory that another process left. */
@@ -52,12 +62,13 @@ export class OutcomeFiles {
     return files;
   }
 
-  #add(path: string): OutcomeFile {
+  #add(path: string, kept?: { bytes: Buffer; slice: ScannedSlice }): OutcomeFile {
     const id = (lastFile += 1);
     const file: OutcomeFile = {
       id,
       path,
-      scan: { at: 0, slice: undefined },
+      scan: { at: 0, slice: kept?.slice },
+      bytes: kept?.bytes,
       fd: undefined,
       held: 0,
       slices: 0,
@@ -92,7 +103,8 @@ export class OutcomeFiles {
 
   /** What was appended since the last look, oldest first. */
   read(): ScannedSlice[] {
-    const grown: ScannedSlice[] = [];
+    const grown = this.#grown;
+    this.#grown = [];
     for (const file of this.#files.values()) {
       const fd = this.#fdOf(file);
       if (fd === undefined) continue;
@@ -111,6 +123,7 @@ export class OutcomeFiles {
   }
 
   #fdOf(file: OutcomeFile): number | undefined {
+    if (file.bytes !== undefined) return undefined;
     if (file.fd === undefined && existsSync(file.path)) file.fd = openSync(file.path, "r+");
     return file.fd;
   }
@@ -122,6 +135,7 @@ export class OutcomeFiles {
   /** Bytes of whole records. */
   bytesOf(run: OutcomeRun): Buffer {
     const file = this.#files.get(run.file);
+    if (file?.bytes !== undefined) return file.bytes.subarray(run.from, run.to);
     const fd = file === undefined ? undefined : this.#fdOf(file);
     if (fd === undefined) throw new Error(`outcome file ${run.file} is gone while its outcomes wait`);
     const bytes = Buffer.allocUnsafe(run.to - run.from);
@@ -131,14 +145,17 @@ export class OutcomeFiles {
     return bytes;
   }
 
-  /** Appends what a dead worker could not; its torn last record is cut off first. */
+  /**
+   * Appends what a dead worker could not; its torn last record is cut off first. False: the disk has no room for it,
+   * it is kept in memory.
+   */
   append(record: {
     index: number;
     status: number;
     codec: number;
     micros: number;
     payload: Uint8Array;
-  }): void {
+  }): boolean {
     const file = [...this.#files.values()].findLast((known) => known.scan.slice !== undefined);
     const fd = file === undefined ? undefined : this.#fdOf(file);
     if (file === undefined || fd === undefined)
@@ -151,7 +168,29 @@ export class OutcomeFiles {
     bytes.writeUInt32LE(Math.min(record.micros, 0xffff_ffff) >>> 0, 14);
     bytes.set(record.payload, recordHeadBytes);
     ftruncateSync(fd, file.scan.at);
-    writeSync(fd, bytes, 0, bytes.length, file.scan.at);
+    if (this.#wrote(fd, bytes, file.scan.at)) return true;
+    ftruncateSync(fd, file.scan.at);
+    this.#keep(bytes, file.scan.slice!);
+    return false;
+  }
+
+  /** All of it: a disk that is just filling up takes the beginning of a record. */
+  #wrote(fd: number, bytes: Buffer, at: number): boolean {
+    try {
+      for (let done = 0; done < bytes.length;)
+        done += this.#write(fd, bytes, done, bytes.length - done, at + done);
+      return true;
+    } catch (error) {
+      if (isOutOfSpace(error)) return false;
+      throw error;
+    }
+  }
+
+  #keep(bytes: Buffer, slice: ScannedSlice): void {
+    const file = this.#add("", { bytes, slice });
+    file.closed = true;
+    this.#grown.push(...scanRecords(file.scan, file.id, bytes));
+    file.held = bytes.length;
   }
 
   free(run: OutcomeRun): void {
@@ -164,7 +203,7 @@ export class OutcomeFiles {
   #deleteIfDone(file: OutcomeFile): void {
     if (!file.closed || file.held > 0 || file.slices > 0) return;
     if (file.fd !== undefined) closeSync(file.fd);
-    rmSync(file.path, { force: true });
+    if (file.bytes === undefined) rmSync(file.path, { force: true });
     this.#files.delete(file.id);
     if (this.#current === file) this.#current = undefined;
   }
@@ -177,6 +216,11 @@ export class OutcomeFiles {
       this.#deleteIfDone(file);
     }
     return this.#files.size === 0;
+  }
+
+  /** No slice was sent here that has not ended. */
+  get isIdle(): boolean {
+    return [...this.#files.values()].every((file) => file.slices === 0);
   }
 
   get isEmpty(): boolean {

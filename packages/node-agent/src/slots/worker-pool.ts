@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { FromWorker, JobId, SegmentId, TaskSpec } from "@everycore/protocol";
 import { codecs, encodeErrorInfo, exitDiskFull, outcomeStatus } from "@everycore/protocol";
@@ -36,6 +37,9 @@ export interface PoolOptions {
   /** Bytes that this machine has: no lease raises a worker's limit beyond it. */
   readonly machineBytes: number;
 }
+
+/** A killed process is gone in milliseconds, unless its disk hangs. */
+const goneWithinMs = 1_000;
 
 interface Entry {
   readonly process: WorkerProcess;
@@ -246,7 +250,7 @@ export class WorkerPool {
     const entry = this.#workers.get(effect.worker);
     if (entry === undefined) return;
     const message = `the item ran longer than ${effect.timeoutMs} ms`;
-    entry.process.files.append({
+    const isOnDisk = entry.process.files.append({
       index: effect.item,
       status: outcomeStatus.timeout,
       codec: codecs.error,
@@ -254,6 +258,7 @@ export class WorkerPool {
       payload: encodeErrorInfo({ kind: "timeout", name: "TimeoutError", message }),
     });
     this.look(effect.worker);
+    if (!isOnDisk) this.#options.emit({ kind: "diskLevel", at: this.#options.now(), level: "full" });
   }
 
   /** After its death was judged. */
@@ -307,7 +312,16 @@ export class WorkerPool {
     return this.#workers.size;
   }
 
-  killAll(): void {
-    for (const entry of this.#workers.values()) entry.process.kill();
+  /**
+   * Ends all workers. What is wholly acknowledged leaves no file, so that the next agent here has nothing to publish
+   * again; the files of one that was at an item stay, for that agent to say what ran.
+   */
+  async end(): Promise<void> {
+    for (const { process } of this.#workers.values()) process.kill();
+    const exits = [...this.#workers.values()].map(({ process }) => process.exited);
+    await Promise.race([Promise.all(exits), delay(goneWithinMs, undefined, { ref: false })]);
+    for (const { process } of this.#workers.values()) {
+      if (process.files.isIdle && process.retire()) this.#removeStore(process.files);
+    }
   }
 }

@@ -56,6 +56,9 @@ export class WorkerProcess {
   readonly scratch: string;
   readonly files: OutcomeFiles;
   readonly page: SlotPage;
+  /** Resolves when its process is gone. */
+  readonly exited: Promise<void>;
+  #onExit: () => void = () => {};
   readonly #child: ChildProcess;
   readonly #pipe: Duplex | undefined;
   #tail = Buffer.alloc(0);
@@ -72,6 +75,7 @@ export class WorkerProcess {
     mkdirSync(this.scratch, { recursive: true, mode: 0o700 });
     this.page = SlotPage.create(options.dir);
     this.files = new OutcomeFiles(options.dir);
+    this.exited = new Promise((resolve) => (this.#onExit = resolve));
     this.#child = this.#spawn(options);
     this.#pipe = (this.#child.stdio[3] as Duplex | null) ?? undefined;
     this.#listen(options);
@@ -124,6 +128,7 @@ export class WorkerProcess {
     const die = (code: number | null, signal: NodeJS.Signals | null): void => {
       if (this.#dead) return;
       this.#dead = true;
+      this.#onExit();
       // What it had started must not go on without it.
       if (this.#child.pid !== undefined) signalGroup(this.#child.pid, "SIGKILL");
       options.onDeath({ phase: this.page.read().phase, detail: this.#detail(code, signal, spawnError) });
