@@ -131,20 +131,23 @@ export class Child {
     return this.#isEnded;
   }
 
-  /** The JSON line with which a role says that it is ready, or why it is not. */
-  async ready(signal: AbortSignal): Promise<Record<string, unknown>> {
+  /** The JSON line with which a role says that it is ready, or why it is not; Infinity: however late that is. */
+  async ready(signal: AbortSignal, withinMs = readyWithinMs): Promise<Record<string, unknown>> {
     const line = Promise.withResolvers<string>();
     let text = "";
     this.process.stdout!.setEncoding("utf8").on("data", (data: string) => {
       text = text.length < 65_536 ? text + data : text;
       if (text.includes("\n")) line.resolve(text.slice(0, text.indexOf("\n")));
     });
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(readyWithinMs)]);
+    const limit =
+      withinMs === Number.POSITIVE_INFINITY
+        ? signal
+        : AbortSignal.any([signal, AbortSignal.timeout(withinMs)]);
     const aborted = Promise.withResolvers<never>();
     aborted.promise.catch(() => {});
     const abort = (): void =>
       aborted.reject(
-        signal.aborted ? signal.reason : this.#failure(`was not ready within ${readyWithinMs / 1000} s`),
+        signal.aborted ? signal.reason : this.#failure(`was not ready within ${withinMs / 1000} s`),
       );
     limit.addEventListener("abort", abort, { once: true });
     if (limit.aborted) abort();

@@ -197,7 +197,9 @@ async function startRole<Ready>(
   });
   try {
     // The role's ready line is its contract with us (its own package checks the other direction).
-    return { child, ready: (await child.ready(options.signal)) as Ready };
+    // A service comes up whenever what it needs does: an agent before its coordinator, after a power cut.
+    const withinMs = options.isForeground === true ? Number.POSITIVE_INFINITY : undefined;
+    return { child, ready: (await child.ready(options.signal, withinMs)) as Ready };
   } catch (error) {
     await child.stop();
     throw error;
