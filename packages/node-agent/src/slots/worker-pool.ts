@@ -258,7 +258,9 @@ export class WorkerPool {
       payload: encodeErrorInfo({ kind: "timeout", name: "TimeoutError", message }),
     });
     this.look(effect.worker);
-    if (!isOnDisk) this.#options.emit({ kind: "diskLevel", at: this.#options.now(), level: "full" });
+    if (isOnDisk) return;
+    this.#options.log.warn({ job: effect.job, item: effect.item }, "no room for an outcome: kept in memory");
+    this.#options.emit({ kind: "diskLevel", at: this.#options.now(), level: "full" });
   }
 
   /** After its death was judged. */

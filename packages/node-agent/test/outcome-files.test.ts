@@ -1,0 +1,113 @@
+// The outcome that an agent writes for a worker it has ended (item timeout), when the disk is full at that moment.
+import type { JobId, LeaseId, NodeId, SegmentId } from "@everycore/protocol";
+import { outcomeStatus, readU64, recordHeadBytes, recordStatus, writeU64 } from "@everycore/protocol";
+import { appendFileSync, existsSync, readFileSync, writeSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { OutcomeFiles } from "../src/slots/outcome-files.ts";
+import { encodeHead } from "../src/slots/slice-head.ts";
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "everycore-test-outcomes-"));
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+function record(index: number, status: number, payload: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(recordHeadBytes + payload.length);
+  bytes.writeUInt32LE(bytes.length - 4, 0);
+  writeU64(bytes, index, 4);
+  bytes[12] = status;
+  bytes.set(payload, recordHeadBytes);
+  return bytes;
+}
+
+/** A worker that has ended item 3 of [3, 9) and died within item 4, its record torn. */
+function died(write?: typeof writeSync): { files: OutcomeFiles; path: string } {
+  const files = new OutcomeFiles(dir, write);
+  const path = files.pathForSlice();
+  const grant = { id: "a".repeat(32) as LeaseId, start: 0, end: 9, node: "1".repeat(16) as NodeId };
+  const head = encodeHead({
+    job: "0".repeat(20) as JobId,
+    segment: "s1" as SegmentId,
+    epoch: 1,
+    grant: { ...grant, round: 0, n: 1 },
+    start: 3,
+    end: 9,
+    slot: 0,
+    retries: 0,
+    attempts: [],
+    reduced: false,
+  });
+  const value = record(3, outcomeStatus.value, Buffer.from("three"));
+  const torn = record(4, outcomeStatus.value, Buffer.from("four")).subarray(0, 10);
+  appendFileSync(path, Buffer.concat([record(1, recordStatus.head, head), value, torn]));
+  return { files, path };
+}
+
+const timeout = {
+  index: 4,
+  status: outcomeStatus.timeout,
+  codec: 6,
+  micros: 1_000,
+  payload: Buffer.from("too long"),
+};
+
+const full = (): never => {
+  throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+};
+
+/** Takes a few bytes of the record first, as a disk does that is just filling up. */
+function fillingUp(): typeof writeSync {
+  let room = 7;
+  const write = (fd: number, bytes: Buffer, offset: number, length: number, at: number): number => {
+    if (room === 0) return full();
+    const done = writeSync(fd, bytes, offset, Math.min(room, length), at);
+    room -= done;
+    return done;
+  };
+  return write as typeof writeSync; // the one of its signatures that is used
+}
+
+test.each([
+  ["no room at all", full as typeof writeSync, false],
+  ["room for its beginning", fillingUp(), false],
+  ["room", undefined, true],
+] as const)(
+  "with %s the outcome is there to be committed, and goes with its acknowledgement",
+  (_, write, isOnDisk) => {
+    const { files, path } = died(write);
+    const [before] = files.read();
+    expect(before).toMatchObject({ slice: 1, items: 1 });
+    const runs = [...before!.runs];
+    before!.runs = [];
+    expect(files.append(timeout)).toBe(isOnDisk);
+    const after = files.read().find((slice) => slice.runs.length > 0);
+    expect(after).toMatchObject({ slice: 1, items: 2, head: { start: 3, end: 9 } });
+    expect(after!.runs).toMatchObject([{ start: 4, end: 5, status: outcomeStatus.timeout }]);
+    runs.push(...after!.runs);
+    const bytes = files.bytesOf(runs[1]!);
+    expect(readU64(bytes, 4)).toBe(4);
+    expect(bytes.subarray(recordHeadBytes).toString()).toBe("too long");
+    // Its file ends with whole records: another agent of this directory reads no torn one.
+    const whole = files.bytesOf(runs[0]!).length;
+    const inFile = readFileSync(path);
+    expect(inFile.readUInt32LE(inFile.length - (isOnDisk ? bytes.length : whole))).toBe(
+      (isOnDisk ? bytes.length : whole) - 4,
+    );
+    expect(files.close()).toBe(false);
+    for (const run of runs) files.free(run);
+    expect(files.isEmpty).toBe(true);
+    expect(existsSync(path)).toBe(false);
+  },
+);
+
+test("what is not a lack of room is not hidden", () => {
+  const { files } = died(() => {
+    throw Object.assign(new Error("input/output error"), { code: "EIO" });
+  });
+  files.read();
+  expect(() => files.append(timeout)).toThrow("input/output error");
+});
