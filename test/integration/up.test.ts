@@ -129,6 +129,48 @@ test(
   },
 );
 
+test(
+  "a command that follows a job goes on when its up is killed with all its parts and started again",
+  { timeout: 90_000 },
+  async () => {
+    await using user = await makeTestUser();
+    const log = new RunLog(user.home);
+    const items = upTo(10).map((index) => JSON.stringify(log.item(index, { ms: 5, isHeld: index >= 5 })));
+    const follow = (): Command =>
+      user.start(["map", `${taskFile("recorded.ts")}:run`, "--items", "-", "--values"], {
+        stdin: `${items.join("\n")}\n`,
+      });
+    let command: Command;
+    {
+      await using up = await startUp(user, ["--slots", "1"]);
+      command = follow();
+      await command.prints(/^4$/m);
+      for (const { pid } of processesOf(user.home))
+        if (pid !== command.process.pid) process.kill(pid, "SIGKILL");
+      await up.end();
+    }
+    log.open();
+    await using _up = await startUp(user, ["--slots", "1"]);
+    const { stdout, stderr, code } = await command.end();
+    expect(stderr).toBe("");
+    expect(jsonLines(stdout)).toEqual(upTo(10));
+    expect(code).toBe(0);
+  },
+);
+
+test("a node that is drained stays away", { timeout: 60_000 }, async () => {
+  await using user = await makeTestUser();
+  await using up = await startUp(user, ["--agents", "2", "--slots", "2"]);
+  const { stdout } = await user.run(["node", "list", "-o", "json"]);
+  const [node] = JSON.parse(stdout) as { id: string }[];
+  expect((await user.run(["node", "drain", node!.id, "--wait"])).code).toBe(0);
+  await until(() => /agent-\d was drained and has ended; it stays away/.test(up.stderr), {
+    what: "up to say that the agent stays away",
+  });
+  expect(up.stderr).not.toContain("started again");
+  expect((await user.run(["map", square, "--range", "0-4", "--values"])).stdout).toBe("0\n1\n4\n9\n16\n");
+});
+
 test("doctor sees the running cluster; its findings are a table or JSON", async () => {
   await using user = await makeTestUser();
   await using _up = await startUp(user);

@@ -1,11 +1,14 @@
 /** Processes of a local cluster, with real ones: nats-server itself, and small programs in the place of roles. */
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { expect, test } from "vitest";
 import { Child } from "../src/local/child.ts";
+import { keepAddresses, keptAddresses } from "../src/local/kept-addresses.ts";
 import { KeptPart } from "../src/local/kept-part.ts";
 import { natsUser } from "../src/local/nats-config.ts";
 import { freePort, startNats } from "../src/local/parts.ts";
@@ -165,6 +168,46 @@ test("a part that is killed is started again, knows its former address, and is s
   await part.close("orderly");
   await part.close("orderly");
   expect(second.isEnded).toBe(true);
+});
+
+test("a part that ended because somebody asked for it stays away, and is said", async () => {
+  await using at = await folder();
+  const said = Promise.withResolvers<string>();
+  let starts = 0;
+  const part = new KeptPart<Child>({
+    name: "agent-1",
+    say: said.resolve,
+    start: async (_, stop) => {
+      starts += 1;
+      const child = await role(at, living);
+      return { child, ready: await child.ready(stop).then(() => child) };
+    },
+    isMeant: (how) => how === "exit code 0",
+  });
+  const child = await part.open(signal);
+  child.process.stdin!.end();
+  expect(await said.promise).toBe("agent-1 was drained and has ended; it stays away");
+  await part.close("orderly");
+  expect(starts).toBe(1);
+});
+
+test("the addresses of an `up` are taken again while they are free, on loopback alone", async () => {
+  await using at = await folder();
+  const any = "127.0.0.1:0";
+  expect(await keptAddresses(at.dir)).toEqual({ listen: any, httpListen: any });
+  const server = createServer();
+  const listening = Promise.withResolvers<void>();
+  server.listen(0, "127.0.0.1", listening.resolve);
+  await listening.promise;
+  const taken = `127.0.0.1:${(server.address() as AddressInfo).port}`; // a TCP server's address
+  await keepAddresses(at.dir, { listen: taken, httpListen: "0.0.0.0:7071" });
+  expect(await keptAddresses(at.dir)).toEqual({ listen: any, httpListen: any });
+  const closed = Promise.withResolvers<void>();
+  server.close(() => closed.resolve());
+  await closed.promise;
+  expect((await keptAddresses(at.dir)).listen).toBe(taken);
+  await writeFile(join(at.dir, "addresses.json"), "{");
+  expect(await keptAddresses(at.dir)).toEqual({ listen: any, httpListen: any });
 });
 
 test("closing a part while it starts ends it too", async () => {

@@ -9,6 +9,7 @@ import { Interrupted } from "../failure.ts";
 import { parseCount } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
 import { coresHere } from "../local/cores.ts";
+import { keepAddresses, keptAddresses } from "../local/kept-addresses.ts";
 import { startLocalCluster } from "../local/local-cluster.ts";
 import { keepSecret, makeStateFolder, stateHome, takeFolder } from "../local/state-folder.ts";
 import { checkNetwork, withNetworkFlags } from "./network-flags.ts";
@@ -66,14 +67,15 @@ async function up(flags: UpFlags): Promise<void> {
     config.slots === undefined ? undefined : parseCount("slots", { min: 1, max: 4096 })(config.slots.value);
   const slots = flags.slots ?? configured ?? (flags.agents === 1 ? undefined : coresHere().cores);
   const secret = await keepSecret(join(dir, "secret"));
+  const kept = await keptAddresses(dir);
   await using cluster = await startLocalCluster({
     dir,
     secret,
     agents: flags.agents,
     slots,
     logLevel: config.logLevel?.value ?? "info",
-    listen: flags.listen ?? "127.0.0.1:0",
-    httpListen: flags.httpListen ?? "127.0.0.1:0",
+    listen: flags.listen ?? kept.listen,
+    httpListen: flags.httpListen ?? kept.httpListen,
     advertise: flags.advertise,
     natsListen: flags.natsListen,
     agentNats: flags.agentNats,
@@ -85,6 +87,7 @@ async function up(flags: UpFlags): Promise<void> {
     throw signal.aborted ? new EndedInOrder() : error;
   });
   const { address, http } = cluster;
+  await keepAddresses(dir, { listen: address, httpListen: http });
   await using _file = await writeUpFile({ pid: process.pid, address, secret, http, startedAt: Date.now() });
   process.stdout.write(`everycore is up: ${cluster.slots} slots at ${address}, state in ${dir}
   page     http://${http}

@@ -3,7 +3,8 @@
  *
  *  K1  when it dies it is started again, after a wait that doubles from 200 ms to 10 s; a part that ran for half a
  *      minute has earned the short wait again. Each time a person is told;
- *  K2  closing ends it, whatever phase it is in, and leaves no process behind.
+ *  K2  one that ended in order because somebody asked for it (a drained agent) stays away;
+ *  K3  closing ends it, whatever phase it is in, and leaves no process behind.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { EverycoreError } from "@everycore/protocol";
@@ -23,13 +24,21 @@ export class KeptPart<Ready> implements Closable {
   readonly #name: string;
   readonly #start: StartPart<Ready>;
   readonly #say: (line: string) => void;
+  readonly #isMeant: (how: string) => boolean;
   readonly #closing = new AbortController();
   #stopKind: StopKind = "orderly";
   #opening: Promise<Started<Ready>> | undefined;
   #keeping: Promise<void> | undefined;
 
-  constructor(options: { name: string; say: (line: string) => void; start: StartPart<Ready> }) {
+  constructor(options: {
+    name: string;
+    say: (line: string) => void;
+    start: StartPart<Ready>;
+    /** K2, by how it ended; by default nothing that ends is meant to. */
+    isMeant?: (how: string) => boolean;
+  }) {
     this.#name = options.name;
+    this.#isMeant = options.isMeant ?? (() => false);
     this.#say = options.say;
     this.#start = options.start;
   }
@@ -48,7 +57,7 @@ export class KeptPart<Ready> implements Closable {
     await this.#keeping;
   }
 
-  /** K1, K2. Ends with the part, and sees to it that no process is left. */
+  /** K1 to K3. Ends with the part, and sees to it that no process is left. */
   async #keep(first: Started<Ready>): Promise<void> {
     const { signal } = this.#closing;
     const closing = Promise.withResolvers<"closing">();
@@ -60,6 +69,7 @@ export class KeptPart<Ready> implements Closable {
       const how: string = await Promise.race([current.child.ended, closing.promise]);
       if (signal.aborted) return current.child.stop(this.#stopKind);
       if (performance.now() - startedAt > restartMs.calmAfter) waitMs = restartMs.first;
+      if (this.#isMeant(how)) return this.#say(`${this.#name} was drained and has ended; it stays away`);
       this.#say(`${this.#name} ended (${how}); it is started again`);
       const { ready }: Started<Ready> = current;
       current = undefined;

@@ -2,7 +2,8 @@
  * A whole cluster on this machine, owned by this process: nats-server, one coordinator, N agents. The same for an
  * embedded cluster, which lives in a temporary folder for one command, and for `up`, whose folder is kept.
  *
- *  U1  a part that dies is started again under the same address (kept-part.ts); the others go on;
+ *  U1  a part that dies is started again under the same address (kept-part.ts); the others go on. A drained agent has
+ *      not died: it stays away until the cluster is started again;
  *  U2  closing ends agents first (they publish what they have), then the coordinator, then nats-server;
  *  U3  the coordinator's port is chosen before it runs, so that coordinator and agents start at the same time.
  */
@@ -172,6 +173,7 @@ function agentPart(
         httpListen: previous?.http ?? "127.0.0.1:0",
         signal: stop,
       }),
+    isMeant: (how) => how === "exit code 0",
   });
 }
 
