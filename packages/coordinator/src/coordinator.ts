@@ -328,6 +328,7 @@ class Coordinator implements RunningCoordinator {
         return isReached();
       },
       onMalformed: () => this.#metrics.malformed("fetch"),
+      onOverLimit: (job, message) => this.#loop.enqueue({ kind: "reductionRefused", job, message }),
       onServed: (bytes) => this.#metrics.count("fetched", bytes),
     });
   }

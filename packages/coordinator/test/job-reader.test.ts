@@ -1,4 +1,5 @@
 // The reader over a log in memory: a JobIndex that the test feeds, bodies from a map, leases that are all good.
+import { randomBytes } from "node:crypto";
 import type {
   CommitPart,
   JobId,
@@ -13,6 +14,7 @@ import {
   decodeErrorInfo,
   encode,
   EverycoreError,
+  limits,
   outcomeStatus,
   packEntries,
   PackedEntries,
@@ -26,7 +28,7 @@ import type { Body } from "../src/data/bodies.ts";
 import { JobIndex } from "../src/data/job-index.ts";
 import type { Standing } from "../src/data/job-reader.ts";
 import { readOutcomes } from "../src/data/job-reader.ts";
-import { packPartials } from "../src/data/partials.ts";
+import { Partials } from "../src/data/partials.ts";
 
 const job = "0123456789abcdef0123" as JobId;
 const segment = "s1" as SegmentId;
@@ -253,7 +255,8 @@ test("a reduced job gives its failed items and its reduction, and its partials i
   log.total = 5;
   log.commit([{ start: 4, end: 5, status: "value", missing: 0 }], [value("p4")]);
   log.commit([{ start: 0, end: 4, status: "value", missing: 1 }], [value("p0")]);
-  const partials = new PackedEntries(await packPartials(log.index, log.bodies(), 5));
+  const block = await Partials.of({ index: log.index, bodies: log.bodies(), total: 5 });
+  const partials = new PackedEntries(await block.frame(0));
   expect(partials.count).toBe(2);
   expect(partials.entry(0).subarray(14).toString()).toBe("p0");
   expect(partials.entry(0)[8]).toBe(2);
@@ -263,3 +266,55 @@ test("a reduced job gives its failed items and its reduction, and its partials i
   log.isEnded = true;
   expect(await log.read({ isReduced: true })).toEqual([[5, "sum"]]);
 });
+
+test("partials of more bytes than a message come in frames, none of which needs the others, chunked ones too", async () => {
+  const log = new Log(true);
+  const count = 40_000;
+  for (let first = 0; first < count; first += 1_000) {
+    const spans = upTo(1_000).map((at) => ({ start: first + at, end: first + at + 1, missing: 0 }));
+    log.commit(
+      spans.map((span) => ({ ...span, status: "value" })),
+      spans.map(({ start }) => value(`partial ${start} `.repeat(3))),
+    );
+  }
+  const large = randomBytes(1_200_000);
+  const seqs = [0, 1, 2].map((piece) =>
+    log.append(
+      { kind: "chunk", job, lease: "0".repeat(32) as LeaseId, index: count, piece },
+      large.subarray(piece * limits.messageBytesMax, (piece + 1) * limits.messageBytesMax),
+    ),
+  );
+  const chunked = encode({ codec: codecs.raw, bytes: large.length, seqs });
+  log.commit(
+    [{ start: count, end: count + 1, status: "value", missing: 0 }],
+    [packOutcome(outcomeStatus.value, codecs.chunked, 0, chunked)],
+  );
+  const block = await Partials.of({ index: log.index, bodies: log.bodies(), total: count + 1 });
+  const frames: Buffer[] = [];
+  for (let at = 0; at < block.total; at += limits.messageBytesMax) frames.push(await block.frame(at));
+  expect(frames.length).toBeGreaterThan(6);
+  const whole = Buffer.concat(frames);
+  expect(whole.length).toBe(block.total);
+  const partials = new PackedEntries(whole);
+  expect(partials.count).toBe(count + 1);
+  for (const at of [0, 1, 777, 20_000, count - 1])
+    expect(partials.entry(at).subarray(14).toString()).toBe(`partial ${at} `.repeat(3));
+  expect(partials.entry(count)[13]).toBe(codecs.raw);
+  expect(partials.entry(count).subarray(14).equals(large)).toBe(true);
+  // Any offset, not only those of whole frames.
+  for (const at of [1, 4 * count + 7, block.total - 3])
+    expect((await block.frame(at)).equals(whole.subarray(at, at + limits.messageBytesMax))).toBe(true);
+});
+
+test("more partials than may be combined are refused by their number, and by their bytes", async () => {
+  const log = new Log(true);
+  for (const start of upTo(5))
+    log.commit([{ start, end: start + 1, status: "value", missing: 0 }], [value("12345")]);
+  const open = (max: { partials: number; bytes: number }): Promise<Partials> =>
+    Partials.of({ index: log.index, bodies: log.bodies(), total: 5, max });
+  expect((await open({ partials: 5, bytes: 95 })).total).toBe(4 + 4 * 6 + 95);
+  await expect(open({ partials: 4, bytes: 95 })).rejects.toThrow(/more than 4/);
+  await expect(open({ partials: 5, bytes: 94 })).rejects.toThrow(/94 bytes/);
+});
+
+const upTo = (count: number): number[] => Array.from({ length: count }, (_, at) => at);

@@ -65,6 +65,9 @@ export const limits = {
   errorTraceBytesMax: 32 * KB,
   stderrTailBytesMax: 4 * KB,
   nativeErrorBytesMax: 64 * KB,
+  /** Partials of one reduction, and their bytes: they pass through one worker. Beyond them the job fails, and says so. */
+  partialsMax: 1_000_000,
+  partialsBytesMax: 1000 * MB,
   /** Strikes of any kind that end an item. */
   strikesMax: 4,
   /** `lost` strikes that end an item. */

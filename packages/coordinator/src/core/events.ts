@@ -74,6 +74,8 @@ export type Event = { readonly at: number } & (
       readonly message: string;
       readonly died: boolean;
     }
+  /** Its partials cannot be combined: they are too many. */
+  | { readonly kind: "reductionRefused"; readonly job: JobId; readonly message: string }
   | { readonly kind: "starving"; readonly node: NodeId; readonly slots: number }
   | {
       readonly kind: "sliceStarting";

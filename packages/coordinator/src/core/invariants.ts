@@ -37,6 +37,7 @@ function checkJob(state: ClusterState, job: Job, broken: string[]): void {
     for (const range of set) put(name, range.start, range.end);
   }
   for (const index of crashed.keys()) put("crashed", index, index + 1);
+  checkHeld(job, broken);
   for (const lease of job.leases.values()) {
     for (const range of lease.open) put(`lease ${lease.grant.n}`, range.start, range.end);
     checkLease(state, job, lease.grant.id, broken);
@@ -52,6 +53,19 @@ function checkJob(state: ClusterState, job: Job, broken: string[]): void {
   if (isEnded(job.state) && job.leases.size + normal.size + announced.size + alone.size + crashed.size > 0) {
     broken.push(`C5 job ${job.id} is ${job.state} and has work`);
   }
+}
+
+function checkHeld(job: Job, broken: string[]): void {
+  const sums = new Map<string, number>();
+  let total = 0;
+  for (const { grant, open } of job.leases.values()) {
+    sums.set(grant.node, (sums.get(grant.node) ?? 0) + open.size);
+    total += open.size;
+  }
+  const { held } = job;
+  const isSame = [...sums].every(([node, items]) => held.byNode.get(node as never) === items);
+  if (!isSame || sums.size !== held.byNode.size || total !== held.total)
+    broken.push(`C6 job ${job.id}: its leases hold ${total} items, counted were ${held.total}`);
 }
 
 function checkLease(state: ClusterState, job: Job, id: string, broken: string[]): void {

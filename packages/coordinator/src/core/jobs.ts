@@ -44,6 +44,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     queues: emptyQueues(),
     known: 0,
     leases: new Map(),
+    held: { total: 0, byNode: new Map() },
     blocks: [],
     pieces: [],
     itemMs: undefined,

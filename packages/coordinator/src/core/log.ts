@@ -46,7 +46,8 @@ export function applyRecord(
   if (record.kind === "close") closed(state, job, effects);
   heard(state, record);
   maybeFinish(state, job, effects);
-  state.dirty = true;
+  if (record.kind !== "commit") state.dirty = true;
+  else for (const { node } of record.leases) state.touched.add(node);
   effects.push({ kind: "jobChanged", job: job.id });
 }
 
@@ -166,6 +167,8 @@ function learn(state: ClusterState, job: Job, record: CommitRecord): void {
     learned.ms /= 2;
   }
   const mean = Math.max(learned.ms / learned.items, 1e-5);
+  // What was guessed for all nodes is known now.
+  state.dirty ||= job.itemMs === undefined;
   job.itemMs = mean;
   const node = record.leases[0] === undefined ? undefined : state.nodes.get(record.leases[0].node);
   if (node === undefined) return;

@@ -7,7 +7,8 @@
  *  C2  a lease holds items of one round;
  *  C3  nothing beyond `reserved` is leased;
  *  C4  a lease belongs to a known node, and the node lists it;
- *  C5  an ended job has no leases and an empty queue.
+ *  C5  an ended job has no leases and an empty queue;
+ *  C6  `held` of a job is the sum of its leases' open items.
  * Exception to C1 by design: speculation and late commits may cover items that are open in a lease; they leave
  * the lease in the same step.
  */
@@ -59,6 +60,12 @@ export interface Queues {
   readonly crashed: Map<number, number>;
 }
 
+/** Open items of a job's leases, summed: placement asks for every node and job, and must not walk leases for it. */
+export interface HeldItems {
+  total: number;
+  readonly byNode: Map<NodeId, number>;
+}
+
 export interface Job {
   readonly id: JobId;
   readonly user: string;
@@ -85,6 +92,7 @@ export interface Job {
   /** Items that were put in a queue or leased at least once: [0, known). */
   known: number;
   readonly leases: Map<LeaseId, Lease>;
+  readonly held: HeldItems;
   /** Input blocks in item order; empty for ranges. */
   readonly blocks: BlockRef[];
   /** Pieces of a block whose last piece has not come yet. */
@@ -210,8 +218,12 @@ export interface ClusterState {
   /** A known node did not report in time, or came back without its files: what nobody holds was lost. */
   someLost: boolean;
   awaitUntil: number;
-  /** Something changed that may allow a lease. */
+  /** Something changed that may allow a lease anywhere: all nodes are looked at. */
   dirty: boolean;
+  /** Nodes whose own work has changed, as by a commit: looked at alone, so that a commit's cost is no matter of nodes. */
+  readonly touched: Set<NodeId>;
+  /** As of the last look at all nodes: slots of those that may get work, whether one of them lacks it, and when. */
+  readonly placed: { slots: number; isHungry: boolean; at: number };
 }
 
 /** Pure functions that need a key: given by the shell, the same for all leaders of a cluster. */

@@ -10,7 +10,7 @@ import { save } from "./job-record.ts";
 import { inputEnd, newGrant, sendEffect } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, Node } from "./model.ts";
 import { usableFor } from "./nodes.ts";
-import { openMs, queuedItems, unqueue } from "./queues.ts";
+import { hold, openMs, queuedItems, unqueue } from "./queues.ts";
 
 /** Items per slot of a node's first leases, while the cost is unknown: give-back makes a wrong guess cheap. */
 const blindItemsPerSlot = 32;
@@ -25,35 +25,59 @@ const giveBackFloorMs = 4;
 /** An unanswered give-back is asked again after this. */
 const giveBackAgainMs = 1_000;
 
+/** A node without work is looked for again at most this often, beside the ticks. */
+const hungryMs = 5;
+
+/**
+ * Looks at the nodes that something has changed for: mostly one, whose commit made room. All are looked at when work
+ * enters a queue, when a node lacks work, and with each tick. So the leader's work grows with what its agents do, not
+ * with that times their number.
+ */
 export function place(state: ClusterState, keys: Keys, effects: Effect[]): void {
-  if (!state.dirty || !state.leading) return;
+  if (!state.leading || (!state.dirty && state.touched.size === 0)) return;
+  const { placed } = state;
+  const wasDirty = state.dirty;
+  const touched = [...state.touched];
   state.dirty = false;
+  state.touched.clear();
   if (state.storage !== "ok") return;
-  const nodes = [...state.nodes.values()].filter((node) => node.state === "connected" && !node.draining);
-  if (nodes.length === 0) return;
   const jobs = runnable(state);
   if (jobs.length === 0) return;
-  const clusterSlots = nodes.reduce((sum, node) => sum + node.slots, 0);
-  const weights = weightsOf(state);
-  const round = { state, keys, effects, clusterSlots, weights };
-  // Nodes with the least work ahead choose first.
-  const byLoad = nodes.map((node) => ({ node, load: loadOf(state, node) })).sort((a, b) => a.load - b.load);
-  for (const job of jobs)
-    placeTroubled(
-      round,
-      job,
-      byLoad.map((entry) => entry.node),
-    );
-  for (const { node } of byLoad) {
+  const isWhole =
+    wasDirty ||
+    (placed.isHungry && state.now - placed.at >= hungryMs) ||
+    jobs.some((job) => job.queues.crashed.size > 0 || !job.queues.alone.isEmpty);
+  const nodes = [...(isWhole ? state.nodes.values() : known(state, touched))].filter(
+    (node) => node.state === "connected" && !node.draining,
+  );
+  if (isWhole) {
+    placed.slots = nodes.reduce((sum, node) => sum + node.slots, 0);
+    placed.at = state.now;
+    placed.isHungry = false;
+  }
+  if (nodes.length === 0) return;
+  const round = { state, keys, effects, clusterSlots: placed.slots, weights: weightsOf(state) };
+  const inOrder = jobs.some((job) => queuedItems(job) > 0) ? leastLoadedFirst(state, nodes) : nodes;
+  if (isWhole) for (const job of jobs) placeTroubled(round, job, inOrder);
+  for (const node of inOrder) {
     if (state.now < node.refusedUntil) {
-      state.dirty = true;
+      state.touched.add(node.id);
       continue;
     }
-    for (const job of jobs) if (usableFor(node, job)) fill(round, job, node);
+    for (const job of jobs) if (hasQueue(job) && usableFor(node, job)) fill(round, job, node);
   }
-  for (const job of jobs) reserveAhead(state, job, clusterSlots, effects);
+  for (const job of jobs) reserveAhead(state, job, placed.slots, effects);
   rebalance(state, nodes, effects);
 }
+
+function* known(state: ClusterState, ids: readonly NodeId[]): Generator<Node> {
+  for (const id of ids) {
+    const node = state.nodes.get(id);
+    if (node !== undefined) yield node;
+  }
+}
+
+const hasQueue = (job: Job): boolean => !job.queues.normal.isEmpty || !job.queues.announced.isEmpty;
 
 interface Round {
   readonly state: ClusterState;
@@ -80,6 +104,12 @@ function weightsOf(state: ClusterState): Map<string, number> {
   return active;
 }
 
+/** Nodes with the least work ahead choose first. */
+function leastLoadedFirst(state: ClusterState, nodes: readonly Node[]): Node[] {
+  const byLoad = nodes.map((node) => ({ node, load: loadOf(state, node) }));
+  return byLoad.sort((a, b) => a.load - b.load).map(({ node }) => node);
+}
+
 /** Work ahead of a node, ms per slot. */
 function loadOf(state: ClusterState, node: Node): number {
   let ms = 0;
@@ -91,11 +121,7 @@ function loadOf(state: ClusterState, node: Node): number {
   return (ms * node.speed) / node.slots;
 }
 
-function itemsHeld(job: Job, node: NodeId): number {
-  let items = 0;
-  for (const lease of job.leases.values()) if (lease.grant.node === node) items += lease.open.size;
-  return items;
-}
+const itemsHeld = (job: Job, node: NodeId): number => job.held.byNode.get(node) ?? 0;
 
 /** Fills the node's credit for this job, from the queues normal and announced. */
 function fill(round: Round, job: Job, node: Node): void {
@@ -122,9 +148,7 @@ function wantedItems(round: Round, job: Job, node: Node): number {
     return held >= node.slots ? 0 : cap - held;
   }
   const itemMs = job.itemMs * node.speed;
-  let leased = 0;
-  for (const lease of job.leases.values()) leased += lease.open.size;
-  const remainingMs = (waiting + leased) * itemMs;
+  const remainingMs = (waiting + job.held.total) * itemMs;
   const taperMs = (remainingMs * node.slots) / (2 * clusterSlots);
   const creditMs = limits.leaseAheadMs * node.slots;
   const cap = Math.min(creditMs, Math.max(taperMs, floorMsPerSlot * node.slots));
@@ -164,12 +188,13 @@ function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode)
     job: job.id,
     mode,
     state: "sending",
-    open: IntervalSet.of([range]),
+    open: new IntervalSet(),
     started: new IntervalSet(),
     sends: 1,
     accepted: undefined,
     tag: job.tag,
   };
+  hold(job, lease, range);
   job.leases.set(grant.id, lease);
   node.leases.set(grant.id, job.id);
   node.starving = 0;
@@ -238,12 +263,17 @@ function reserveAhead(state: ClusterState, job: Job, clusterSlots: number, effec
 
 /** Slots idle while others hold a queue: ask the one with the most work for its tail (DESIGN 9, "Give back"). */
 function rebalance(state: ClusterState, nodes: readonly Node[], effects: Effect[]): void {
+  const victims = new Map<Job, Victim[]>();
   for (const idle of nodes) {
     const hungry = idle.leases.size === 0 ? idle.slots : idle.starving;
-    if (hungry === 0 || state.now < idle.refusedUntil) continue;
+    if (hungry === 0) continue;
+    state.placed.isHungry = true;
+    if (state.now < idle.refusedUntil) continue;
     for (const job of state.active) {
       if (queuedItems(job) > 0 || job.leases.size === 0 || !usableFor(idle, job)) continue;
-      const victim = richest(state, job, idle);
+      let list = victims.get(job);
+      if (list === undefined) victims.set(job, (list = victimsOf(state, job)));
+      const victim = takeRichest(list, idle);
       if (victim === undefined) continue;
       victim.node.asked.set(job.id, state.now + giveBackAgainMs);
       const wantMs = (victim.ms * hungry) / (hungry + victim.node.slots);
@@ -253,22 +283,27 @@ function rebalance(state: ClusterState, nodes: readonly Node[], effects: Effect[
   }
 }
 
-function richest(state: ClusterState, job: Job, idle: Node): { node: Node; ms: number } | undefined {
-  const work = new Map<NodeId, { items: number; ms: number }>();
-  for (const lease of job.leases.values()) {
-    if (lease.grant.node === idle.id) continue;
-    const sum = work.get(lease.grant.node) ?? { items: 0, ms: 0 };
-    sum.items += lease.open.size;
-    sum.ms += openMs(job, lease);
-    work.set(lease.grant.node, sum);
-  }
-  let best: { node: Node; ms: number } | undefined;
-  for (const [id, held] of work) {
+interface Victim {
+  readonly node: Node;
+  readonly ms: number;
+}
+
+/** Nodes that may be asked for work of the job, the richest last. */
+function victimsOf(state: ClusterState, job: Job): Victim[] {
+  const victims: Victim[] = [];
+  for (const [id, items] of job.held.byNode) {
     const node = state.nodes.get(id);
+    const ms = items * (job.itemMs ?? 1);
     if (node === undefined || node.state !== "connected" || state.now < (node.asked.get(job.id) ?? 0))
       continue;
-    if (held.items < 2 || (job.itemMs !== undefined && held.ms < giveBackFloorMs)) continue;
-    if (best === undefined || held.ms > best.ms) best = { node, ms: held.ms };
+    if (items < 2 || (job.itemMs !== undefined && ms < giveBackFloorMs)) continue;
+    victims.push({ node, ms });
   }
-  return best;
+  return victims.sort((a, b) => a.ms - b.ms);
+}
+
+/** Out of the list: a node is asked once. Never the one that lacks work itself. */
+function takeRichest(victims: Victim[], idle: Node): Victim | undefined {
+  const at = victims.length - (victims.at(-1)?.node === idle ? 2 : 1);
+  return at < 0 ? undefined : victims.splice(at, 1)[0];
 }

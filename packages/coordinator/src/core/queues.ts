@@ -2,8 +2,8 @@
  * Where an item waits, and how it gets from one place to another. The only file that writes queues and the
  * `open` sets of leases; everything else asks here, so that C1 (one place per item) is kept in one page.
  */
-import type { LeaseId, Range } from "@everycore/protocol/pure";
-import { IntervalSet } from "@everycore/protocol/pure";
+import type { LeaseId, NodeId, Range } from "@everycore/protocol/pure";
+import { IntervalSet, sizeOf } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Lease, Queues } from "./model.ts";
 import { leaseTransitions, move } from "./transitions.ts";
 
@@ -89,9 +89,29 @@ export function leave(state: ClusterState, job: Job, range: Range, lease: LeaseI
   for (const other of job.leases.values()) takeFromLease(state, job, other, range);
 }
 
+/** C6. The lease gets [start, end). */
+export function hold(job: Job, lease: Lease, range: Range): void {
+  countHeld(job, lease.grant.node, lease.open.add(range.start, range.end));
+}
+
+function countHeld(job: Job, node: NodeId, items: number): void {
+  const { held } = job;
+  const left = (held.byNode.get(node) ?? 0) + items;
+  held.total += items;
+  if (left === 0) held.byNode.delete(node);
+  else held.byNode.set(node, left);
+}
+
+/** C6. The lease lets go of all that it still has. */
+function letGo(job: Job, lease: Lease): void {
+  countHeld(job, lease.grant.node, -lease.open.size);
+  lease.open.clear();
+}
+
 /** Removes [start, end) from the lease's open items; a lease without any is finished. */
 export function takeFromLease(state: ClusterState, job: Job, lease: Lease, range: Range): number {
   const taken = lease.open.remove(range.start, range.end);
+  countHeld(job, lease.grant.node, -taken);
   if (lease.open.isEmpty) endLease(state, job, lease, "finish");
   return taken;
 }
@@ -99,6 +119,7 @@ export function takeFromLease(state: ClusterState, job: Job, lease: Lease, range
 /** Items of [start, end) that the lease still holds go back to the queue. */
 export function returnToQueue(state: ClusterState, job: Job, lease: Lease, range: Range): void {
   const held = lease.open.within(range.start, range.end);
+  countHeld(job, lease.grant.node, -sizeOf(held));
   lease.open.removeAll(held);
   for (const part of held) enqueue(state, job, part);
   if (lease.open.isEmpty) endLease(state, job, lease, "finish");
@@ -112,7 +133,7 @@ export function dropLease(
   event: "refuse" | "expire" | "lose",
 ): void {
   const held = lease.open.toRanges();
-  lease.open.clear();
+  letGo(job, lease);
   endLease(state, job, lease, event);
   for (const part of held) enqueue(state, job, part);
 }
@@ -124,13 +145,13 @@ function endLease(state: ClusterState, job: Job, lease: Lease, event: string): v
   lease.state = move(leaseTransitions, { machine: "lease", id: lease.grant.id, from, event });
   job.leases.delete(lease.grant.id);
   state.nodes.get(lease.grant.node)?.leases.delete(lease.grant.id);
-  state.dirty = true;
+  state.touched.add(lease.grant.node);
 }
 
 /** Forgets every lease and queue of the job, without returning anything: it is being cancelled. */
 export function abandonAll(state: ClusterState, job: Job): void {
   for (const lease of [...job.leases.values()]) {
-    lease.open.clear();
+    letGo(job, lease);
     endLease(state, job, lease, "lose");
   }
   const { normal, announced, alone, awaiting, crashed } = job.queues;

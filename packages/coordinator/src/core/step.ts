@@ -5,7 +5,7 @@
  */
 import type { Effect, Event } from "./events.ts";
 import { applyRecord } from "./log.ts";
-import { cancel, noSuchJob, remove, retry, stored, submit, tickJob } from "./jobs.ts";
+import { cancel, fail, noSuchJob, remove, retry, stored, submit, tickJob } from "./jobs.ts";
 import { answered, sliceStarting } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { drain, drained, gaveBack, heartbeat, linkBroke, report, taskFailed, tickNode } from "./nodes.ts";
@@ -28,6 +28,8 @@ export function newCluster(): ClusterState {
     someLost: false,
     awaitUntil: 0,
     dirty: false,
+    touched: new Set(),
+    placed: { slots: 0, isHungry: false, at: 0 },
   };
 }
 
@@ -84,6 +86,8 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
       return gaveBack(state, event, effects);
     case "taskFailed":
       return taskFailed(state, event, effects);
+    case "reductionRefused":
+      return withJob(state, event, (job) => fail(state, job, event.message, effects));
     case "starving":
       return starving(state, event);
     case "sliceStarting":
@@ -111,6 +115,7 @@ function stepDown(state: ClusterState): void {
   state.recovered = false;
   state.nodes.clear();
   state.awaited.clear();
+  state.touched.clear();
 }
 
 function withJob(state: ClusterState, event: { job: Job["id"] }, then: (job: Job) => void): void {
@@ -154,7 +159,7 @@ function starving(state: ClusterState, event: { node: Job["id"] | string; slots:
   const node = state.nodes.get(event.node as never);
   if (node === undefined) return;
   node.starving = event.slots;
-  state.dirty = true;
+  state.touched.add(node.id);
 }
 
 function tick(state: ClusterState, effects: Effect[]): void {

@@ -11,12 +11,12 @@ import type { Keys } from "../core/index.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Bundles } from "./bundles.ts";
 import type { JobIndexes } from "./job-index.ts";
-import { packPartials } from "./partials.ts";
+import { Partials } from "./partials.ts";
 
 /** Fetches served at once; others wait their turn, up to a bound, then are told to come again (P7). */
 const atOnceMax = 8;
 const waitingMax = 256;
-/** Partials are kept while they are being read. */
+/** The layout of partials is kept while they are being read. */
 const partialsKeptMs = 30_000;
 
 export interface FetchJob {
@@ -40,6 +40,8 @@ export interface FetchOptions {
   /** Awaits the index's progress. */
   readonly caughtUp: (id: JobId, isReached: () => boolean) => Promise<boolean>;
   readonly onMalformed: () => void;
+  /** The partials of a job are more than may be combined. */
+  readonly onOverLimit: (job: JobId, message: string) => void;
   readonly onServed: (bytes: number) => void;
 }
 
@@ -51,7 +53,7 @@ const refused = (reason: "later" | "refused" | "gone", message: string): FetchRe
 
 export class FetchServer {
   readonly #options: FetchOptions;
-  readonly #partials = new Map<string, { bytes: Promise<Buffer>; timer: NodeJS.Timeout }>();
+  readonly #partials = new Map<string, { opened: Promise<Partials>; timer: NodeJS.Timeout }>();
   readonly #waiting: (() => void)[] = [];
   #serving = 0;
 
@@ -105,6 +107,10 @@ export class FetchServer {
     } catch (error) {
       if (error instanceof EverycoreError && error.code === "not-found")
         return refused("gone", error.message);
+      if (error instanceof EverycoreError && error.code === "over-limit") {
+        this.#options.onOverLimit(request.job, error.message);
+        return refused("refused", error.message);
+      }
       this.#options.log.warn({ err: error, job: request.job }, "a fetch failed");
       return refused("later", "not readable at the moment");
     }
@@ -133,28 +139,28 @@ export class FetchServer {
     if (job.spec.task.reduce === undefined || total === undefined || request.grant.start !== total) {
       return refused("refused", "not the lease of a reduction");
     }
-    const bytes = await this.#partialsOf(request, job, total);
-    if (bytes === undefined) return refused("later", "the log is still being read");
-    return frame(bytes, offset);
+    const partials = await this.#partialsOf(request, job, total);
+    if (partials === undefined) return refused("later", "the log is still being read");
+    return { ok: true, total: partials.total, bytes: await partials.frame(offset) };
   }
 
-  async #partialsOf(request: FetchRequest, job: FetchJob, total: number): Promise<Buffer | undefined> {
+  async #partialsOf(request: FetchRequest, job: FetchJob, total: number): Promise<Partials | undefined> {
     const { indexes, bodies, caughtUp } = this.#options;
     const key = `${request.job}.${request.grant.round}`;
     const known = this.#partials.get(key);
     if (known !== undefined) {
       known.timer.refresh();
-      return known.bytes;
+      return known.opened;
     }
     await using opened = indexes.open({ id: request.job, segment: job.segment, isReduced: true });
     const { index } = opened;
     if (!(await caughtUp(request.job, () => index.seq >= job.seq))) return undefined;
-    const bytes = packPartials(index, bodies, total);
+    const opening = Partials.of({ index, bodies, total });
     const timer = setTimeout(() => this.#partials.delete(key), partialsKeptMs);
     timer.unref();
-    this.#partials.set(key, { bytes, timer });
-    bytes.catch(() => this.#partials.delete(key)); // whoever awaits it below hears of it
-    return await bytes;
+    this.#partials.set(key, { opened: opening, timer });
+    opening.catch(() => this.#partials.delete(key)); // whoever awaits it below hears of it
+    return await opening;
   }
 }
 

@@ -244,19 +244,6 @@ async function chunkBody(
   return body.data;
 }
 
-/** The whole payload of one outcome, chunks put together. */
-export async function wholePayload(
-  entry: Buffer,
-  options: { index: JobIndex; bodies: Pick<Bodies, "get"> },
-): Promise<{ codec: number; payload: Buffer }> {
-  const outcome = unpackOutcome(entry);
-  if (outcome.codec !== codecs.chunked) return outcome;
-  const { codec, seqs } = parseChunked(outcome.payload);
-  const parts: Buffer[] = [];
-  for (const seq of seqs) parts.push(await chunkBody(options, seq));
-  return { codec, payload: Buffer.concat(parts) };
-}
-
 /** R2 */
 function* sealedOutcomes(run: Run, seal: SealRecord | undefined): Generator<OutcomeMessage> {
   const entry = packOutcome(

@@ -108,6 +108,16 @@ describe("cancel", () => {
   });
 });
 
+test("a job whose partials are too many to combine fails with those words, and ends", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 4, task: { reduce: "sum" } });
+  const message = "the partials of job j are more than 1";
+  bench.feed({ kind: "reductionRefused", job, message });
+  bench.runAll();
+  expect(bench.records.get(job)).toMatchObject({ state: "failed", reason: message });
+});
+
 test("what its client appended and closed before the cancel's own close is sealed too: the job ends (P5)", () => {
   const bench = new CoreBench();
   const { job } = bench.submit("j", { items: 4, block: 2, open: true });
