@@ -8,7 +8,7 @@ import type { Effect, LeaderRecord } from "./events.ts";
 import { fail } from "./jobs.ts";
 import { appendRanges } from "./leader-records.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
-import { dropLease, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
+import { dropLease, hold, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { hasRuntime } from "./runtimes.ts";
 import { may, move, nodeTransitions } from "./transitions.ts";
 
@@ -193,7 +193,7 @@ function adoptRange(job: Job, lease: Lease, range: Range): void {
   for (const run of members.flatMap((free) => job.fold.roundRuns(free))) {
     if (run.round !== grant.round) continue;
     unqueue(job, run);
-    lease.open.add(run.start, run.end);
+    hold(job, lease, run);
   }
 }
 
@@ -253,15 +253,17 @@ export function heartbeat(
   if (node.diskFull !== event.diskFull) {
     node.diskFull = event.diskFull;
     node.reason = event.diskFull ? (event.diskReason ?? "its disk is full") : "";
+    state.dirty = true;
     effects.push({ kind: "nodeChanged", node: node.id });
   }
   // A broken link is mended by a report; a mere silence ends with the next sign of life.
   if (node.state === "suspected" && node.reason === "silent" && node.reported) {
     moveNode(node, "heard");
     node.reason = "";
+    state.dirty = true;
     effects.push({ kind: "nodeChanged", node: node.id });
   }
-  state.dirty = true;
+  state.touched.add(node.id);
 }
 
 export function linkBroke(

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Effect } from "../../src/core/index.ts";
+import type { Node } from "../../src/core/model.ts";
 import { CoreBench, nodeId, only } from "../support/core-bench.ts";
 
 const a = nodeId("a");
@@ -152,7 +153,40 @@ describe("give-back", () => {
   });
 });
 
-test("any order of reports, losses, commits, give-backs and takeovers keeps C1 to C5, and the job ends", () => {
+/** Counts how often somebody walks over all nodes. */
+class WalkedMap<Key, Value> extends Map<Key, Value> {
+  walks = 0;
+
+  override values(): MapIterator<Value> {
+    this.walks += 1;
+    return super.values();
+  }
+}
+
+test("a commit makes room on its own node, and no other is looked at for it", () => {
+  const bench = new CoreBench();
+  const nodes = new WalkedMap<Node["id"], Node>();
+  Object.assign(bench.state, { nodes });
+  for (const name of ["a", "b", "c"]) bench.report(name, { slots: 2 });
+  const { job } = bench.submit("j", { items: 100_000 });
+  for (const name of ["a", "b", "c"]) bench.answer(name);
+  const [first] = bench.node("a").held.values();
+  // The first commit tells what was guessed for all of them.
+  bench.commit("a", job, { start: first!.grant.start, end: first!.grant.start + 1 });
+  bench.tick(200);
+  for (const name of ["a", "b", "c"]) bench.answer(name);
+  nodes.walks = 0;
+  let sent = 0;
+  let commits = 0;
+  for (; sent === 0; commits += 1) {
+    const [range] = [...bench.node("a").held.values()].flatMap(({ unfinished }) => unfinished.toRanges());
+    sent += only(bench.commit("a", job, range!), "sendLease").filter(({ node }) => node === a).length;
+  }
+  // After every step the bench checks the invariants, which walks once.
+  expect(nodes.walks).toBe(commits);
+});
+
+test("any order of reports, losses, commits, give-backs and takeovers keeps C1 to C6, and the job ends", () => {
   const name = fc.constantFrom("a", "b", "c");
   const act = fc.record({
     act: fc.constantFrom(
