@@ -76,7 +76,8 @@ export class Agent {
   #tick: NodeJS.Timeout | undefined;
   #link: Link | undefined;
   #linked = false;
-  #filesRecovered = false;
+  /** What a former agent left is in the log. */
+  #published = false;
   #stopping = false;
   #onWelcome: () => void = () => {};
   #onEnd: () => void = () => {};
@@ -148,7 +149,7 @@ export class Agent {
 
   /** Recovers what a former agent left, then opens the link. */
   async start(): Promise<void> {
-    this.#filesRecovered = await this.#recover();
+    this.#published = await this.#recover();
     const { config, log } = this.#parts;
     this.#link = new Link({
       addresses: config.join,
@@ -333,8 +334,10 @@ export class Agent {
         this.#parts.log.warn({ reason: effect.reason }, "link closed");
         return this.#link?.drop();
       case "hello": {
-        const { acknowledged: recovered } = this.#leftovers;
-        const now = { filesRecovered: this.#filesRecovered, spoolBytes: this.state.spoolBytes, recovered };
+        const { acknowledged: recovered, isComplete } = this.#leftovers;
+        // A leader that leases to us has taken our report, and struck what had run: the next one need not.
+        const filesRecovered = this.#published && (isComplete || this.state.accepted > 0);
+        const now = { filesRecovered, spoolBytes: this.state.spoolBytes, recovered };
         return void this.#link?.send(hello(this.#facts, effect, now));
       }
       default:
@@ -398,7 +401,7 @@ export class Agent {
     const { cluster: _cluster, ...facts } = welcome;
     const onMessage = (message: Msg): void => this.#desk.arrived(message);
     await this.#nats.join(facts, { subject: subjects.lease(this.node), onMessage });
-    if (!this.#filesRecovered) this.#filesRecovered = await this.#publishLeftovers();
+    if (!this.#published) this.#published = await this.#publishLeftovers();
   }
 
   /** Messages that were refused as malformed, by where they came in. */

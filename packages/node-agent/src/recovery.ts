@@ -1,7 +1,8 @@
 /**
  * What a former agent left (P3, DESIGN 8): its process groups are ended, its outcome files are published, and the
  * item that each of its workers was running is struck `lost`. Files of another boot are discarded: what a power
- * cut left of them is not to be trusted, and the leader knows the leases.
+ * cut left of them is not to be trusted. The hello says so, and the leader strikes the leases, which it knows: else an
+ * item that takes its machine down would do so for ever (DESIGN 5, "Strikes").
  */
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -16,11 +17,14 @@ import { OutcomeFiles } from "./slots/outcome-files.ts";
 import type { ScannedSlice } from "./slots/outcome-scan.ts";
 import type { SliceHead } from "./slots/slice-head.ts";
 import { readLeftPage } from "./slots/slot-page.ts";
+import { bootDigits, bootOf } from "./slots/worker-dir.ts";
 
 export interface Leftovers {
   readonly commits: readonly { record: CommitRecord; head: SliceHead; runs: readonly OutcomeRun[] }[];
   readonly strikes: readonly { record: StrikeRecord; head: SliceHead }[];
   readonly bytesOf: (run: OutcomeRun) => Buffer;
+  /** False: what ran is not known, for files of another boot were discarded or some could not be read. */
+  readonly isComplete: boolean;
   /** Sequences of what was published, by job: a leader takes our hello only after it has read them. */
   readonly acknowledged: Map<JobId, number>;
   /** Removes the directories, once all is published. */
@@ -33,11 +37,17 @@ export function collectLeftovers(slotsDir: string, options: { bootId: string; lo
   const stores: OutcomeFiles[] = [];
   const commits: { record: CommitRecord; head: SliceHead; runs: OutcomeRun[] }[] = [];
   const strikes: { record: StrikeRecord; head: SliceHead }[] = [];
+  let isComplete = true;
   for (const dir of dirs) {
     const page = readLeftPage(dir);
-    if (page === undefined || page.bootId !== bootId) continue;
-    if (endLeftover(page.pid, page.startTime))
+    const isOfThisBoot = bootOf(dir) === bootId.slice(0, bootDigits) && (page?.bootId ?? bootId) === bootId;
+    if (!isOfThisBoot) {
+      log.warn({ dir }, "files of another boot are discarded");
+      isComplete = false;
+    } else if (page !== undefined && endLeftover(page.pid, page.startTime))
       log.info({ pid: page.pid }, "ended a worker of a former agent");
+    dropScratch(dir);
+    if (!isOfThisBoot || page === undefined) continue;
     try {
       const files = OutcomeFiles.leftIn(dir);
       stores.push(files);
@@ -51,6 +61,7 @@ export function collectLeftovers(slotsDir: string, options: { bootId: string; lo
         strikes.push({ record: strikeOf(last.head, cursor), head: last.head });
       }
     } catch (error) {
+      isComplete = false;
       log.warn(
         { dir, reason: error instanceof Error ? error.message : String(error) },
         "unreadable slot files",
@@ -60,12 +71,22 @@ export function collectLeftovers(slotsDir: string, options: { bootId: string; lo
   return {
     commits,
     strikes,
+    isComplete,
     acknowledged: new Map(),
     bytesOf: (run) => stores.find((files) => files.has(run.file))!.bytesOf(run),
     remove: () => {
       for (const dir of dirs) rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Not needed to publish anything, and it may be large. What a dying worker still holds goes with the directory. */
+function dropScratch(dir: string): void {
+  try {
+    rmSync(join(dir, "scratch"), { recursive: true, force: true });
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+  }
 }
 
 function* commitsOf(

@@ -14,6 +14,7 @@ import type { LeaseMessage } from "@everycore/protocol";
 import { encodeHead } from "./slice-head.ts";
 import type { OutcomeFiles } from "./outcome-files.ts";
 import type { OutputStore } from "./output-store.ts";
+import { workerDirName } from "./worker-dir.ts";
 import type { WorkerCommand } from "./worker-process.ts";
 import { WorkerProcess } from "./worker-process.ts";
 
@@ -66,8 +67,8 @@ export class WorkerPool {
 
   start(effect: Of<"startWorker">): void {
     const { dir, bootId, setpriv, output, emit, now } = this.#options;
-    const workerDir = join(dir, `${effect.slot}-${effect.worker}-${bootId.slice(0, 6)}-${process.pid}`);
     const { worker } = effect;
+    const workerDir = join(dir, workerDirName({ slot: effect.slot, worker, bootId }));
     const started = new WorkerProcess({
       id: worker,
       slot: effect.slot,
