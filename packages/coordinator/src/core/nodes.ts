@@ -401,6 +401,7 @@ export function drained(state: ClusterState, id: NodeId, effects: Effect[]): voi
   }
   moveNode(node, "drained");
   node.reason = "drained";
+  node.busy = 0; // its last heartbeat is older than its end
   effects.push({ kind: "deleteNode", node: id });
   effects.push({ kind: "nodeChanged", node: id });
 }

@@ -247,7 +247,9 @@ describe("drain", () => {
     expect(only(bench.tick(100), "sendLease")).toEqual([]);
     expect(nodeView(bench.state, a)?.state).toBe("draining");
     bench.report("b");
+    bench.feed({ kind: "nodeHeartbeat", node: a, busy: 1, diskFull: false });
     const gone = bench.feed({ kind: "drained", node: a });
+    expect(nodeView(bench.state, a)).toMatchObject({ state: "drained", busy: 0 });
     expect(only(gone, "deleteNode").length).toBe(1);
     expect(appended(gone, "strike")).toEqual([]);
     expect(only(gone, "sendLease").every((effect) => effect.node === b)).toBe(true);
