@@ -10,6 +10,7 @@ import { Agent } from "./agent.ts";
 import { parseConfig } from "./config.ts";
 import { openHttp } from "./http.ts";
 import { agentMetrics } from "./metrics.ts";
+import { execInterpreter } from "./runtimes/exec.ts";
 import { discover, startCommand } from "./runtimes/index.ts";
 
 const version = "0.1.0";
@@ -21,6 +22,11 @@ async function main(): Promise<void> {
     pino.destination({ fd: 2, sync: true }),
   );
   const runtimes = await discover();
+  const python = execInterpreter(runtimes);
+  log.info(
+    { execHost: python === undefined ? `node ${process.versions.node}` : `python ${python.version}` },
+    "host of programs chosen",
+  );
   const agent = new Agent({
     config,
     log,

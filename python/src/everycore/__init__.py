@@ -1,1 +1,1 @@
-"""everycore for Python: the worker host (worker_host.py); the client comes later."""
+"""everycore for Python: worker hosts (worker_host.py, exec_host.py); the client comes later."""

@@ -4,9 +4,7 @@ import json
 import pickle
 
 from ._msgpack import packb, unpackb
-from .packing import PackedEntries
-
-RANGE, UTF8, JSON, MSGPACK, PY, RAW, CHUNKED, ERROR = range(8)
+from .items import JSON, MSGPACK, PY, RAW, UTF8
 
 PLAIN = (type(None), bool, int, float, str)
 OUTCOME_BYTES_MAX = 256 * 1024 * 1024  # outcomeBytesMax of protocol/limits.ts
@@ -23,30 +21,6 @@ def decode(codec, data):
     if codec == PY:
         return pickle.loads(data)
     return data
-
-
-def item_reader(frame, range_start):
-    """A function from an index to the decoded item."""
-    codec = frame["codec"]
-    if codec == RANGE:
-        return lambda index: range_start + index
-    if frame.get("block") is not None:
-        block, start = PackedEntries(frame["block"]), int(frame["start"])
-        return lambda index: decode(codec, block.entry(index - start))
-    # Integers from 2^32 on arrive as floats (data-plane.md, "msgpack").
-    files = [{**file, "first": int(file["first"])} for file in frame.get("files") or ()]
-    opened = {}
-
-    def read(index):
-        for file in files:
-            if file["first"] <= index < file["first"] + file["count"]:
-                if opened.get("path") != file["path"]:
-                    with open(file["path"], "rb") as handle:
-                        opened.update(path=file["path"], block=PackedEntries(handle.read()))
-                return decode(codec, opened["block"].entry(index - file["first"]))
-        raise LookupError(f"item {index} is in no block of its slice")
-
-    return read
 
 
 def encode(value):

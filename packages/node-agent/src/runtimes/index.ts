@@ -1,6 +1,6 @@
 /**
  * The runtimes of this node. A new runtime is one file here (how its host is started, whether this machine has
- * it) and one host: host/*.ts for those written in TypeScript, python/ for Python.
+ * it) and one host: host/*.ts for those written in TypeScript, python/ for those in Python (`exec` has one of each).
  */
 import type { Runtime } from "@everycore/protocol";
 import { EverycoreError } from "@everycore/protocol";
@@ -26,7 +26,8 @@ export interface FoundRuntime {
 
 export interface RuntimeSupport {
   discover(): Promise<FoundRuntime[]>;
-  start(slotDir: string, found: FoundRuntime): StartCommand;
+  /** `interpreters`: all that was found. */
+  start(slotDir: string, found: FoundRuntime, interpreters: readonly FoundRuntime[]): StartCommand;
 }
 
 const supports: Readonly<Record<Runtime, RuntimeSupport>> = {
@@ -60,5 +61,5 @@ export function startCommand(runtime: Runtime, options: StartOptions): StartComm
     const what = python === undefined ? runtime : `${runtime} ${python}`;
     throw new EverycoreError("bad-task", `this node has no ${what}`);
   }
-  return supports[runtime].start(slotDir, found);
+  return supports[runtime].start(slotDir, found, interpreters);
 }

@@ -15,7 +15,7 @@ const minorMin = 10;
 const probe = "import sys; print(sys.executable); print('%d.%d.%d' % sys.version_info[:3])";
 
 /** Folder that holds the package `everycore`: beside the repository's packages, or inside the published one. */
-function hostFolder(): string {
+export function pythonFolder(): string {
   const places = ["../../../../python/src", "../../python"].map((path) =>
     fileURLToPath(new URL(path, import.meta.url)),
   );
@@ -75,7 +75,7 @@ export const pythonRuntime: RuntimeSupport = {
     args: ["-u", "-m", "everycore.worker_host", slotDir],
     env: {
       EVERYCORE_WORKER: "1",
-      PYTHONPATH: [hostFolder(), process.env["PYTHONPATH"] ?? ""]
+      PYTHONPATH: [pythonFolder(), process.env["PYTHONPATH"] ?? ""]
         .filter((part) => part !== "")
         .join(delimiter),
       PYTHONDONTWRITEBYTECODE: "1",

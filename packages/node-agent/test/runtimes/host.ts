@@ -25,6 +25,8 @@ export interface HostOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Where it all lies, instead of a fresh folder. */
   readonly dir?: string;
+  /** exec: the host that serves it. */
+  readonly execHost?: "node" | "python";
 }
 
 export async function startHost(runtime: Runtime, options: HostOptions = {}) {
@@ -35,7 +37,8 @@ export async function startHost(runtime: Runtime, options: HostOptions = {}) {
   cells.writeUInt32LE(page.magic, 0);
   cells.writeUInt32LE(page.version, 4);
   writeFileSync(join(dir, "page"), cells);
-  const start = startCommand(runtime, { slotDir: dir, interpreters: await interpreters });
+  const known = (await interpreters).filter(({ name }) => options.execHost !== "node" || name !== "python");
+  const start = startCommand(runtime, { slotDir: dir, interpreters: known });
   const child = spawn(start.file, start.args, {
     env: { ...process.env, ...start.env, ...options.env },
     stdio: ["ignore", "ignore", "pipe", "pipe"],
@@ -67,6 +70,7 @@ export async function startHost(runtime: Runtime, options: HostOptions = {}) {
   };
   return {
     dir,
+    pid: child.pid,
     exited,
     /** All that it wrote there, once it has ended. */
     stderr,

@@ -1,12 +1,16 @@
 /**
- * Worker host of the runtime `exec`: any program, argv without a shell. Strictly one program at a time, since
- * the cursor names the item that runs. Programs share the host's process group: a kill of the group takes them.
+ * Worker host of the runtime `exec` where there is no Python: any program, argv without a shell. Strictly one program
+ * at a time, since the cursor names the item that runs. Programs share the host's process group: a kill of the group
+ * takes them. Its twin is python/src/everycore/exec_host.py; outcomes are the same (P6).
  */
+import type { ChildProcessByStdio } from "node:child_process";
 import { spawn } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { basename, delimiter, join } from "node:path";
+import type { Readable } from "node:stream";
 import type { ErrorInfo, TaskFrame } from "@everycore/protocol/worker";
 import { codecs, encode, EverycoreError, limits, outcomeStatus } from "@everycore/protocol/worker";
+import { describe } from "./failures.ts";
 import type { Runner } from "./loop.ts";
 import { serve } from "./serve.ts";
 
@@ -15,7 +19,12 @@ interface Ended {
   readonly signal: string | null;
   readonly stdout: Buffer;
   readonly stdoutBytes: number;
-  readonly stderrTail: string;
+  readonly stderrTail: Buffer;
+}
+
+/** No process came of it. */
+interface NotStarted {
+  readonly message: string;
 }
 
 const placeholders = /\{\}|\{\/\}|\{\.\}|\{#\}/g;
@@ -29,6 +38,7 @@ class ExecRunner implements Runner {
   async load(task: TaskFrame): Promise<void> {
     this.#argv = task.argv ?? [];
     this.#cwd = task.cwd ?? task.scratch;
+    mustBeFolder(this.#cwd);
     this.#env = { ...(task.env ?? { PATH: process.env["PATH"], HOME: task.scratch }), EVERYCORE_WORKER: "1" };
     // As GNU parallel: without any placeholder the item is the last argument.
     this.#appends = !this.#argv.some((part) => part.search(placeholders) >= 0);
@@ -36,13 +46,8 @@ class ExecRunner implements Runner {
     if (program.search(placeholders) < 0) mustBeThere(program, this.#env["PATH"] ?? "", this.#cwd);
   }
 
-  run(item: unknown, index: number): Promise<Ended> {
-    const text =
-      typeof item === "string"
-        ? item
-        : item instanceof Uint8Array
-          ? Buffer.from(item).toString()
-          : JSON.stringify(item);
+  run(item: unknown, index: number): Promise<Ended | NotStarted> {
+    const text = textOf(item);
     const values: Record<string, string> = {
       "{}": text,
       "{/}": basename(text),
@@ -54,25 +59,37 @@ class ExecRunner implements Runner {
     return this.#spawn(argv);
   }
 
-  #spawn(argv: readonly string[]): Promise<Ended> {
+  #spawn(argv: readonly string[]): Promise<Ended | NotStarted> {
+    const [program = "", ...rest] = argv;
+    const failed = (code: string): NotStarted => ({ message: `spawn ${program} ${code}` });
+    // Node has texts of its own for these.
+    if (argv.some((part) => part.includes("\0"))) return Promise.resolve(failed("EINVAL"));
+    if (program === "") return Promise.resolve(failed("ENOENT"));
     return new Promise((resolve, reject) => {
-      const child = spawn(argv[0]!, argv.slice(1), {
-        cwd: this.#cwd,
-        env: this.#env,
-        stdio: ["ignore", "pipe", "pipe"],
-      });
+      const refuse = (error: unknown): void => {
+        const { code, syscall } = error as NodeJS.ErrnoException;
+        if (code !== undefined && syscall?.startsWith("spawn") === true) resolve(failed(code));
+        else reject(error);
+      };
+      let child: ChildProcessByStdio<null, Readable, Readable>;
+      try {
+        child = spawn(program, rest, { cwd: this.#cwd, env: this.#env, stdio: ["ignore", "pipe", "pipe"] });
+      } catch (error) {
+        return refuse(error); // E2BIG and others are thrown, ENOENT and others come as an event
+      }
       const chunks: Buffer[] = [];
       let bytes = 0;
-      let tail = "";
+      let tail = nothing;
       child.stdout.on("data", (chunk: Buffer) => {
         bytes += chunk.length;
         if (bytes <= limits.execOutputBytesMax) chunks.push(chunk);
+        else chunks.length = 0;
       });
       child.stderr.on("data", (chunk: Buffer) => {
         process.stderr.write(chunk);
-        tail = (tail + chunk.toString("utf8")).slice(-limits.stderrTailBytesMax);
+        tail = Buffer.concat([tail, chunk]).subarray(-limits.stderrTailBytesMax - 1);
       });
-      child.on("error", reject);
+      child.on("error", refuse);
       child.on("close", (code, signal) => {
         resolve({ code, signal, stdout: Buffer.concat(chunks), stdoutBytes: bytes, stderrTail: tail });
       });
@@ -80,15 +97,48 @@ class ExecRunner implements Runner {
   }
 
   encodes = (result: unknown): { status: number; codec: number; bytes: Uint8Array } => {
-    const ended = result as Ended;
-    const failure = failureOf(ended);
-    if (failure === undefined) return { status: outcomeStatus.value, codec: codecs.raw, bytes: ended.stdout };
+    const ended = result as Ended | NotStarted;
+    const failure = "message" in ended ? notStarted(ended) : failureOf(ended);
+    if (failure === undefined) {
+      return { status: outcomeStatus.value, codec: codecs.raw, bytes: (ended as Ended).stdout };
+    }
     return { status: outcomeStatus.error, codec: codecs.error, bytes: encode(failure) };
   };
 }
 
+const nothing = Buffer.alloc(0);
+
+/** Node 24 has it, TypeScript's library does not know it yet. */
+const withRawJson = JSON as typeof JSON & { rawJSON(text: string): unknown };
+
+/** Texts are themselves, bytes are read as UTF-8, everything else is JSON. */
+function textOf(item: unknown): string {
+  if (typeof item === "string") return item;
+  if (item instanceof Uint8Array) return Buffer.from(item).toString();
+  // Integers beyond 2^53 arrive as BigInt, which JSON.stringify refuses.
+  return JSON.stringify(item, (_, value: unknown) =>
+    typeof value === "bigint" ? withRawJson.rawJSON(String(value)) : value,
+  );
+}
+
+/** In words; a stack of this host would say nothing to a user. */
+const notStarted = ({ message }: NotStarted): ErrorInfo => {
+  const { kind, name, message: cut } = describe(new Error(message));
+  return { kind, name, message: cut };
+};
+
+/** The last bytes as text; a character that was cut is left out. */
+function tailText(tail: Buffer): string {
+  if (tail.length <= limits.stderrTailBytesMax) return tail.toString("utf8");
+  const last = tail.subarray(-limits.stderrTailBytesMax);
+  let first = 0;
+  while (first < 3 && (last[first]! & 0xc0) === 0x80) first += 1;
+  return last.toString("utf8", first);
+}
+
 function failureOf(ended: Ended): ErrorInfo | undefined {
-  const { code, signal, stdout, stdoutBytes, stderrTail } = ended;
+  const { code, signal, stdout, stdoutBytes } = ended;
+  const stderrTail = tailText(ended.stderrTail);
   if (stdoutBytes > limits.execOutputBytesMax) {
     const message = `the program printed ${stdoutBytes} bytes, more than execOutputBytesMax = ${limits.execOutputBytesMax}`;
     return { kind: "output-too-large", name: "OutputTooLarge", message };
@@ -102,18 +152,31 @@ function failureOf(ended: Ended): ErrorInfo | undefined {
 }
 
 /** One failure of the job that says so, not one per item. */
+function mustBeFolder(path: string): void {
+  try {
+    accessSync(path, constants.X_OK);
+    if (statSync(path).isDirectory()) return;
+  } catch {
+    // said below
+  }
+  throw new EverycoreError("bad-task", `the folder "${path}" cannot be entered on this node`);
+}
+
+/** Likewise. */
 function mustBeThere(program: string, path: string, cwd: string): void {
   const places = program.includes("/")
     ? [join(program.startsWith("/") ? "/" : cwd, program)]
     : path.split(delimiter).map((dir) => join(dir, program));
-  const found = places.some((place) => {
-    try {
-      accessSync(place, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+  const found =
+    program !== "" &&
+    places.some((place) => {
+      try {
+        accessSync(place, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
   if (!found) throw new EverycoreError("bad-task", `no program "${program}" that can be run on this node`);
 }
 
