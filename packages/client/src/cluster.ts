@@ -2,9 +2,8 @@
 import { EverycoreError, limits } from "@everycore/protocol";
 import type { CallOptions } from "./channel.ts";
 import type { Connection } from "./connection.ts";
-import { ItemRange } from "./items.ts";
+import { Input, ItemRange, encodedItems } from "./items.ts";
 import type { Items } from "./items.ts";
-import { encodedItems } from "./items.ts";
 import { check, jobSpec } from "./job-options.ts";
 import type { JobOptions } from "./job-options.ts";
 import { Job } from "./job.ts";
@@ -59,8 +58,8 @@ export class Cluster implements AsyncDisposable {
 
   /**
    * Calls a function of a task module for each item, on all cores of the cluster. The job begins when the results are
-   * consumed, and is cancelled when its consumer stops early. Throws nothing itself: what is wrong with task, items or
-   * options is thrown to the consumer as EverycoreError (`bad-task`, `bad-input`, `over-limit`).
+   * consumed, and is cancelled when its consumer stops early. What is wrong with task, items or options is thrown to
+   * the consumer as EverycoreError (`bad-task`, `bad-input`, `over-limit`).
    *
    *     for await (const value of cluster.map(new URL("./task.ts", import.meta.url), "square", range(1000))) ...
    */
@@ -82,11 +81,12 @@ export class Cluster implements AsyncDisposable {
     items: Items<unknown>,
     options: MapOptions = {},
   ): MapResults<unknown> {
+    const input = new Input(items);
     return new MapResults({
       connection: this.#connection,
       retries: options.retries ?? 0,
       begin: (how) => {
-        const run = this.#begin({ task, name, items, options, ...how });
+        const run = this.#begin(input, { task, name, items, options, ...how });
         this.#running.add(run);
         return run;
       },
@@ -117,34 +117,11 @@ export class Cluster implements AsyncDisposable {
     items: Items<unknown>,
     options: JobOptions = {},
   ): Promise<Job> {
-    const { spec, bundle } = await this.#prepare({
-      task,
-      name,
-      items,
-      options,
-      reduce: undefined,
-      strict: false,
-    });
-    const { signal } = options;
-    await this.#connection.putBundle(bundle, { signal });
-    const inputOver = new AbortController();
-    const submission = this.#connection.submit({
-      requestId: newRequestId(),
-      spec,
-      detached: true,
-      pipe: !Array.isArray(items),
-      signal,
-      ...(items instanceof ItemRange
-        ? {}
-        : { items: encodedItems({ items, lead: undefined, signal: inputOver.signal }) }),
-    });
+    const input = new Input(items);
     try {
-      return new Job(this.#connection, (await submission.closed).id);
-    } catch (error) {
-      await this.#cancelHalf(submission.accepted);
-      throw error;
+      return await this.#submit(input, { task, name, items, options, reduce: undefined, strict: false });
     } finally {
-      inputOver.abort(new EverycoreError("cancelled", "the submit is over"));
+      input.end();
     }
   }
 
@@ -189,14 +166,38 @@ export class Cluster implements AsyncDisposable {
     await this.#parts.end();
   }
 
-  #begin(wish: JobWish & { readonly options: MapOptions }): RunningMap {
-    const { items, options } = wish;
-    const isThere = Array.isArray(items) || items instanceof ItemRange;
-    const { unordered = false, ahead = isThere ? Infinity : limits.mapAheadItems } = options;
+  async #submit(input: Input, wish: JobWish): Promise<Job> {
+    const { spec, bundle } = await this.#prepare(wish);
+    const { signal } = wish.options;
+    await this.#connection.putBundle(bundle, { signal });
+    const inputOver = new AbortController();
+    const submission = this.#connection.submit({
+      requestId: newRequestId(),
+      spec,
+      detached: true,
+      pipe: !input.isThere,
+      signal,
+      ...(wish.items instanceof ItemRange
+        ? {}
+        : { items: encodedItems({ input, lead: undefined, signal: inputOver.signal }) }),
+    });
+    try {
+      return new Job(this.#connection, (await submission.closed).id);
+    } catch (error) {
+      await this.#cancelHalf(submission.accepted);
+      throw error;
+    } finally {
+      inputOver.abort(new EverycoreError("cancelled", "the submit is over"));
+    }
+  }
+
+  #begin(input: Input, wish: JobWish & { readonly options: MapOptions }): RunningMap {
+    const { options } = wish;
+    const { unordered = false, ahead = input.isThere ? Infinity : limits.mapAheadItems } = options;
     const prepared = this.#prepare(wish, () => {
       if (ahead !== Infinity) check("ahead", ahead, 1, Number.MAX_SAFE_INTEGER);
     });
-    return new RunningMap(this.#connection, prepared, { items, unordered, ahead, signal: options.signal });
+    return new RunningMap(this.#connection, prepared, { input, unordered, ahead, signal: options.signal });
   }
 
   async #prepare(wish: JobWish, checkMore = (): void => {}) {

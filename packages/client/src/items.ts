@@ -84,8 +84,55 @@ export class Lead {
   }
 }
 
-export interface SourceOptions<Item> {
-  readonly items: Items<Item>;
+/**
+ * An input whose reading has begun: its iterator is made at once, because some streams (readline) lose what comes
+ * before that, and a job has to be prepared first.
+ */
+export class Input {
+  readonly items: Items<unknown>;
+  readonly isAsync: boolean;
+  readonly #iterator: Iterator<unknown> | AsyncIterator<unknown>;
+  #isOver = false;
+
+  /** Throws EverycoreError `bad-input` for what cannot be iterated. */
+  constructor(items: Items<unknown>) {
+    this.items = items;
+    // A caller without types may pass anything.
+    const given = Object(items) as Partial<AsyncIterable<unknown> & Iterable<unknown>>;
+    this.isAsync = given[Symbol.asyncIterator] !== undefined;
+    const iterator = given[Symbol.asyncIterator]?.() ?? given[Symbol.iterator]?.();
+    if (iterator === undefined) {
+      throw new EverycoreError("bad-input", "the items are neither an iterable nor an async iterable", {
+        hint: "give an array, a generator, a stream, or range(n)",
+      });
+    }
+    this.#iterator = iterator;
+  }
+
+  /** It is there as a whole: it cannot be endless, and taking it costs nobody anything. */
+  get isThere(): boolean {
+    return Array.isArray(this.items) || this.items instanceof ItemRange;
+  }
+
+  next(): IteratorResult<unknown> | Promise<IteratorResult<unknown>> {
+    return this.#iterator.next();
+  }
+
+  /** It came to its end by itself. */
+  finished(): void {
+    this.#isOver = true;
+  }
+
+  /** E3. Not waited for: a generator that waits for something hears of it only after that. */
+  end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    void (async () => this.#iterator.return?.())().catch(() => {});
+  }
+}
+
+export interface SourceOptions {
+  readonly input: Input;
   /** Absent: the input is read as fast as the cluster stores it. */
   readonly lead: Lead | undefined;
   /** Aborted when the job needs no more input. */
@@ -96,23 +143,20 @@ export interface SourceOptions<Item> {
 const itemsPerList = 1_024;
 
 /** The items, encoded, as a submit reads them. */
-export async function* encodedItems<Item>(options: SourceOptions<Item>): ItemSource {
-  const { items, lead, signal } = options;
-  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
-  const isSync = !(Symbol.asyncIterator in items);
+export async function* encodedItems({ input, lead, signal }: SourceOptions): ItemSource {
   const { wait, release } = interruptible(signal);
   let index = 0;
-  let isEnded = false;
+  let isWhole = false;
   try {
-    while (!isEnded) {
+    while (!isWhole) {
       if (lead !== undefined) await wait(lead.hasRoom());
-      const most = isSync ? Math.min(itemsPerList, lead?.room ?? itemsPerList) : 1;
+      const most = input.isAsync ? 1 : Math.min(itemsPerList, lead?.room ?? itemsPerList);
       const list: Uint8Array[] = [];
       while (list.length < most) {
         signal.throwIfAborted();
-        const step = iterator.next();
+        const step = input.next();
         const next = "then" in step ? await wait(step) : step;
-        isEnded = next.done === true;
+        isWhole = next.done === true;
         if (next.done === true) break;
         lead?.take();
         list.push(encodeItem(next.value, index));
@@ -120,10 +164,10 @@ export async function* encodedItems<Item>(options: SourceOptions<Item>): ItemSou
       }
       if (list.length > 0) yield list;
     }
+    input.finished();
   } finally {
     release();
-    // E3. Not waited for: a generator that waits for something hears of it only after that.
-    if (!isEnded) void Promise.resolve(iterator.return?.()).catch(() => {});
+    input.end();
   }
 }
 

@@ -12,7 +12,7 @@ import type { JobSpec } from "@everycore/protocol";
 import type { Bundle } from "./bundle/archive.ts";
 import type { Connection } from "./connection.ts";
 import { ItemRange, Lead, encodedItems } from "./items.ts";
-import type { Items } from "./items.ts";
+import type { Input } from "./items.ts";
 import type { OutcomeList, Results } from "./results.ts";
 import type { Submission } from "./submission.ts";
 import type { JobInfo } from "./wire-types.ts";
@@ -23,7 +23,7 @@ const stopWithinMs = 5_000;
 export const newRequestId = (): string => randomBytes(16).toString("hex");
 
 export interface RunOptions {
-  readonly items: Items<unknown>;
+  readonly input: Input;
   readonly unordered: boolean;
   /** Items read before their consumer; Infinity: as fast as the cluster stores them. */
   readonly ahead: number;
@@ -55,7 +55,10 @@ export class RunningMap {
     const signals = [options.signal, this.#over.signal].filter((signal) => signal !== undefined);
     this.#signal = AbortSignal.any(signals);
     this.#job = this.#start(prepared);
-    this.#job.catch((error: unknown) => this.#over.abort(error)); // M2
+    this.#job.catch((error: unknown) => {
+      this.#over.abort(error); // M2
+      this.#endInput(error);
+    });
   }
 
   /** The job's id, once the cluster has it. */
@@ -67,15 +70,15 @@ export class RunningMap {
     const { spec, bundle } = await prepared;
     await this.#connection.putBundle(bundle, { signal: this.#signal });
     this.#signal.throwIfAborted();
-    const { items } = this.#options;
+    const { input } = this.#options;
     const submission: Submission = this.#connection.submit({
       requestId: newRequestId(),
       spec,
-      pipe: !Array.isArray(items),
+      pipe: !input.isThere,
       signal: this.#over.signal,
-      ...(items instanceof ItemRange
+      ...(input.items instanceof ItemRange
         ? {}
-        : { items: encodedItems({ items, lead: this.#lead, signal: this.#inputOver.signal }) }),
+        : { items: encodedItems({ input, lead: this.#lead, signal: this.#inputOver.signal }) }),
     });
     this.#isSubmitted = true;
     submission.closed.catch((error: unknown) => this.#over.abort(error)); // M2
@@ -107,7 +110,13 @@ export class RunningMap {
   #finish(info: JobInfo): void {
     this.#end = info;
     this.#stopping ??= Promise.resolve(); // M1
-    this.#inputOver.abort(new EverycoreError("cancelled", `job ${info.id} has ended`));
+    this.#endInput(new EverycoreError("cancelled", `job ${info.id} has ended`));
+  }
+
+  /** Also of an input that nobody has begun to read. */
+  #endInput(reason: unknown): void {
+    this.#inputOver.abort(reason);
+    this.#options.input.end();
   }
 
   /** M1. Resolves when the cluster has been told. May be called twice. */
@@ -117,7 +126,7 @@ export class RunningMap {
 
   async #stop(reason: string): Promise<void> {
     const cancelled = new EverycoreError("cancelled", `the map was ended: ${reason}`);
-    this.#inputOver.abort(cancelled);
+    this.#endInput(cancelled);
     if (!this.#isSubmitted) this.#over.abort(cancelled);
     const limit = AbortSignal.timeout(stopWithinMs);
     const late = Promise.withResolvers<undefined>();

@@ -3,8 +3,15 @@ import { outcomeStatus } from "@everycore/protocol";
 import type { OutcomeStatus } from "@everycore/protocol";
 import { expect, test } from "vitest";
 import { itemError } from "../src/failures.ts";
-import { ItemError } from "../src/index.ts";
-import * as api from "../src/index.ts";
+import {
+  ItemCancelledError,
+  ItemCrashedError,
+  ItemError,
+  ItemExpiredError,
+  ItemFailedError,
+  ItemLostError,
+  ItemTimeoutError,
+} from "../src/index.ts";
 
 const failure = (status: OutcomeStatus, kind: string, more: object = {}) =>
   itemError({
@@ -17,19 +24,19 @@ const failure = (status: OutcomeStatus, kind: string, more: object = {}) =>
   });
 
 test.each([
-  ["error", "error", "ItemFailedError"],
-  ["error", "exit", "ItemFailedError"],
-  ["error", "output-too-large", "ItemFailedError"],
-  ["timeout", "timeout", "ItemTimeoutError"],
-  ["crash", "crash", "ItemCrashedError"],
-  ["lost", "lost", "ItemLostError"],
-  ["cancelled", "cancelled", "ItemCancelledError"],
-  ["expired", "expired", "ItemExpiredError"],
-] as const)("status %s of kind %s is an %s", (status, kind, name) => {
+  ["error", "error", ItemFailedError],
+  ["error", "exit", ItemFailedError],
+  ["error", "output-too-large", ItemFailedError],
+  ["timeout", "timeout", ItemTimeoutError],
+  ["crash", "crash", ItemCrashedError],
+  ["lost", "lost", ItemLostError],
+  ["cancelled", "cancelled", ItemCancelledError],
+  ["expired", "expired", ItemExpiredError],
+] as const)("status %s of kind %s is an %o", (status, kind, type) => {
   const error = failure(status, kind);
   expect(error).toBeInstanceOf(ItemError);
-  expect(error).toBeInstanceOf(api[name]);
-  expect(error).toMatchObject({ name, kind, index: 7, node: "n1", job: "j1" });
+  expect(error).toBeInstanceOf(type);
+  expect(error).toMatchObject({ name: type.name, kind, index: 7, node: "n1", job: "j1" });
   expect(error.message).toBe("item 7: RangeError: too far");
 });
 

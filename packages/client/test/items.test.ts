@@ -1,10 +1,12 @@
 // E1-E3: what arrives is what was sent, or it is refused by name; the input stays near its consumer and is ended.
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import vm from "node:vm";
 import { decode } from "@everycore/protocol";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Lead, encodeItem, encodedItems, range } from "../src/items.ts";
+import { Input, Lead, encodeItem, encodedItems, range } from "../src/items.ts";
 
 const sent = (item: unknown): unknown => decode(encodeItem(item, 0));
 
@@ -106,7 +108,9 @@ describe("an input", () => {
     const seen = { taken: 0, isEnded: false };
     const lead = new Lead(5);
     const over = new AbortController();
-    const source = encodedItems({ items: endless(seen), lead, signal: over.signal })[Symbol.asyncIterator]();
+    const source = encodedItems({ input: new Input(endless(seen)), lead, signal: over.signal })[
+      Symbol.asyncIterator
+    ]();
     let got = 0;
     const pump = (async () => {
       for (;;) {
@@ -131,9 +135,10 @@ describe("an input", () => {
     const items = Array.from({ length: 3_000 }, (_, index) => index);
     const { signal } = new AbortController();
     const sizes: number[] = [];
-    for await (const list of encodedItems({ items, lead: undefined, signal })) sizes.push(list.length);
+    for await (const list of encodedItems({ input: new Input(items), lead: undefined, signal }))
+      sizes.push(list.length);
     expect(sizes).toEqual([1_024, 1_024, 952]);
-    const few = encodedItems({ items, lead: new Lead(10), signal })[Symbol.asyncIterator]();
+    const few = encodedItems({ input: new Input(items), lead: new Lead(10), signal })[Symbol.asyncIterator]();
     expect((await few.next()).value).toHaveLength(10);
     await few.return?.(undefined);
   });
@@ -150,7 +155,7 @@ describe("an input", () => {
         },
       }),
     };
-    const waiting = encodedItems({ items, lead: undefined, signal: over.signal })
+    const waiting = encodedItems({ input: new Input(items), lead: undefined, signal: over.signal })
       [Symbol.asyncIterator]()
       .next();
     waiting.catch(() => {}); // it is awaited below
@@ -176,16 +181,32 @@ describe("an input", () => {
       },
     };
     const { signal } = new AbortController();
-    for await (const list of encodedItems({ items: counted, lead: undefined, signal }))
+    for await (const list of encodedItems({ input: new Input(counted), lead: undefined, signal }))
       expect(list).toHaveLength(2);
     expect(returns).toBe(0);
     function* failing(): Generator<number> {
       yield 1;
       throw new RangeError("no more");
     }
-    const reading = encodedItems({ items: failing(), lead: undefined, signal })
+    const reading = encodedItems({ input: new Input(failing()), lead: undefined, signal })
       [Symbol.asyncIterator]()
       .next();
     await expect(reading).rejects.toThrow(RangeError);
+  });
+
+  test("is begun at once, so that a stream that does not wait for its reader loses nothing", async () => {
+    const lines = createInterface({ input: Readable.from(["one\ntwo\n", "three\n"]) });
+    const input = new Input(lines);
+    for (let turn = 0; turn < 20; turn += 1) await setImmediate();
+    const { signal } = new AbortController();
+    const seen: unknown[] = [];
+    for await (const list of encodedItems({ input, lead: undefined, signal }))
+      for (const bytes of list) seen.push(decode(bytes));
+    expect(seen).toEqual(["one", "two", "three"]);
+  });
+
+  test("that cannot be iterated is refused", () => {
+    for (const items of [5, null, undefined, {}])
+      expect(() => new Input(items as never)).toThrow(expect.objectContaining({ code: "bad-input" }));
   });
 });
