@@ -3,7 +3,10 @@
 import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { limits } from "@everycore/protocol";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { natsUser } from "../../packages/cli/src/local/nats-config.ts";
 import { type TestCluster, startCluster } from "../support/cluster.ts";
 import { everycore, jsonLines } from "../support/command.ts";
 import { collect, runJob, submit, taskFile, valuesOf } from "../support/jobs.ts";
@@ -99,4 +102,31 @@ test("an item over the limit is refused with its line and the limit; the job is 
   expect(jsonLines(stdout).length).toBeLessThanOrEqual(1);
   const { jobs } = await cluster.client.listJobs();
   expect(jobs.filter(({ state }) => state === "running" || state === "accepting")).toEqual([]);
+});
+
+test("a file over 8 MB gets a log segment of its own, a smaller one shares", async () => {
+  const { user, password: pass } = natsUser(cluster.secret, "coordinator");
+  const nats = await connect({ servers: cluster.nats.url, user, pass });
+  try {
+    const own = async (): Promise<string[]> => {
+      const names: string[] = [];
+      for await (const { config } of (await jetstreamManager(nats)).streams.list())
+        if (config.name.startsWith("EC_LOG_j")) names.push(config.name);
+      return names;
+    };
+    const map = async (lines: number): Promise<void> => {
+      const file = `${cluster.dir}/lines-${lines}.txt`;
+      await writeFile(file, `${"x".repeat(MB)}\n`.repeat(lines));
+      const args = ["map", `${taskFile("arithmetic.ts")}:lengthOf`, "--each-line", file];
+      const { code, stderr } = await everycore(args, { environment: cluster.environment });
+      expect(code, stderr).toBe(0);
+    };
+    const before = await own();
+    await map(7);
+    expect(await own()).toEqual(before);
+    await map(9);
+    expect((await own()).length).toBe(before.length + 1);
+  } finally {
+    await nats.close();
+  }
 });

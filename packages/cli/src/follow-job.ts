@@ -81,6 +81,7 @@ function submit(
     spec,
     detached,
     pipe: input.pipe,
+    inputBytes: input.bytes,
     signal,
     ...(items === undefined ? {} : { items }),
   });

@@ -29,6 +29,8 @@ export interface SubmitOptions {
   readonly detached?: boolean;
   /** The input's length is unknown. */
   readonly pipe?: boolean;
+  /** Bytes of the input where they are known beforehand: a large one gets a log segment of its own. */
+  readonly inputBytes?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -38,7 +40,7 @@ interface Block {
 }
 
 type Request =
-  | { open: { requestId: string; spec: Buffer; detached: boolean; pipe: boolean } }
+  | { open: { requestId: string; spec: Buffer; detached: boolean; pipe: boolean; inputBytes: number } }
   | { block: { first: number; count: number; data: Buffer } }
   | { close: { total: number } };
 
@@ -124,13 +126,13 @@ export class Submission {
   }
 
   async #attempt(onAnswer: () => void): Promise<JobInfo> {
-    const { requestId, spec, detached = false, pipe = false } = this.#options;
+    const { requestId, spec, detached = false, pipe = false, inputBytes = 0 } = this.#options;
     const over = new AbortController();
     const signal = this.#options.signal ? AbortSignal.any([this.#options.signal, over.signal]) : over.signal;
     const { call, messages } = this.#channel.duplex<Request, SubmitResponse>("JobService", "Submit", {
       signal,
     });
-    call.write({ open: { requestId, spec: encodeSpec(spec), detached, pipe } });
+    call.write({ open: { requestId, spec: encodeSpec(spec), detached, pipe, inputBytes } });
     let sending: Promise<void> | undefined;
     const failed = Promise.withResolvers<never>();
     failed.promise.catch(() => {});

@@ -12,11 +12,14 @@ import { spec } from "./support/coordinator-process.ts";
 const MB = 1024 * 1024;
 const roomy = { allowed: 10_000 * MB, reserved: 500 * MB };
 
-test("large jobs and pipes have a segment of their own, small ones share", () => {
-  expect(wantsOwnSegment(spec({ codec: "range", rangeItems: limits.ownSegmentItems + 1 }), false)).toBe(true);
-  expect(wantsOwnSegment(spec({ codec: "range", rangeItems: limits.ownSegmentItems }), false)).toBe(false);
-  expect(wantsOwnSegment(spec(), true)).toBe(true);
-  expect(wantsOwnSegment(spec(), false)).toBe(false);
+test("large ranges, large files and pipes have a segment of their own, small ones share", () => {
+  const known = { isPipe: false, bytes: 0 };
+  const range = (rangeItems: number): boolean => wantsOwnSegment(spec({ codec: "range", rangeItems }), known);
+  expect([range(limits.ownSegmentItems), range(limits.ownSegmentItems + 1)]).toEqual([false, true]);
+  const file = (bytes: number): boolean => wantsOwnSegment(spec(), { isPipe: false, bytes });
+  expect([file(limits.ownSegmentBytes), file(limits.ownSegmentBytes + 1)]).toEqual([false, true]);
+  expect(wantsOwnSegment(spec(), { isPipe: true, bytes: 0 })).toBe(true);
+  expect(wantsOwnSegment(spec(), known)).toBe(false);
 });
 
 test("a new segment takes less where there is less, and nothing where there is none", () => {

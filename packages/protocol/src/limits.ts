@@ -76,7 +76,7 @@ export const limits = {
   crashVerdictsToFailJob: 20,
   /** Items of one job. */
   jobItemsMax: 2 ** 40,
-  /** A job over these has a log segment of its own. */
+  /** A job over these has a log segment of its own, where its client knows them beforehand: a range, a file. */
   ownSegmentItems: 10_000,
   ownSegmentBytes: 8 * MB,
   /** First size of a log segment, bytes; it grows while the sum allows. */

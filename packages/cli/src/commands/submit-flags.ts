@@ -4,7 +4,7 @@ import type { ItemSource } from "@everycore/client/internal";
 import { EverycoreError, limits, times } from "@everycore/protocol";
 import type { Codec, JobSpec, TaskSpec } from "@everycore/protocol";
 import type { Command } from "commander";
-import { checkReadable, isPipe, readLines } from "../input/lines.ts";
+import { checkReadable, fileBytes, readLines } from "../input/lines.ts";
 import { parseCount, parseDuration, parseRange, parseSeed } from "../input/values.ts";
 import type { ItemRange } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
@@ -57,6 +57,8 @@ export interface JobInput {
   readonly codec: Codec;
   readonly range: ItemRange | undefined;
   readonly pipe: boolean;
+  /** 0: not known. */
+  readonly bytes: number;
   source(signal: AbortSignal): ItemSource | undefined;
 }
 
@@ -71,14 +73,16 @@ export function inputOf(flags: SubmitFlags): JobInput {
       hint: `give one of ${example}`,
     });
   if (flags.range !== undefined)
-    return { codec: "range", range: flags.range, pipe: false, source: () => undefined };
+    return { codec: "range", range: flags.range, pipe: false, bytes: 0, source: () => undefined };
   const file = flags.items ?? flags.eachLine!;
   const codec = flags.items === undefined ? "utf8" : "json";
   checkReadable(file);
+  const bytes = fileBytes(file);
   return {
     codec,
     range: undefined,
-    pipe: isPipe(file),
+    pipe: bytes === undefined,
+    bytes: bytes ?? 0,
     source: (signal) => readLines({ file, codec, signal }),
   };
 }

@@ -20,12 +20,13 @@ export interface LineOptions {
 const newline = 0x0a;
 const carriageReturn = 0x0d;
 
-/** True if the input's length cannot be known: the job then gets a log segment of its own. */
-export function isPipe(file: string): boolean {
+/** Bytes of the input; undefined if they cannot be known, as of a pipe: the job then gets a log segment of its own. */
+export function fileBytes(file: string): number | undefined {
   try {
-    return !(file === "-" ? fstatSync(0) : statSync(file)).isFile();
+    const info = file === "-" ? fstatSync(0) : statSync(file);
+    return info.isFile() ? info.size : undefined;
   } catch {
-    return file === "-";
+    return file === "-" ? undefined : 0; // whoever reads it says what is wrong
   }
 }
 

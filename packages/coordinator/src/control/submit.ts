@@ -19,6 +19,7 @@ import {
 } from "@everycore/protocol";
 import type { Job } from "../core/model.ts";
 import type { InputWriter } from "../data/log-writer.ts";
+import type { InputHint } from "../data/segment-policy.ts";
 import { jobKey } from "../effects.ts";
 import { jobInfo } from "./job-info.ts";
 import type { ControlParts } from "./parts.ts";
@@ -33,6 +34,7 @@ interface SubmitOpen {
   readonly spec: Buffer;
   readonly detached: boolean;
   readonly pipe: boolean;
+  readonly inputBytes: number;
 }
 export interface SubmitRequest {
   readonly open?: SubmitOpen;
@@ -104,7 +106,8 @@ async function accept(
   const spec = decodeSpec(open.spec);
   const id = jobIdOf(localUser, open.requestId);
   const known = parts.state.jobs.get(id);
-  if (known === undefined) await begin(parts, { id, spec, isPipe: open.pipe });
+  if (known === undefined)
+    await begin(parts, { id, spec, input: { isPipe: open.pipe, bytes: open.inputBytes } });
   else {
     if (Buffer.compare(encodeSpec(known.spec), encodeSpec(spec)) !== 0) {
       throw new EverycoreError(
@@ -131,9 +134,9 @@ async function accept(
 
 async function begin(
   parts: ControlParts,
-  wanted: { id: JobId; spec: JobSpec; isPipe: boolean },
+  wanted: { id: JobId; spec: JobSpec; input: InputHint },
 ): Promise<void> {
-  const { id, spec, isPipe } = wanted;
+  const { id, spec, input } = wanted;
   const { bundle } = spec.task;
   if (bundle !== undefined && !(await parts.bundles.has(localUser, bundle))) {
     throw new EverycoreError("not-found", `the bundle ${bundle} was not uploaded`, {
@@ -145,7 +148,7 @@ async function begin(
       hint: "delete ended jobs: everycore job delete ID",
     });
   }
-  const segment = await parts.segments.choose(id, spec, isPipe);
+  const segment = await parts.segments.choose(id, spec, input);
   parts.openSegment(segment);
   parts.indexes.expect({ id, segment, isReduced: spec.task.reduce !== undefined });
   try {

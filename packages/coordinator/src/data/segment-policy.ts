@@ -24,8 +24,17 @@ export interface Storage {
   readonly reserved: number;
 }
 
-export function wantsOwnSegment(spec: JobSpec, isPipe: boolean): boolean {
-  return isPipe || (spec.rangeItems ?? 0) > limits.ownSegmentItems;
+/** What a client says of its input before it sends it. */
+export interface InputHint {
+  /** Its length cannot be known. */
+  readonly isPipe: boolean;
+  /** Of a file; 0 where nothing is known. */
+  readonly bytes: number;
+}
+
+export function wantsOwnSegment(spec: JobSpec, input: InputHint): boolean {
+  const isLarge = input.bytes > limits.ownSegmentBytes || (spec.rangeItems ?? 0) > limits.ownSegmentItems;
+  return input.isPipe || isLarge;
 }
 
 /** Sizes to try for a new segment, largest first; the first that fits is taken. */

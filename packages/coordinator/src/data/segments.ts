@@ -14,6 +14,7 @@ import type { JetStreamManager, StreamInfo } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import type { StorageLevel } from "../core/index.ts";
 import { bucketBytes, isFull, isMissing } from "./buckets.ts";
+import type { InputHint } from "./segment-policy.ts";
 import { firstSizes, grownSize, isRotationDue, storageLevel, wantsOwnSegment } from "./segment-policy.ts";
 
 const leaderBytes = 256 * 1024;
@@ -105,14 +106,14 @@ export class Segments {
   }
 
   /** The segment for a new job; one decision at a time. */
-  choose(job: JobId, spec: JobSpec, isPipe: boolean): Promise<SegmentId> {
-    const choice = this.#choosing.then(() => this.#choose(job, spec, isPipe));
+  choose(job: JobId, spec: JobSpec, input: InputHint): Promise<SegmentId> {
+    const choice = this.#choosing.then(() => this.#choose(job, spec, input));
     this.#choosing = choice.catch(() => {}); // the caller hears of it
     return choice;
   }
 
-  async #choose(job: JobId, spec: JobSpec, isPipe: boolean): Promise<SegmentId> {
-    const own = wantsOwnSegment(spec, isPipe) ? await this.#create(`j${job}`, isPipe) : undefined;
+  async #choose(job: JobId, spec: JobSpec, input: InputHint): Promise<SegmentId> {
+    const own = wantsOwnSegment(spec, input) ? await this.#create(`j${job}`, input.isPipe) : undefined;
     const segment = own ?? (await this.#sharedNow());
     segment.jobs.add(job);
     return segment.id;
