@@ -12,6 +12,7 @@ import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { judge } from "./strikes.ts";
+import { addToTotals } from "./totals.ts";
 import { jobTransitions, move } from "./transitions.ts";
 
 export function applyRecord(
@@ -30,6 +31,7 @@ export function applyRecord(
   }
   if (isEnded(job.state)) tellOfEnd(job, record, effects);
   const delta = job.fold.apply(event.seq, record);
+  addToTotals(state, job, delta);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
   if (job.phase !== "folding") moveItems(state, job, delta, effects);
@@ -101,7 +103,8 @@ function countCrashVerdict(state: ClusterState, job: Job, effects: Effect[]): vo
 function reopened(state: ClusterState, job: Job, round: number, delta: FoldDelta, effects: Effect[]): void {
   job.openedRound = Math.max(job.openedRound, round);
   // A reduction item that was opened again is queued anew when all others are covered (maybeFinish).
-  if (job.reducing && !job.fold.covered.has(endOf(job))) job.reducing = false;
+  // Opened by this record: the same reopen may stand in the log twice, and by the second one it may be leased.
+  if (job.reducing && delta.reopened.some((range) => range.end > endOf(job))) job.reducing = false;
   if (job.phase === "folding") return;
   if (job.state === "cancelling" && job.intent !== undefined && job.intent.kind !== "reopen") {
     sealRest(state, job, job.intent, effects);

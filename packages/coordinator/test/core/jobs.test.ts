@@ -345,6 +345,24 @@ describe("a reduction", () => {
     expect(jobView(bench.state, job)?.counts.value).toBe(8);
   });
 
+  test("that is leased when the reopen of a retry comes a second time is not queued again", () => {
+    const bench = new CoreBench();
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 1, task: { reduce: "sum" } });
+    bench.answer("a");
+    bench.commit("a", job, { start: 0, end: 1 }, "error");
+    bench.answer("a");
+    bench.commit("a", job, { start: 1, end: 2 });
+    const [reopen] = appended(bench.feed({ kind: "retryAsked", job, ask: 5 }), "reopen");
+    bench.answer("a");
+    bench.commit("a", job, { start: 0, end: 1 });
+    bench.answer("a");
+    expect(bench.job(job).leases.size).toBe(1); // of the reduction
+    expect(only(bench.append(reopen!), "sendLease")).toEqual([]);
+    bench.commit("a", job, { start: 1, end: 2 });
+    expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { value: 2 } });
+  });
+
   test("is not combined early by a new leader: the reserve runs ahead of small jobs (P6)", () => {
     const bench = new CoreBench();
     bench.report("a");
