@@ -5,6 +5,7 @@
 import { parseArgs } from "node:util";
 import { table } from "../packages/cli/src/terminal/table.ts";
 import type { Figure, FigureResult, Row } from "./figure.ts";
+import { clientMap } from "./figures/client-map.ts";
 import { coordinatorMemory } from "./figures/coordinator-memory.ts";
 import { firstResult } from "./figures/first-result.ts";
 import { idle } from "./figures/idle.ts";
@@ -25,6 +26,7 @@ const figures: readonly Figure[] = [
   coordinatorMemory,
   programs,
   singleItem,
+  clientMap,
   idle,
 ];
 
