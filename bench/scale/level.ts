@@ -39,6 +39,11 @@ export interface Level extends ProbeMs {
   /** Shares of a core. */
   readonly cpu: { readonly coordinator: number; readonly nats: number; readonly agents: number };
   readonly memoryBytes: { readonly coordinator: number; readonly nats: number };
+  /**
+   * Share of the time in which the coordinator's main thread could have run and had no core, by the kernel's count:
+   * where it is high, the machine was busy with something else, and times say more about that than about us.
+   */
+  readonly waitedShare: number;
   /** 99th percentile of the delay of the coordinator's event loop, ms. */
   readonly loopDelayMs: number;
   readonly ackMs: readonly number[];
@@ -80,6 +85,7 @@ async function watch(
   await loopDelayMs(local.http); // begins anew with each reading
   const reportBefore = await fleet.report();
   const before = takeSnapshot();
+  const waitedBefore = waitedSeconds(pidOf("coordinator"));
   const startedAt = performance.now();
   const probing = new AbortController();
   const probes = probe(local.cluster, probing.signal);
@@ -88,6 +94,7 @@ async function watch(
   const report = await fleet.report();
   const seconds = (performance.now() - startedAt) / 1_000;
   const used = usageBetween(before, takeSnapshot());
+  const waited = waitedSeconds(pidOf("coordinator")) - waitedBefore;
   const delayMs = await loopDelayMs(local.http);
   const memoryBytes = {
     coordinator: residentBytes(pidOf("coordinator")),
@@ -109,6 +116,7 @@ async function watch(
       agents: (used["other"] ?? 0) / seconds,
     },
     memoryBytes,
+    waitedShare: waited / seconds,
     loopDelayMs: delayMs,
     ackMs: report.ackMs,
     resends: report.resends,
@@ -125,3 +133,7 @@ async function loopDelayMs(http: string): Promise<number> {
 
 const residentBytes = (pid: number): number =>
   Number(/^VmRSS:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
+
+/** Second field of schedstat: ns on a run queue. */
+const waitedSeconds = (pid: number): number =>
+  Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[1]) / 1e9;
