@@ -3,11 +3,11 @@
  * the cores are. Outcomes go to the caller as they come; what ran where is in the job that is returned.
  */
 import { randomBytes } from "node:crypto";
-import { endedItems, failedItems } from "@everycore/client/internal";
 import type { Connection, JobInfo, OutcomeList } from "@everycore/client/internal";
 import { isEnded, times } from "@everycore/protocol";
 import type { Codec, TaskSpec } from "@everycore/protocol";
-import { progressText } from "../../packages/cli/src/terminal/progress.ts";
+import { Pace } from "../../packages/cli/src/terminal/pace.ts";
+import { countsOf, progressText } from "../../packages/cli/src/terminal/progress.ts";
 
 const cancelWithinMs = 5_000;
 /** Without a terminal progress is a line each so often, ms. */
@@ -98,13 +98,14 @@ async function cancel(cluster: Connection, id: string): Promise<void> {
 async function showProgress(job: DemoJob, id: string, signal: AbortSignal): Promise<void> {
   const { isTTY } = process.stderr;
   const startedAt = performance.now();
+  const pace = new Pace();
   let shownAt = 0;
   try {
     for await (const info of job.cluster.watchJob(id, { signal })) {
       const elapsedMs = performance.now() - startedAt;
       if (!isTTY && elapsedMs - shownAt < lineEveryMs) continue;
       shownAt = elapsedMs;
-      const line = progressLine(info, { elapsedMs, slots: job.slots });
+      const line = progressLine(info, pace, { elapsedMs, slots: job.slots });
       process.stderr.write(isTTY ? `\r  ${line}\u001B[K` : `  ${line}\n`);
     }
   } finally {
@@ -113,14 +114,13 @@ async function showProgress(job: DemoJob, id: string, signal: AbortSignal): Prom
 }
 
 /** `610/1,296 47 % · 101/s · 6.8 s left · cores 98 % busy` */
-function progressLine(info: JobInfo, options: { elapsedMs: number; slots: number }): string {
+function progressLine(info: JobInfo, pace: Pace, options: { elapsedMs: number; slots: number }): string {
   const { elapsedMs, slots } = options;
-  const counts = {
-    done: endedItems(info),
-    total: info.total === 0 ? undefined : info.total,
-    failed: failedItems(info),
-  };
-  const text = progressText(counts, { elapsedMs, columns: 100 });
+  const counts = countsOf(info);
+  pace.add(elapsedMs, counts.done);
+  const estimate =
+    counts.total === undefined ? undefined : pace.estimate(elapsedMs, counts.total - counts.done);
+  const text = progressText(counts, { perSecond: pace.perSecond(elapsedMs), estimate });
   const busy = Math.min(1, busyMsOf(info) / (elapsedMs * slots));
   return `${text} · cores ${Math.round(100 * busy)} % busy`;
 }

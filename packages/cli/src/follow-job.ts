@@ -6,13 +6,14 @@
  *  J2  after a cancel nothing more is printed: a million "cancelled" lines help nobody.
  */
 import { randomBytes } from "node:crypto";
-import { endedItems, failedItems } from "@everycore/client/internal";
+import { endedItems } from "@everycore/client/internal";
 import type { Connection, JobInfo, OutcomeList, Submission } from "@everycore/client/internal";
 import { EverycoreError, isEnded, shortId } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
 import type { JobInput } from "./commands/submit-flags.ts";
 import { Interrupted } from "./failure.ts";
-import { Progress } from "./terminal/progress.ts";
+import { Progress, progressStyle } from "./terminal/progress.ts";
+import type { ProgressChoice } from "./terminal/progress.ts";
 
 const cancelWithinMs = 5_000;
 
@@ -22,6 +23,7 @@ export interface FollowOptions {
   readonly input: JobInput;
   readonly quiet: boolean;
   readonly unordered: boolean;
+  readonly progress: ProgressChoice;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
   /** Aborted when nobody reads our output any more. */
@@ -48,7 +50,9 @@ export async function followJob(options: FollowOptions): Promise<JobInfo> {
   const { cluster, signal } = options;
   const over = new AbortController();
   const stop = AbortSignal.any([signal, options.outputGone, over.signal]);
-  using progress = new Progress({ quiet: options.quiet });
+  const { quiet } = options;
+  const where = { quiet, isTerminal: process.stderr.isTTY, ci: process.env["CI"] };
+  using progress = new Progress(progressStyle(options.progress, where));
   const submission = submit(options, stop, false);
   const watching = submission.accepted
     .then((job) => watch({ cluster, job, progress, signal: stop }))
@@ -57,12 +61,12 @@ export async function followJob(options: FollowOptions): Promise<JobInfo> {
     const job = await submission.accepted;
     const failed = Promise.withResolvers<never>();
     submission.closed.catch(failed.reject);
-    return await Promise.race([readResults(options, job, stop), failed.promise]);
+    return await Promise.race([readResults(options, { job, signal: stop, progress }), failed.promise]);
   } catch (error) {
     progress.clear();
     if (signal.aborted || options.outputGone.aborted) return await cancelOnInterrupt(options, submission);
     await cancelBadInput(cluster, submission, error);
-    throw error;
+    throw await withWayBack(submission, error);
   } finally {
     over.abort(new EverycoreError("cancelled", "the command is over"));
     await watching;
@@ -87,11 +91,18 @@ function submit(
   });
 }
 
-async function readResults(options: FollowOptions, job: string, signal: AbortSignal): Promise<JobInfo> {
+async function readResults(
+  options: FollowOptions,
+  reading: { job: string; signal: AbortSignal; progress: Progress },
+): Promise<JobInfo> {
   const { cluster, print, unordered } = options;
+  const { job, signal, progress } = reading;
   if (print === undefined) return cluster.waitJob(job, { signal });
   const results = cluster.results(job, { unordered, follow: true, signal });
-  for await (const list of results.lists()) await print(list);
+  for await (const list of results.lists()) {
+    progress.clear(); // results and the line may share the terminal
+    await print(list);
+  }
   // A reader may reach the last outcome a moment before the leader has written the job's end.
   return isEnded(results.end.state) ? results.end : cluster.waitJob(job, { signal });
 }
@@ -102,14 +113,9 @@ async function watch(options: {
   progress: Progress;
   signal: AbortSignal;
 }): Promise<void> {
-  if (!process.stderr.isTTY) return;
-  for await (const info of options.cluster.watchJob(options.job, { signal: options.signal })) {
-    options.progress.update({
-      done: endedItems(info),
-      total: info.total === 0 ? undefined : info.total,
-      failed: failedItems(info),
-    });
-  }
+  if (!options.progress.isShown) return;
+  for await (const info of options.cluster.watchJob(options.job, { signal: options.signal }))
+    options.progress.update(info);
 }
 
 /** J2. Whoever reads our output no more wants the job no more, as with any pipe. */
@@ -127,6 +133,16 @@ async function cancelOnInterrupt(options: FollowOptions, submission: Submission)
   if (!options.quiet && !outputGone.aborted)
     process.stderr.write(`job ${shortId(job)} cancelled; ${done}${total} items had ended\n`);
   return info;
+}
+
+/** P3. A job outlives the command that follows it: whoever lost its cluster learns how to come back to it. */
+async function withWayBack(submission: Submission, error: unknown): Promise<unknown> {
+  if (!(error instanceof EverycoreError) || (error.code !== "unreachable" && error.code !== "no-leader"))
+    return error;
+  const job = await submission.accepted.catch(() => undefined);
+  if (job === undefined) return error;
+  const hint = `job ${shortId(job)} goes on where its cluster does; come back to it: everycore job results ${shortId(job)}`;
+  return new EverycoreError(error.code, error.message, { hint, cause: error });
 }
 
 /** J1. */

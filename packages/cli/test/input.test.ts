@@ -12,7 +12,6 @@ import {
 } from "../src/input/values.ts";
 import { divideSlots } from "../src/local/cores.ts";
 import { natsConfig, natsUser, natsUsers, sharedNatsConfig } from "../src/local/nats-config.ts";
-import { progressText } from "../src/terminal/progress.ts";
 import { bytesText, durationText, table } from "../src/terminal/table.ts";
 
 test("a range has both ends, may be negative, and never runs backwards", () => {
@@ -74,18 +73,6 @@ test("a line without end is refused at the limit of an item, not kept growing", 
   expect(() => {
     for (let at = 0; at <= limits.itemBytesMax / chunk.length + 1; at += 1) splitter.push(chunk);
   }).toThrow("the limit of an item");
-});
-
-test("progress says how far, how fast, how long, and fits its line", () => {
-  const counts = { done: 1200, total: 10_000, failed: 3 };
-  expect(progressText(counts, { elapsedMs: 4_000, columns: 80 })).toBe(
-    "1,200/10,000 12 % · 300/s · 29.3 s left · 3 failed",
-  );
-  expect(progressText({ ...counts, total: undefined, failed: 0 }, { elapsedMs: 4_000, columns: 80 })).toBe(
-    "1,200 done · 300/s",
-  );
-  expect(progressText({ done: 0, total: 0, failed: 0 }, { elapsedMs: 0, columns: 80 })).toBe("0/0 100 %");
-  expect(progressText(counts, { elapsedMs: 4_000, columns: 20 }).length).toBe(19);
 });
 
 test("tables are aligned, numbers to the right", () => {

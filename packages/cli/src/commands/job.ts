@@ -12,6 +12,7 @@ import { agoText, bytesText, durationText, fields, table } from "../terminal/tab
 import { openSink } from "../terminal/sink.ts";
 import { endText, sayFailures } from "../terminal/summary.ts";
 import { printerOf } from "./map.ts";
+import { watchCommand } from "./watch.ts";
 
 interface FormatFlags extends ClusterFlags {
   readonly output: "table" | "json";
@@ -46,9 +47,10 @@ async function withCluster(
 
 export function jobCommand(): Command {
   const command = new Command("job")
-    .description("look at jobs, wait for them, read their results, end them")
+    .description("look at jobs, follow them, wait for them, read their results, end them")
     .addHelpText("after", "\nExample:\n  everycore job list");
-  for (const verb of [list(), get(), wait(), results(), output(), cancel(), retry(), remove(), audit()])
+  command.addCommand(list()).addCommand(get()).addCommand(watchCommand());
+  for (const verb of [wait(), results(), output(), cancel(), retry(), remove(), audit()])
     command.addCommand(verb);
   return command;
 }

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { ItemSource } from "@everycore/client/internal";
 import { EverycoreError, limits, times } from "@everycore/protocol";
 import type { Codec, JobSpec, TaskSpec } from "@everycore/protocol";
+import { Option } from "commander";
 import type { Command } from "commander";
 import { checkReadable, fileBytes, readLines } from "../input/lines.ts";
 import { parseCount, parseDuration, parseRange, parseSeed } from "../input/values.ts";
@@ -10,6 +11,8 @@ import type { ItemRange } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
 import type { ClusterFlags } from "../session.ts";
 import { withClusterFlags } from "../session.ts";
+import { progressChoices } from "../terminal/progress.ts";
+import type { ProgressChoice } from "../terminal/progress.ts";
 
 export interface SubmitFlags extends ClusterFlags {
   readonly range?: ItemRange;
@@ -25,6 +28,7 @@ export interface SubmitFlags extends ClusterFlags {
   readonly keep?: boolean;
   readonly unordered?: boolean;
   readonly out?: string;
+  readonly progress: ProgressChoice;
 }
 
 export function withSubmitFlags(command: Command): Command {
@@ -50,7 +54,12 @@ export function withSubmitFlags(command: Command): Command {
     .option("--ttl <duration>", "delete the job so long after its end (default 24h)", parseDuration)
     .option("--keep", "never delete the job by itself")
     .option("--unordered", "print results as they come instead of in item order")
-    .option("--out <file>", "write results to a file instead of stdout");
+    .option("--out <file>", "write results to a file instead of stdout")
+    .addOption(
+      new Option("--progress <how>", "on stderr: auto is a bar on a terminal, plain lines where CI is set")
+        .choices(progressChoices)
+        .default("auto"),
+    );
 }
 
 export interface JobInput {
@@ -114,9 +123,12 @@ export function specOf(options: {
 }
 
 /** How a submitted job is followed, as the flags say. */
-export const followFlags = (flags: SubmitFlags): { quiet: boolean; unordered: boolean } => ({
+export const followFlags = (
+  flags: SubmitFlags,
+): { quiet: boolean; unordered: boolean; progress: ProgressChoice } => ({
   quiet: flags.quiet ?? false,
   unordered: flags.unordered ?? false,
+  progress: flags.progress,
 });
 
 /** Ctrl-C cancels the job; a detached one says nothing of it. */
