@@ -11,7 +11,7 @@ import { Asks } from "./asks.ts";
 import { Changes } from "./changes.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { splitAddress } from "./config.ts";
-import type { Effect, Keys } from "./core/index.ts";
+import type { ClusterState, Effect, Keys } from "./core/index.ts";
 import { logEndOf } from "./core/index.ts";
 import { clusterHandlers } from "./control/cluster.ts";
 import { jobHandlers } from "./control/jobs.ts";
@@ -107,7 +107,7 @@ class Coordinator implements RunningCoordinator {
     this.#opened = opened;
     this.#keys = keysOf(key);
     this.#cluster = createHash("sha256").update("cluster name").update(key).digest("hex").slice(0, 12);
-    this.#metrics = new Metrics(version, this.#gauges());
+    this.#metrics = this.#newMetrics();
     this.#bodies = new Bodies(data);
     this.#jobRecords = new JobRecords(buckets.jobs, log);
     this.#knownNodes = new KnownNodes(buckets.nodes, log);
@@ -273,6 +273,7 @@ class Coordinator implements RunningCoordinator {
         bodies: this.#bodies,
         log,
         onSent: () => this.#metrics.count("leases"),
+        onAnswered: (afterMs) => this.#metrics.leaseAnswered(afterMs),
         onMalformed: () => this.#metrics.malformed("lease"),
       }),
       links: this.#links,
@@ -368,17 +369,21 @@ class Coordinator implements RunningCoordinator {
     return false;
   }
 
-  #gauges(): Readonly<Record<string, () => number>> {
-    return {
-      leading: () => (this.#loop.state.leading ? 1 : 0),
-      jobs_active: () => this.#loop.state.active.size,
-      jobs: () => this.#loop.state.jobs.size,
-      agents: () => this.#links.count,
-      events_waiting: () => this.#loop.backlog,
-      log_segments: () => this.#segments.usage.count,
-      log_bytes: () => this.#segments.usage.bytes,
-      job_readers: () => this.#indexes.count,
-    };
+  #newMetrics(): Metrics {
+    const state = (): ClusterState => this.#loop.state;
+    return new Metrics({
+      version,
+      state,
+      storage: () => this.#segments.usage,
+      gauges: {
+        leading: { help: "1 while this coordinator leads", read: () => (state().leading ? 1 : 0) },
+        epoch: { help: "Epoch of this leader's term", read: () => state().epoch },
+        jobs_active: { help: "Jobs that have not ended", read: () => state().active.size },
+        agents: { help: "Agents linked to this coordinator", read: () => this.#links.count },
+        events_waiting: { help: "Events that the core has not taken yet", read: () => this.#loop.backlog },
+        job_readers: { help: "Jobs whose results are being read here", read: () => this.#indexes.count },
+      },
+    });
   }
 }
 

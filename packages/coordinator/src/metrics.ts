@@ -1,16 +1,31 @@
-/** The coordinator's numbers for Prometheus. No job or node ids as labels: their number has no bound. */
-import { Counter, Gauge, Registry, collectDefaultMetrics } from "prom-client";
+/**
+ * The coordinator's numbers for Prometheus: base units, `_total` for what only grows. No job or node ids as labels:
+ * their number has no bound (P7). docs/guides/operations.md says what each one is for; a test compares the two.
+ */
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+import type { ClusterState } from "./core/index.ts";
+import { loadOf } from "./core/index.ts";
 
 export type Plane = "log" | "lease" | "fetch" | "link" | "rpc" | "leader" | "command";
+
+/** Asked at each scrape. */
+export interface MetricsSources {
+  readonly version: string;
+  readonly state: () => ClusterState;
+  readonly storage: () => { bytes: number; reserved: number; limit: number; count: number };
+  readonly gauges: Readonly<Record<string, { readonly help: string; readonly read: () => number }>>;
+}
+
+const latencySeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 export class Metrics {
   readonly registry = new Registry();
   readonly #malformed: Counter<"plane">;
   readonly #counters: Readonly<Record<"leases" | "records" | "commits" | "fetched" | "reconnects", Counter>>;
   readonly #handled: Counter<"method" | "code">;
+  readonly #leaseAck: Histogram;
 
-  /** `gauges` are asked at each scrape. */
-  constructor(version: string, gauges: Readonly<Record<string, () => number>>) {
+  constructor(sources: MetricsSources) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry, prefix: "everycore_coordinator_" });
     const counter = (name: string, help: string): Counter => new Counter({ name, help, registers });
@@ -33,22 +48,31 @@ export class Metrics {
       labelNames: ["method", "code"],
       registers,
     });
+    this.#leaseAck = new Histogram({
+      name: "everycore_lease_ack_seconds",
+      help: "From sending a lease to its agent's answer",
+      buckets: latencySeconds,
+      registers,
+    });
     new Gauge({
       name: "everycore_build_info",
       help: "Always 1",
       labelNames: ["version"],
       registers,
-    }).set({ version }, 1);
-    for (const [name, read] of Object.entries(gauges)) {
+    }).set({ version: sources.version }, 1);
+    for (const [name, { help, read }] of Object.entries(sources.gauges)) {
       new Gauge({
         name: `everycore_${name}`,
-        help: name.replaceAll("_", " "),
+        help,
         registers,
         collect() {
           this.set(read());
         },
       });
     }
+    registerLoad(this.registry, sources.state);
+    registerTotals(this.registry, sources.state);
+    registerStorage(this.registry, sources.storage);
   }
 
   count(what: "leases" | "records" | "commits" | "fetched" | "reconnects", by = 1): void {
@@ -61,5 +85,149 @@ export class Metrics {
 
   handled(method: string, code: string): void {
     this.#handled.inc({ method, code });
+  }
+
+  leaseAnswered(afterMs: number): void {
+    this.#leaseAck.observe(afterMs / 1_000);
+  }
+}
+
+/** A gauge with one label, whose values come from a record. */
+function labelled(
+  registry: Registry,
+  options: {
+    name: string;
+    help: string;
+    label: string;
+    read: () => Readonly<Record<string, number>>;
+  },
+): void {
+  const { name, help, label, read } = options;
+  new Gauge({
+    name,
+    help,
+    labelNames: [label],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [value, number] of Object.entries(read())) this.set({ [label]: value }, number);
+    },
+  });
+}
+
+/** What is there to do, and who does it. */
+function registerLoad(registry: Registry, state: () => ClusterState): void {
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  const load = (): ReturnType<typeof loadOf> => loadOf(state());
+  gauge(
+    "everycore_queue_core_seconds",
+    "Work queued or leased, by the costs learned so far, in seconds of one core",
+    () => load().workSeconds,
+  );
+  gauge(
+    "everycore_queue_unknown_items",
+    "Items queued or leased whose cost is not known yet",
+    () => load().unknownItems,
+  );
+  labelled(registry, {
+    name: "everycore_items",
+    help: "Items of active jobs that have no outcome: queued, or leased to a node",
+    label: "state",
+    read: () => ({ ...load().items }),
+  });
+  labelled(registry, {
+    name: "everycore_jobs",
+    help: "Jobs by state",
+    label: "state",
+    read: () => load().jobs,
+  });
+  labelled(registry, {
+    name: "everycore_nodes",
+    help: "Nodes by state",
+    label: "state",
+    read: () => load().nodes,
+  });
+  labelled(registry, {
+    name: "everycore_slots",
+    help: "Slots of connected nodes: busy or idle",
+    label: "state",
+    read: () => ({ ...load().slots }),
+  });
+}
+
+/** Sums of the core as counters: they start anew with each term, as a counter of a restarted process does. */
+function registerTotals(registry: Registry, state: () => ClusterState): void {
+  const counter = (options: {
+    name: string;
+    help: string;
+    label: string;
+    read: () => Readonly<Record<string, number>>;
+  }): void => {
+    const { name, help, label, read } = options;
+    new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const [value, number] of Object.entries(read())) this.inc({ [label]: value }, number);
+      },
+    });
+  };
+  counter({
+    name: "everycore_outcomes_total",
+    help: "Items that ended, by outcome",
+    label: "status",
+    read: () => ({ ...state().totals.outcomes }),
+  });
+  counter({
+    name: "everycore_outcomes_dropped_total",
+    help: "Outcomes that did not count, by reason: another one was first, or the lease was not valid",
+    label: "reason",
+    read: () => state().totals.dropped,
+  });
+  counter({
+    name: "everycore_strikes_total",
+    help: "Items that a death touched, by cause",
+    label: "cause",
+    read: () => state().totals.strikes,
+  });
+  new Counter({
+    name: "everycore_retries_total",
+    help: "Items tried again after an error",
+    registers: [registry],
+    collect() {
+      this.reset();
+      this.inc(state().totals.retries);
+    },
+  });
+}
+
+function registerStorage(registry: Registry, storage: MetricsSources["storage"]): void {
+  const sizes: readonly [string, string, "bytes" | "reserved" | "limit" | "count"][] = [
+    ["everycore_log_bytes", "Bytes in the logs of jobs", "bytes"],
+    ["everycore_log_reserved_bytes", "Bytes reserved for the logs of jobs", "reserved"],
+    ["everycore_log_limit_bytes", "Bytes that the logs of jobs may reserve in all", "limit"],
+    ["everycore_log_segments", "Log segments", "count"],
+  ];
+  for (const [name, help, field] of sizes) {
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(storage()[field]);
+      },
+    });
   }
 }

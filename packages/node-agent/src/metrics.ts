@@ -1,10 +1,51 @@
-/** The agent's metrics, read from its state when they are asked for. */
-import { Counter, Gauge, Registry } from "prom-client";
+/** The agent's numbers for Prometheus, read from its state when they are asked for: docs/guides/operations.md. */
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { Agent } from "./agent.ts";
+
+type Numbers = readonly (readonly [name: string, help: string, read: () => number])[];
+
+const ackSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30, 120];
 
 export function agentMetrics(agent: Agent): Registry {
   const registry = new Registry();
-  const gauge = (name: string, help: string, read: () => number): void => {
+  collectDefaultMetrics({ register: registry, prefix: "everycore_agent_" });
+  registerGauges(registry, gaugesOf(agent));
+  registerCounters(registry, agent);
+  const ack = new Histogram({
+    name: "everycore_agent_record_ack_seconds",
+    help: "From publishing a commit, chunk or strike to the log's acknowledgement, resends included",
+    buckets: ackSeconds,
+    registers: [registry],
+  });
+  agent.publisher.onAcknowledged = (afterMs) => ack.observe(afterMs / 1_000);
+  return registry;
+}
+
+function gaugesOf(agent: Agent): Numbers {
+  const { state, disk } = agent;
+  const busy = (): number => [...state.workers.values()].filter((worker) => worker.slices.length > 0).length;
+  const leases = (): number => [...state.jobs.values()].reduce((sum, job) => sum + job.leases.size, 0);
+  return [
+    ["everycore_agent_slots", "Slots of this node", () => agent.slots],
+    ["everycore_agent_slots_busy", "Slots that run a slice", busy],
+    ["everycore_agent_workers", "Worker processes, spares included", () => state.workers.size],
+    ["everycore_agent_leases", "Leases held", leases],
+    [
+      "everycore_agent_spool_bytes",
+      "Bytes of outcomes that the log has not acknowledged",
+      () => state.spoolBytes,
+    ],
+    ["everycore_agent_state_bytes", "Bytes in the state directory", () => disk.usedBytes],
+    [
+      "everycore_agent_state_max_bytes",
+      "Bytes that the state directory may hold; beyond it no slice starts",
+      () => disk.bytesMax,
+    ],
+  ];
+}
+
+function registerGauges(registry: Registry, gauges: Numbers): void {
+  for (const [name, help, read] of gauges) {
     new Gauge({
       name,
       help,
@@ -13,40 +54,34 @@ export function agentMetrics(agent: Agent): Registry {
         this.set(read());
       },
     });
-  };
-  const { state } = agent;
-  gauge("everycore_agent_slots", "Slots of this node", () => agent.slots);
-  gauge(
-    "everycore_agent_slots_busy",
-    "Slots that run a slice",
-    () => [...state.workers.values()].filter((worker) => worker.slices.length > 0).length,
-  );
-  gauge("everycore_agent_workers", "Worker processes, spares included", () => state.workers.size);
-  gauge("everycore_agent_leases", "Leases held", () =>
-    [...state.jobs.values()].reduce((sum, job) => sum + job.leases.size, 0),
-  );
-  gauge("everycore_agent_leases_accepted", "Leases accepted since the start", () => state.accepted);
-  gauge(
-    "everycore_agent_spool_bytes",
-    "Bytes of outcomes that the log has not acknowledged",
-    () => state.spoolBytes,
-  );
-  gauge("everycore_agent_state_bytes", "Bytes in the state directory", () => agent.disk.usedBytes);
-  gauge(
-    "everycore_agent_state_bytes_max",
-    "Bytes that the state directory may hold; beyond it no slice starts",
-    () => agent.disk.bytesMax,
-  );
-  gauge(
-    "everycore_agent_records_published",
-    "Commits, chunks and strikes acknowledged by the log",
-    () => agent.publisher.published,
-  );
-  gauge(
-    "everycore_agent_records_resent",
-    "Publishes that were not answered and were sent again",
-    () => agent.publisher.resends,
-  );
+  }
+}
+
+function registerCounters(registry: Registry, agent: Agent): void {
+  const counters: Numbers = [
+    ["everycore_agent_leases_accepted_total", "Leases accepted", () => agent.state.accepted],
+    [
+      "everycore_agent_records_published_total",
+      "Commits, chunks and strikes acknowledged by the log",
+      () => agent.publisher.published,
+    ],
+    [
+      "everycore_agent_records_resent_total",
+      "Publishes that were not answered and were sent again",
+      () => agent.publisher.resends,
+    ],
+  ];
+  for (const [name, help, read] of counters) {
+    new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  }
   new Counter({
     name: "everycore_malformed_messages_total",
     help: "Messages that were refused as malformed",
@@ -57,5 +92,4 @@ export function agentMetrics(agent: Agent): Registry {
       for (const [plane, count] of Object.entries(agent.malformed)) this.inc({ plane }, count);
     },
   });
-  return registry;
 }

@@ -3,6 +3,8 @@ export type { Answer, Effect, EffectKind, Event, EventKind, LeaderRecord } from 
 export { checkInvariants } from "./invariants.ts";
 export type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport, StorageLevel } from "./model.ts";
 export { newCluster, step } from "./step.ts";
+export type { Load } from "./totals.ts";
+export { loadOf } from "./totals.ts";
 export { jobTransitions, leaseTransitions, nodeTransitions, phaseTransitions } from "./transitions.ts";
 export type { JobView, NodeView, UsageView } from "./views.ts";
 export { jobView, jobViews, logEndOf, nodeView, nodeViews, waitingReasons } from "./views.ts";

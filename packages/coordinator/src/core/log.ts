@@ -12,6 +12,7 @@ import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { judge } from "./strikes.ts";
+import { addToTotals } from "./totals.ts";
 import { jobTransitions, move } from "./transitions.ts";
 
 export function applyRecord(
@@ -30,6 +31,7 @@ export function applyRecord(
   }
   if (isEnded(job.state)) tellOfEnd(job, record, effects);
   const delta = job.fold.apply(event.seq, record);
+  addToTotals(state, job, delta);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
   if (job.phase !== "folding") moveItems(state, job, delta, effects);

@@ -197,6 +197,14 @@ export interface NodeReport {
 
 export type StorageLevel = "ok" | "pause" | "refuse";
 
+/** Items since this leader leads; see totals.ts. */
+export interface Totals {
+  readonly outcomes: OutcomeCounts;
+  readonly dropped: { stale: number; duplicate: number; invalid: number };
+  readonly strikes: { crash: number; lost: number };
+  retries: number;
+}
+
 export interface ClusterState {
   epoch: number;
   leading: boolean;
@@ -224,6 +232,7 @@ export interface ClusterState {
   readonly touched: Set<NodeId>;
   /** As of the last look at all nodes: slots of those that may get work, whether one of them lacks it, and when. */
   readonly placed: { slots: number; isHungry: boolean; at: number };
+  readonly totals: Totals;
 }
 
 /** Pure functions that need a key: given by the shell, the same for all leaders of a cluster. */

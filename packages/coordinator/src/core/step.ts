@@ -11,6 +11,7 @@ import type { ClusterState, Job, Keys } from "./model.ts";
 import { drain, drained, gaveBack, heartbeat, linkBroke, report, taskFailed, tickNode } from "./nodes.ts";
 import { place } from "./place.ts";
 import { elected, progress, recover } from "./takeover.ts";
+import { newTotals } from "./totals.ts";
 
 export function newCluster(): ClusterState {
   return {
@@ -30,6 +31,7 @@ export function newCluster(): ClusterState {
     dirty: false,
     touched: new Set(),
     placed: { slots: 0, isHungry: false, at: 0 },
+    totals: newTotals(),
   };
 }
 

@@ -29,6 +29,8 @@ export interface LeaseSenderOptions {
   readonly bodies: Bodies;
   readonly log: Logger;
   readonly onSent: () => void;
+  /** Gets how long the agent's answer took. */
+  readonly onAnswered: (afterMs: number) => void;
   readonly onMalformed: () => void;
 }
 
@@ -41,7 +43,7 @@ export class LeaseSender {
 
   /** undefined: no answer in time. */
   async send(effect: SendLease, job: Job, epoch: number): Promise<LeaseReply | undefined> {
-    const { nats, log, onSent, onMalformed } = this.#options;
+    const { nats, log, onSent, onAnswered, onMalformed } = this.#options;
     try {
       const message: LeaseMessage = {
         epoch,
@@ -58,9 +60,11 @@ export class LeaseSender {
         tag: effect.tag,
       };
       onSent();
+      const sentAt = performance.now();
       const answer = await nats.request(subjects.lease(effect.node), encodeLease(message), {
         timeout: times.leaseAckMs,
       });
+      onAnswered(performance.now() - sentAt);
       try {
         return decodeLeaseReply(answer.data);
       } catch {

@@ -38,6 +38,8 @@ export class Publisher {
   /** Records that were refused or unanswered and sent again. */
   resends = 0;
   published = 0;
+  /** Gets how long the log took to acknowledge a record, its resends included. */
+  onAcknowledged: (afterMs: number) => void = () => {};
 
   constructor(options: PublisherOptions) {
     this.#options = options;
@@ -110,6 +112,7 @@ export class Publisher {
     const subject = subjects.log(segment, node, record.job);
     const head = headers();
     head.set(recordHeader, encodeRecord(record));
+    const startedAt = performance.now();
     for (let pause = pauseMs.first; !this.#stop.signal.aborted; pause = Math.min(pauseMs.max, pause * 2)) {
       try {
         const connection = this.#options.connection();
@@ -117,6 +120,7 @@ export class Publisher {
         const answer = await connection.request(subject, body, { timeout: answerWithinMs, headers: head });
         const seq = sequenceOf(answer.data);
         this.published += 1;
+        this.onAcknowledged(performance.now() - startedAt);
         return seq;
       } catch (error) {
         this.resends += 1;
