@@ -6,14 +6,22 @@
 import { join } from "node:path";
 import type { EmbeddedModule } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
+import { findBundledNode, isRecentNode, nodeMissingMessage } from "../bin/bundled-node.js";
 import { Child } from "./local/child.ts";
 
-const launcher = join(import.meta.dirname, "..", "bin", "everycore.js");
+const packageFolder = join(import.meta.dirname, "..");
+const launcher = join(packageFolder, "bin", "everycore.js");
 
 export const startEmbedded: EmbeddedModule["startEmbedded"] = async ({ slots, quiet, signal }) => {
+  const node = isRecentNode() ? process.execPath : findBundledNode(packageFolder);
+  if (node === undefined) {
+    throw new EverycoreError("unreachable", `no cluster is configured, and ${nodeMissingMessage()}`, {
+      hint: "name a cluster by connect({ address, secretFile }) or EVERYCORE_ADDRESS",
+    });
+  }
   const child = new Child({
     name: "the embedded cluster",
-    command: process.execPath,
+    command: node,
     args: [
       launcher,
       "embedded",
