@@ -131,7 +131,7 @@ export class Agent {
       known: { dir: this.#inputs.bundlesDir, bytes: () => this.#inputs.bundleBytes },
       // Whoever wants it again gets a bundle from the cluster; prints are gone, the oldest first.
       evict: (bytes) => void this.#output.evict(bytes - this.#inputs.evictBundles(bytes)),
-      onLook: () => this.#watchDisk(),
+      onLook: () => void this.#watchDisk(),
     });
     this.publisher = new Publisher({
       node: this.node,
@@ -165,8 +165,7 @@ export class Agent {
     });
     this.#link.open();
     this.#every(times.heartbeatMs, () => {
-      this.#watchDisk();
-      this.#say(heartbeat(this.state, performance.now(), this.disk));
+      if (!this.#watchDisk()) this.#beat();
     });
     this.disk.start();
     this.#every(memoryWatchMs, () => this.#pool.watchMemory());
@@ -358,12 +357,18 @@ export class Agent {
     if (this.#linked) this.#link?.send(message);
   }
 
-  #watchDisk(): void {
-    const { level } = this.disk;
-    if (level === this.state.disk) return;
-    const { usedBytes, bytesMax } = this.disk;
-    this.#parts.log.warn({ level, usedBytes, bytesMax }, "room for files");
+  #beat(): void {
+    this.#say(heartbeat(this.state, performance.now(), this.disk));
+  }
+
+  /** True: it has changed, and the leader was told at once. */
+  #watchDisk(): boolean {
+    const { level, usedBytes, bytesMax } = this.disk;
+    if (level === this.state.disk) return false;
+    this.#parts.log.warn({ room: level, usedBytes, bytesMax }, "room for files");
     this.emit({ kind: "diskLevel", at: performance.now(), level });
+    this.#beat();
+    return true;
   }
 
   #fromLeader(message: LooseMessage): void {
