@@ -4,6 +4,7 @@
  */
 import type { SeenRuns } from "@everycore/node-agent/core";
 import type { JobId, LeaseGrant, LevelRun, Range } from "@everycore/protocol";
+import { levelOf } from "@everycore/protocol";
 
 /** Statuses of records: 0 value, 1 error, 2 timeout, 17 a span's partial. */
 export interface Outcome extends Range {
@@ -64,8 +65,10 @@ export class Disk {
       const { start, end, status, missing } = file.outcomes[at]!;
       const last = runs.at(-1);
       const to = (at + 1) * outcomeBytes;
+      const follows = last?.status === status && last.end === start && missing === undefined;
+      // As outcome-scan.ts: what is tried again is no neighbour of what is not.
       const joins =
-        last !== undefined && last.status === status && last.end === start && missing === undefined;
+        follows && (status === 0 || levelOf(file.attempts, last.start) === levelOf(file.attempts, start));
       if (joins) runs[runs.length - 1] = { ...last, end, to };
       else runs.push({ file: file.file, from: at * outcomeBytes, to, start, end, status, missing });
     }

@@ -1,6 +1,6 @@
 /** What a killed agent's files say, as its successor publishes it (packages/node-agent/src/recovery.ts). */
 import type { CommitPart, LogRecord } from "@everycore/protocol";
-import { limits } from "@everycore/protocol";
+import { levelOf, limits } from "@everycore/protocol";
 import type { Disk, SliceFile } from "./disk.ts";
 
 /** Commits of all outcomes in the files, then a `lost` strike for each running item. */
@@ -21,8 +21,7 @@ function commitsOf(disk: Disk, file: SliceFile): LogRecord[] {
   const records: LogRecord[] = [];
   const { job, epoch, grant } = file;
   const parts = disk.runs(file, 0).map((run): CommitPart => {
-    const tried =
-      file.attempts.find((known) => known.start <= run.start && run.start < known.end)?.level ?? 0;
+    const tried = levelOf(file.attempts, run.start);
     const isGood = run.status === 0 || run.status === 17;
     const failed = run.status === 2 ? "timeout" : "error";
     const status = isGood ? "value" : tried < file.retries ? "again" : failed;

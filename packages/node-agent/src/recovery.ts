@@ -8,7 +8,7 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { CommitPart, CommitRecord, JobId, StrikeRecord } from "@everycore/protocol";
-import { limits, outcomeStatus, recordStatus } from "@everycore/protocol";
+import { levelOf, limits, outcomeStatus, recordStatus } from "@everycore/protocol";
 import type { OutcomeRun } from "./core/index.ts";
 import type { PublisherOptions } from "./data/publisher.ts";
 import { Publisher } from "./data/publisher.ts";
@@ -122,7 +122,7 @@ function* commitsOf(
 }
 
 function partOf(head: SliceHead, run: OutcomeRun): CommitPart {
-  const tried = head.attempts.find((known) => known.start <= run.start && run.start < known.end)?.level ?? 0;
+  const tried = levelOf(head.attempts, run.start);
   const isGood = run.status === outcomeStatus.value || run.status === recordStatus.partial;
   const failed = run.status === outcomeStatus.timeout ? "timeout" : "error";
   const status = isGood ? "value" : tried < head.retries ? "again" : failed;

@@ -1,4 +1,4 @@
-// The outcome that an agent writes for a worker it has ended (item timeout), when the disk is full at that moment.
+// Outcome files as the agent reads and writes them: runs of like items, and what it appends for a worker it has ended.
 import type { JobId, LeaseId, NodeId, SegmentId } from "@everycore/protocol";
 import { outcomeStatus, readU64, recordHeadBytes, recordStatus, writeU64 } from "@everycore/protocol";
 import { appendFileSync, existsSync, readFileSync, writeSync } from "node:fs";
@@ -110,4 +110,39 @@ test("what is not a lack of room is not hidden", () => {
   });
   files.read();
   expect(() => files.append(timeout)).toThrow("input/output error");
+});
+
+test("failures that were tried differently often are no run: one is tried again, its neighbour is not", () => {
+  const files = new OutcomeFiles(dir);
+  const path = files.pathForSlice();
+  const grant = { id: "a".repeat(32) as LeaseId, start: 0, end: 6, node: "1".repeat(16) as NodeId };
+  const head = encodeHead({
+    job: "0".repeat(20) as JobId,
+    segment: "s1" as SegmentId,
+    epoch: 1,
+    grant: { ...grant, round: 0, n: 1 },
+    start: 0,
+    end: 6,
+    slot: 0,
+    retries: 1,
+    attempts: [{ start: 2, end: 4, level: 1 }],
+    reduced: false,
+  });
+  const failures = [0, 1, 2, 3, 4].map((index) => record(index, outcomeStatus.error, Buffer.from("no")));
+  appendFileSync(path, Buffer.concat([record(1, recordStatus.head, head), ...failures]));
+  const runs = files.read().flatMap((slice) => slice.runs);
+  expect(runs.map(({ start, end }) => [start, end])).toEqual([
+    [0, 2],
+    [2, 4],
+    [4, 5],
+  ]);
+  // Values end an item however often it was tried: they stay one run.
+  const values = [5].map((index) => record(index, outcomeStatus.value, Buffer.from("yes")));
+  appendFileSync(path, Buffer.concat(values));
+  expect(
+    files
+      .read()
+      .flatMap((slice) => slice.runs)
+      .at(-1),
+  ).toMatchObject({ start: 5, end: 6 });
 });

@@ -9,6 +9,10 @@ export interface LevelRun extends Range {
   readonly level: number;
 }
 
+/** The level of one item in runs that lie apart; 0 where there is none. */
+export const levelOf = (runs: readonly LevelRun[], item: number): number =>
+  runs.find((run) => run.start <= item && item < run.end)?.level ?? 0;
+
 export class LevelSet {
   readonly #levels: IntervalSet[] = [];
 

@@ -3,7 +3,7 @@
  * acknowledged them (P1). Published again they are harmless: the fold takes the first.
  */
 import type { CommitPart, LeaseGrant } from "@everycore/protocol/pure";
-import { limits, recordStatus } from "@everycore/protocol/pure";
+import { levelOf, limits, recordStatus } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, SeenRuns } from "./events.ts";
 import { queuedItems, settle, slicesOf } from "./jobs.ts";
 import type { AgentState, Job, Lease, WaitingRun } from "./model.ts";
@@ -45,7 +45,7 @@ function verdicts(job: Job, lease: Lease, run: SeenRuns["runs"][number]): Waitin
     return [{ ...run, lease: lease.grant, verdict: "value" }];
   }
   const verdict = run.status === recordTable.timeout ? "timeout" : "error";
-  const tried = lease.attempts.find((known) => known.start <= run.start && run.start < known.end)?.level ?? 0;
+  const tried = levelOf(lease.attempts, run.start); // the same for the whole run: outcome-scan.ts
   // Within a reduced span errors were retried in place; here they are only timeouts.
   return [{ ...run, lease: lease.grant, verdict: tried < job.task.retries ? "again" : verdict }];
 }

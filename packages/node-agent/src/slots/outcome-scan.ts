@@ -2,7 +2,7 @@
  * Reads outcome files in bulk: runs of equal status instead of objects per item (DESIGN 8). Knows records, not
  * slots. A torn last record is ignored; it is read again when more has come.
  */
-import { outcomeStatus, readU64, recordHeadBytes, recordStatus } from "@everycore/protocol";
+import { levelOf, outcomeStatus, readU64, recordHeadBytes, recordStatus } from "@everycore/protocol";
 import type { OutcomeRun } from "../core/index.ts";
 import type { SliceHead } from "./slice-head.ts";
 import { parseHead } from "./slice-head.ts";
@@ -65,7 +65,15 @@ function addItem(slice: ScannedSlice, run: Where, index: number): void {
     return;
   }
   const last = slice.runs.at(-1);
-  if (last !== undefined && last.status === run.status && last.end === index && last.to === run.from) {
+  const follows = last?.status === run.status && last.end === index && last.to === run.from;
+  if (follows && isOneVerdict(slice, last, index)) {
     slice.runs[slice.runs.length - 1] = { ...last, to: run.to, end: index + 1 };
   } else slice.runs.push({ ...run, start: index, end: index + 1, missing: undefined });
+}
+
+/** Whether an error is tried again depends on how often its item was tried: neighbours may differ in it. */
+function isOneVerdict(slice: ScannedSlice, last: OutcomeRun, index: number): boolean {
+  const { attempts } = slice.head;
+  if (last.status === outcomeStatus.value || attempts.length === 0) return true;
+  return levelOf(attempts, last.start) === levelOf(attempts, index);
 }
