@@ -85,7 +85,7 @@ test("job list and job get as tables and as JSON", async () => {
   expect(jobs.map((job) => job.id)).toContain(id);
   const get = await run(["job", "get", id]);
   expect(get.stdout).toMatch(/outcomes +3 value, 2 error/);
-  expect(get.stdout).toMatch(/NODE +SLOT +ITEMS/);
+  expect(get.stdout).toMatch(/NODE +HOST +SLOT +ITEMS/);
   const json = JSON.parse((await run(["job", "get", id, "-o", "json"])).stdout) as object;
   expect(json).toMatchObject({ id, state: "done", total: 5, runtime: "js", counts: { value: 3, error: 2 } });
 });
@@ -149,7 +149,10 @@ test("a running job is not deleted, an ended one without failures is not retried
   expect(retrying.code).toBe(2);
   log.open();
   await run(["job", "wait", busy]);
-  expect((await run(["job", "delete", busy])).code).toBe(0);
+  // Several at once: what cannot be done to one is said, and done to the others.
+  const several = await run(["job", "delete", "0123456789", busy, "9876543210"]);
+  expect(several).toMatchObject({ code: 2, stdout: `job ${busy.slice(0, 8)} deleted\n` });
+  expect(several.stderr).toMatch(/no job[^\n]* 0123456789[^]*no job[^\n]* 9876543210/);
 });
 
 test("node list, node get, status: what there is, as tables and as JSON", async () => {
@@ -166,6 +169,7 @@ test("node list, node get, status: what there is, as tables and as JSON", async 
   expect(get.stdout).toMatch(/slots +1 \(/);
   expect(get.stdout).toMatch(/runtimes +.*js/);
   const status = await run(["status"]);
+  expect(status.stdout).toMatch(/^health +good\n/);
   expect(status.stdout).toMatch(/slots +\d of 2 busy on 2 nodes/);
   const json = JSON.parse((await run(["status", "-o", "json"])).stdout) as object;
   expect(json).toMatchObject({ leading: true, leader: cluster.address });

@@ -1,13 +1,17 @@
-/** `everycore status`: one screen about a cluster. */
-import type { ClusterStatus } from "@everycore/client/internal";
+/** `everycore status`: is it healthy, what is it doing, what is it waiting for, on one screen. */
+import type { ClusterStatus, JobInfo } from "@everycore/client/internal";
+import { endedItems, failedItems } from "@everycore/client/internal";
+import { isEnded, limits, shortId } from "@everycore/protocol";
 import { Command } from "commander";
-import type { ClusterFlags } from "../session.ts";
+import type { ClusterFlags, Session } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";
-import { bytesText, durationText, fields } from "../terminal/table.ts";
+import { agoText, bytesText, countText, durationText, fields, table } from "../terminal/table.ts";
 import { formatOption, printJson } from "./job.ts";
 import { nodeTable } from "./node.ts";
 
 const nodesShown = 15;
+const jobsShown = 10;
+const jobsAsked = 200;
 
 export const statusCommand = (): Command =>
   withClusterFlags(new Command("status"))
@@ -17,20 +21,51 @@ export const statusCommand = (): Command =>
     .action(async (flags: ClusterFlags & { output: "table" | "json" }) => {
       await using session = await openSession(flags);
       const status = await session.cluster.status();
-      if (flags.output === "json") printJson(status);
-      else process.stdout.write(statusText(status, session.cluster.address, Date.now()));
+      if (flags.output === "json") return printJson({ ...status, problems: problemsOf(status) });
+      const active = status.leading ? await activeJobs(session) : [];
+      process.stdout.write(statusText(status, { address: session.cluster.address, active, now: Date.now() }));
     });
 
-function statusText(status: ClusterStatus, address: string, now: number): string {
+/** The newest jobs that have not ended. */
+async function activeJobs(session: Session): Promise<JobInfo[]> {
+  const { jobs } = await session.cluster.listJobs({ limit: jobsAsked });
+  return jobs.filter((job) => !isEnded(job.state));
+}
+
+/** What somebody should look at, one clause each. Waiting is none: a cluster may well have more work than slots. */
+export function problemsOf(status: ClusterStatus): string[] {
+  const problems: string[] = [];
+  const nodes = (state: string): number => status.nodes.filter((node) => node.state === state).length;
+  const some = (count: number): string => `${count} ${count === 1 ? "node is" : "nodes are"}`;
+  if (status.leader === "") problems.push("nobody leads");
+  else if (!status.leading) problems.push(`this coordinator stands by; ask the leader, ${status.leader}`);
+  else if (nodes("connected") === 0) problems.push("no node can take work");
+  for (const state of ["suspected", "lost"]) {
+    if (nodes(state) > 0) problems.push(`${some(nodes(state))} ${state}`);
+  }
+  const full = status.nodes.filter((node) => node.state === "connected" && node.reason !== "");
+  for (const node of full) problems.push(`node ${shortId(node.id)}: ${node.reason}`);
+  const share = status.storageLimit === 0 ? 0 : status.storageBytes / status.storageLimit;
+  if (share >= limits.storagePauseShare) problems.push("storage is nearly full");
+  return problems;
+}
+
+function statusText(
+  status: ClusterStatus,
+  more: { address: string; active: readonly JobInfo[]; now: number },
+): string {
+  const { address, active, now } = more;
+  const problems = problemsOf(status);
   const slots = status.nodes.reduce((sum, node) => sum + node.slots, 0);
   const busy = status.nodes.reduce((sum, node) => sum + node.busy, 0);
-  const jobs = Object.entries(status.jobsByState)
+  const states = Object.entries(status.jobsByState)
     .filter(([, count]) => count > 0)
     .map(([state, count]) => `${count} ${state}`);
   const text = fields([
+    ["health", problems.length === 0 ? "good" : problems.join("; ")],
     ["cluster", status.cluster],
     ["address", address],
-    ["leader", `${status.leader} (epoch ${status.epoch})`],
+    ["leader", status.leader === "" ? "" : `${status.leader} (epoch ${status.epoch})`],
     ["version", status.version],
     ["up for", status.startedAt === 0 ? "" : durationText(now - status.startedAt)],
     ["nats", `${status.natsUrl} ${status.natsVersion}`.trim()],
@@ -38,7 +73,7 @@ function statusText(status: ClusterStatus, address: string, now: number): string
       "slots",
       `${busy} of ${slots} busy on ${status.nodes.length} ${status.nodes.length === 1 ? "node" : "nodes"}`,
     ],
-    ["jobs", jobs.length === 0 ? "none" : jobs.join(", ")],
+    ["jobs", states.length === 0 ? "none" : states.join(", ")],
     ["queued", status.queuedCoreMs === 0 ? "" : `${durationText(status.queuedCoreMs)} of one core`],
     [
       "storage",
@@ -46,8 +81,43 @@ function statusText(status: ClusterStatus, address: string, now: number): string
     ],
     ["waiting", status.waiting.join("; ")],
   ]);
-  if (status.nodes.length === 0) return text;
-  const more =
-    status.nodes.length > nodesShown ? `${status.nodes.length - nodesShown} more: everycore node list\n` : "";
-  return `${text}\n${nodeTable(status.nodes.slice(0, nodesShown), now)}${more}`;
+  return text + jobsText(active, slots, now) + nodesText(status, now);
+}
+
+function jobsText(active: readonly JobInfo[], slots: number, now: number): string {
+  if (active.length === 0) return "";
+  const rows = active
+    .slice(0, jobsShown)
+    .map((job) => [
+      shortId(job.id),
+      job.name,
+      job.state,
+      doneText(job),
+      String(failedItems(job)),
+      leftText(job, slots),
+      agoText(job.createdAt, now),
+      job.reason,
+    ]);
+  const rest = active.length - jobsShown;
+  const header = ["JOB", "NAME", "STATE", "DONE", "FAILED", "LEFT", "CREATED", "WAITS FOR"];
+  return `\n${table(header, rows)}${rest > 0 ? `${rest} more: everycore job list\n` : ""}`;
+}
+
+function doneText(job: JobInfo): string {
+  if (job.total === 0) return `${countText(endedItems(job))} of ${countText(job.appended)} so far`;
+  const share = Math.floor((100 * endedItems(job)) / job.total);
+  return `${countText(endedItems(job))} of ${countText(job.total)} (${share} %)`;
+}
+
+/** If it had all slots for itself. */
+function leftText(job: JobInfo, slots: number): string {
+  if (job.total === 0 || job.itemMs === 0 || slots === 0) return "";
+  return `~${durationText(((job.total - endedItems(job)) * job.itemMs) / slots)}`;
+}
+
+function nodesText(status: ClusterStatus, now: number): string {
+  if (status.nodes.length === 0) return "";
+  const rest = status.nodes.length - nodesShown;
+  const more = rest > 0 ? `${rest} more: everycore node list\n` : "";
+  return `\n${nodeTable(status.nodes.slice(0, nodesShown), now)}${more}`;
 }

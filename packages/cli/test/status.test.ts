@@ -1,0 +1,42 @@
+import type { ClusterStatus, NodeInfo } from "@everycore/client/internal";
+import { expect, test } from "vitest";
+import { problemsOf } from "../src/commands/status.ts";
+
+const node = (state: string, reason = ""): NodeInfo =>
+  ({ id: "5f3c9a0112345678", state, reason, slots: 2, busy: 0 }) as unknown as NodeInfo; // what it looks at
+
+const status = (more: Partial<ClusterStatus>): ClusterStatus =>
+  ({
+    leader: "10.0.0.1:7070",
+    leading: true,
+    nodes: [node("connected")],
+    storageBytes: 1,
+    storageLimit: 100,
+    ...more,
+  }) as unknown as ClusterStatus;
+
+test("a cluster with nothing to look at is healthy, also one whose nodes were drained", () => {
+  expect(problemsOf(status({}))).toEqual([]);
+  expect(problemsOf(status({ nodes: [node("connected"), node("drained", "drained")] }))).toEqual([]);
+});
+
+test("what is wrong is said, with what and how many", () => {
+  expect(problemsOf(status({ nodes: [] }))).toEqual(["no node can take work"]);
+  expect(problemsOf(status({ nodes: [node("connected"), node("lost"), node("lost")] }))).toEqual([
+    "2 nodes are lost",
+  ]);
+  expect(problemsOf(status({ nodes: [node("connected"), node("suspected")] }))).toEqual([
+    "1 node is suspected",
+  ]);
+  expect(problemsOf(status({ nodes: [node("connected", "its disk is full")] }))).toEqual([
+    "node 5f3c9a01: its disk is full",
+  ]);
+  expect(problemsOf(status({ storageBytes: 85 }))).toEqual(["storage is nearly full"]);
+});
+
+test("a coordinator that does not lead says who does, and judges no nodes that it does not know", () => {
+  expect(problemsOf(status({ leading: false, nodes: [] }))).toEqual([
+    "this coordinator stands by; ask the leader, 10.0.0.1:7070",
+  ]);
+  expect(problemsOf(status({ leading: false, leader: "", nodes: [] }))).toEqual(["nobody leads"]);
+});
