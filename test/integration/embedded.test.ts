@@ -38,6 +38,31 @@ test("run without a cluster works in the caller's folder and with the caller's e
   expect(environment.stdout).toContain("seen");
 });
 
+test("what tasks print is on stderr when the job has ended, not lost with its cluster; --quiet leaves it out", async () => {
+  await using user = await makeTestUser();
+  await writeFile(user.path("says.py"), "def says(n):\n    print('item', n)\n    return n\n");
+  const task = ["map", "says.py", "--range", "1-3", "--values"];
+  const mapped = await user.run(task);
+  expect(mapped).toMatchObject({ code: 0, stdout: "1\n2\n3\n" });
+  expect(mapped.stderr.split("\n").slice(1).toSorted()).toEqual(["", "item 1", "item 2", "item 3"]);
+  expect(await user.run([...task, "--quiet"])).toMatchObject({ code: 0, stdout: "1\n2\n3\n", stderr: "" });
+  const program = await user.run(["run", "--range", "1-1", "--", "sh", "-c", "echo out; echo err >&2"]);
+  expect(program).toMatchObject({
+    code: 0,
+    stdout: "out\n",
+    stderr: expect.stringMatching(/\nerr\n$/) as string,
+  });
+});
+
+test("a program that there is not is said once, in our own words", async () => {
+  await using user = await makeTestUser();
+  const { code, stderr } = await user.run(["run", "-q", "--range", "1-50", "--", "no-such-program"]);
+  expect(stderr).toMatch(
+    /^everycore: job [0-9a-f]{8} failed: no program "no-such-program" that can be run on this node\n$/,
+  );
+  expect(code).toBe(1);
+});
+
 test("a killed command takes its cluster with it", async () => {
   await using user = await makeTestUser();
   const command = user.start(["map", `${taskFile("failures.ts")}:stuckForEver`, "--range", "0-3", "-q"], {

@@ -2,6 +2,7 @@ import { Outcome } from "@everycore/client/internal";
 import { codecs, encode, encodeErrorInfo, outcomeStatus } from "@everycore/protocol";
 import { expect, test } from "vitest";
 import { resultLine, toJson, valueLine } from "../src/terminal/result-line.ts";
+import { failureText, FirstFailure } from "../src/terminal/summary.ts";
 
 const outcome = (
   codec: keyof typeof codecs,
@@ -64,4 +65,28 @@ test("a million lines are built in about a second", () => {
   for (let round = 0; round < 1000; round += 1) for (const one of list) length += resultLine(one).length;
   expect(length).toBeGreaterThan(1_000_000 * 40);
   expect(performance.now() - startedAt).toBeLessThan(4_000); // four times the aim: the machine is shared
+});
+
+test("a person gets trace, memory and last words; files of the task by their names", () => {
+  const folder = `/var/lib/cache/bundles/${"a1".repeat(32)}`;
+  const trace = `RangeError: 3\n    at f (${folder}/t.ts:1:2)\n    at g (file://${folder}/sub/u.ts:3:4)\n`;
+  const error = { kind: "error", name: "RangeError", message: "3" };
+  expect(failureText({ ...error, trace, cause: "TypeError: deeper" })).toBe(
+    "  RangeError: 3\n      at f (t.ts:1:2)\n      at g (sub/u.ts:3:4)\n  caused by TypeError: deeper",
+  );
+  const crash = { kind: "crash", name: "crash", message: "killed by SIGSEGV" };
+  expect(failureText({ ...crash, peakBytes: 50 * 1024 * 1024, stderrTail: "a\nb\n" })).toBe(
+    "  crash: killed by SIGSEGV\n  it used 50.0 MB of memory at most\n  its last words:\n  a\n  b",
+  );
+});
+
+test("the first failure is told, a cancelled item is none", () => {
+  const first = new FirstFailure();
+  const error = (message: string): Uint8Array => encodeErrorInfo({ kind: "error", name: "Error", message });
+  first.note(outcome("json", Buffer.from("1")));
+  first.note(outcome("error", error("over"), "cancelled"));
+  expect(first.text).toBe("");
+  first.note(outcome("error", error("one"), "error"));
+  first.note(outcome("error", error("two"), "error"));
+  expect(first.text).toBe("; the first is item 7:\n  Error: one");
 });

@@ -3,7 +3,7 @@ export { makeBundle } from "./bundle/archive.ts";
 export type { Bundle } from "./bundle/archive.ts";
 export { bundleJs, chooseExport } from "./bundle/js.ts";
 export { bundlePython, importsOf } from "./bundle/python.ts";
-export { loadTask, parseTaskName } from "./bundle/task.ts";
+export { checkTaskFile, loadTask, parseTaskName } from "./bundle/task.ts";
 export type { TaskCode } from "./bundle/task.ts";
 export type { CallOptions, ChannelOptions } from "./channel.ts";
 export { Connection } from "./connection.ts";

@@ -3,14 +3,14 @@ import type { AuditInfo, Connection, JobInfo } from "@everycore/client/internal"
 import { endedItems, failedItems } from "@everycore/client/internal";
 import { EverycoreError, isEnded, jobStates, limits, shortId } from "@everycore/protocol";
 import { Command, Option } from "commander";
-import { exitCodeOf, exitCodes } from "../failure.ts";
+import { describeFailure, exitCodeOf, exitCodes } from "../failure.ts";
 import { Interrupts } from "../interrupts.ts";
 import { parseCount, parseDuration } from "../input/values.ts";
 import type { ClusterFlags } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";
 import { agoText, bytesText, durationText, fields, table } from "../terminal/table.ts";
 import { openSink } from "../terminal/sink.ts";
-import { endText, sayFailures } from "../terminal/summary.ts";
+import { endText, FirstFailure, sayFailures } from "../terminal/summary.ts";
 import { printerOf } from "./map.ts";
 import { watchCommand } from "./watch.ts";
 
@@ -32,6 +32,36 @@ function jobVerb(name: string, about: string): Command {
     .description(about)
     .argument("<job>", "id of the job, or its first digits")
     .addHelpText("after", example(`everycore job ${name} 1a2b3c4d`));
+}
+
+/** A verb that does the same to each job named, one after the other; what it cannot do to one it says at the end. */
+function jobsVerb(
+  name: string,
+  about: string,
+  act: (cluster: Connection, job: string, signal: AbortSignal) => Promise<string>,
+): Command {
+  return withClusterFlags(new Command(name))
+    .description(about)
+    .argument("<job...>", "ids of jobs, or their first digits")
+    .addHelpText("after", example(`everycore job ${name} 1a2b3c4d`))
+    .action((jobs: string[], flags: ClusterFlags) =>
+      withCluster(flags, async (cluster, signal) => {
+        const refusals: EverycoreError[] = [];
+        for (const job of jobs) {
+          try {
+            const text = await act(cluster, job, signal);
+            if (flags.quiet !== true) process.stdout.write(`${text}\n`);
+          } catch (error) {
+            if (!(error instanceof EverycoreError) || signal.aborted) throw error;
+            refusals.push(error);
+          }
+        }
+        const last = refusals.pop();
+        for (const refusal of refusals) process.stderr.write(describeFailure(refusal).text);
+        if (last !== undefined) throw last;
+        return undefined;
+      }),
+    );
 }
 
 /** Runs `action` with a connection; Ctrl-C leaves. */
@@ -68,7 +98,8 @@ function list(): Command {
           flags.state === undefined ? { limit: flags.limit } : { state: flags.state, limit: flags.limit };
         const { jobs, total } = await cluster.listJobs(filter, { signal });
         if (flags.output === "json") printJson(jobs);
-        else process.stdout.write(jobTable(jobs, Date.now()));
+        else if (jobs.length > 0) process.stdout.write(jobTable(jobs, Date.now()));
+        else if (flags.quiet !== true) process.stderr.write("no jobs\n");
         if (total > jobs.length && flags.quiet !== true)
           process.stderr.write(`${jobs.length} of ${total} jobs; --limit shows more\n`);
         return undefined;
@@ -127,7 +158,7 @@ function jobText(info: JobInfo, now: number): string {
       `${info.retries}, strikes ${info.strikes}, duplicates dropped ${info.duplicates}, round ${info.round}`,
     ],
     ["leases", String(info.leasesSent)],
-    ["output", info.outputBytes === 0 ? "" : bytesText(info.outputBytes)],
+    ["values", info.outputBytes === 0 ? "" : bytesText(info.outputBytes)],
     ["codec", info.codec],
     ["seed", info.seed],
     ["bundle", info.bundle.slice(0, 16)],
@@ -138,7 +169,8 @@ function jobText(info: JobInfo, now: number): string {
 function usageTable(info: JobInfo): string {
   const rows = info.usage.flatMap((node) =>
     node.slots.map((slot) => [
-      node.host || shortId(node.node),
+      shortId(node.node),
+      node.host,
       String(slot.slot),
       String(slot.items),
       String(slot.slices),
@@ -147,7 +179,7 @@ function usageTable(info: JobInfo): string {
       durationText(slot.cpuMs),
     ]),
   );
-  return table(["NODE", "SLOT", "ITEMS", "SLICES", "SPLITS", "BUSY", "CPU"], rows);
+  return table(["NODE", "HOST", "SLOT", "ITEMS", "SLICES", "SPLITS", "BUSY", "CPU"], rows);
 }
 
 function wait(): Command {
@@ -199,7 +231,8 @@ function results(): Command {
           unordered,
           signal: AbortSignal.any([signal, sink.gone]),
         });
-        const print = printerOf(sink, flags.values === true);
+        const first = new FirstFailure();
+        const print = printerOf(sink, { valuesOnly: flags.values === true, first });
         try {
           for await (const list of reading.lists()) await print(list);
         } catch (error) {
@@ -208,7 +241,7 @@ function results(): Command {
         }
         const { end } = reading;
         if (!isEnded(end.state)) return exitCodes.good;
-        sayFailures(end, { quiet: flags.quiet ?? false });
+        sayFailures(end, { quiet: flags.quiet ?? false, first });
         return exitCodeOf(end);
       }),
     );
@@ -235,45 +268,28 @@ function output(): Command {
 }
 
 function cancel(): Command {
-  return jobVerb("cancel", "end a job now; what has an outcome keeps it").action(
-    (job: string, flags: ClusterFlags) =>
-      withCluster(flags, async (cluster, signal) => {
-        const before = await cluster.getJob(job, { signal });
-        if (isEnded(before.state)) {
-          throw new EverycoreError(
-            "conflict",
-            `job ${shortId(before.id)} has ended already (${before.state})`,
-          );
-        }
-        await cluster.cancelJob(before.id, "cancelled by its user", { signal });
-        const info = await cluster.waitJob(before.id, { signal });
-        if (flags.quiet !== true) process.stdout.write(`${endText(info)}\n`);
-        return undefined;
-      }),
-  );
+  return jobsVerb("cancel", "end jobs now; what has an outcome keeps it", async (cluster, job, signal) => {
+    const before = await cluster.getJob(job, { signal });
+    if (isEnded(before.state)) {
+      throw new EverycoreError("conflict", `job ${shortId(before.id)} has ended already (${before.state})`);
+    }
+    await cluster.cancelJob(before.id, "cancelled by its user", { signal });
+    return endText(await cluster.waitJob(before.id, { signal }));
+  });
 }
 
 function retry(): Command {
-  return jobVerb("retry", "run the failed items of an ended job again").action(
-    (job: string, flags: ClusterFlags) =>
-      withCluster(flags, async (cluster, signal) => {
-        const info = await cluster.retryJob(job, { signal });
-        if (flags.quiet !== true)
-          process.stdout.write(`job ${shortId(info.id)} ${info.state}, round ${info.round}\n`);
-        return undefined;
-      }),
-  );
+  return jobsVerb("retry", "run the failed items of ended jobs again", async (cluster, job, signal) => {
+    const info = await cluster.retryJob(job, { signal });
+    return `job ${shortId(info.id)} ${info.state}, round ${info.round}`;
+  });
 }
 
 function remove(): Command {
-  return jobVerb("delete", "delete an ended job with its results").action(
-    (job: string, flags: ClusterFlags) =>
-      withCluster(flags, async (cluster, signal) => {
-        const { job: id } = await cluster.deleteJob(job, { signal });
-        if (flags.quiet !== true) process.stdout.write(`job ${shortId(id)} deleted\n`);
-        return undefined;
-      }),
-  );
+  return jobsVerb("delete", "delete ended jobs with their results", async (cluster, job, signal) => {
+    const { job: id } = await cluster.deleteJob(job, { signal });
+    return `job ${shortId(id)} deleted`;
+  });
 }
 
 function audit(): Command {

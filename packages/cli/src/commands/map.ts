@@ -1,5 +1,5 @@
 /** `everycore map`: a function over items. */
-import { loadTask, parseTaskName } from "@everycore/client/internal";
+import { checkTaskFile, loadTask, parseTaskName } from "@everycore/client/internal";
 import type { JobInfo, OutcomeList } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
@@ -11,7 +11,8 @@ import { configOf, openOrEmbed } from "../session.ts";
 import { errorText, resultLine, valueLine, valueText } from "../terminal/result-line.ts";
 import type { Sink } from "../terminal/sink.ts";
 import { openSink } from "../terminal/sink.ts";
-import { sayFailures } from "../terminal/summary.ts";
+import { showPrints } from "../terminal/prints.ts";
+import { FirstFailure, sayFailures } from "../terminal/summary.ts";
 import { cancelOnInterrupt, followFlags, inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
 import type { SubmitFlags } from "./submit-flags.ts";
 
@@ -55,12 +56,13 @@ async function map(task: string, flags: MapFlags): Promise<number> {
     throw new EverycoreError("bad-input", "--strict means something only with --reduce");
   }
   const input = inputOf(flags);
+  const python = pythonWanted(task, flags);
+  await checkTaskFile(parseTaskName(task).path);
   using interrupts = cancelOnInterrupt(flags);
   const { signal } = interrupts;
   const unwanted = new AbortController();
   const opening = openOrEmbed(flags, AbortSignal.any([signal, unwanted.signal]));
   opening.catch(() => {}); // awaited below, after the task has been read
-  const python = pythonWanted(task, flags);
   const code = await loadTask({ task, reduce: flags.reduce, python }).catch(async (error: unknown) => {
     unwanted.abort(error);
     await (await opening.catch(() => undefined))?.[Symbol.asyncDispose]();
@@ -88,7 +90,11 @@ async function map(task: string, flags: MapFlags): Promise<number> {
     return exitCodes.good;
   }
   await using sink = openSink(flags.out);
-  const printing = flags.reduce === undefined ? { print: printerOf(sink, flags.values === true) } : {};
+  const first = new FirstFailure();
+  const printing =
+    flags.reduce === undefined
+      ? { print: printerOf(sink, { valuesOnly: flags.values === true, first }) }
+      : {};
   const follow = followFlags(flags);
   const info = await followJob({
     cluster,
@@ -99,9 +105,10 @@ async function map(task: string, flags: MapFlags): Promise<number> {
     ...follow,
     ...printing,
   });
+  await showPrints(session, info, { ...follow, signal });
   if (flags.reduce !== undefined && !signal.aborted) return await printReduction(session, sink, info, flags);
   await sink.flush();
-  sayFailures(info, follow);
+  sayFailures(info, { ...follow, first });
   return exitCodeOf(info);
 }
 
@@ -117,9 +124,14 @@ function pythonWanted(task: string, flags: MapFlags): string | undefined {
 }
 
 /** Lines of outcomes, flushed in big chunks while they come fast and at once while they trickle. */
-export function printerOf(sink: Sink, valuesOnly: boolean): (outcomes: OutcomeList) => Promise<void> {
+export function printerOf(
+  sink: Sink,
+  options: { valuesOnly: boolean; first: FirstFailure },
+): (outcomes: OutcomeList) => Promise<void> {
+  const { valuesOnly, first } = options;
   return async (outcomes) => {
     for (const outcome of outcomes) {
+      first.note(outcome);
       if (valuesOnly && !outcome.isValue) continue;
       if (sink.add(valuesOnly ? valueLine(outcome) : resultLine(outcome))) await sink.flush();
     }

@@ -50,7 +50,9 @@ export function nodeTable(nodes: readonly NodeInfo[], now: number): string {
 }
 
 const runtimesText = (node: NodeInfo): string =>
-  node.runtimes.map(({ name, version }) => `${name} ${version}`.trim()).join(", ");
+  node.runtimes
+    .map(({ name, version }) => (name === "exec" ? name : `${name} ${version}`)) // its version is the kernel's
+    .join(", ");
 
 function get(): Command {
   return withClusterFlags(new Command("get"))

@@ -7,6 +7,7 @@ import { followJob, submitDetached } from "../follow-job.ts";
 import { openOrEmbed } from "../session.ts";
 import type { Sink } from "../terminal/sink.ts";
 import { openSink } from "../terminal/sink.ts";
+import { showPrints } from "../terminal/prints.ts";
 import { sayFailures } from "../terminal/summary.ts";
 import { cancelOnInterrupt, followFlags, inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
 import type { SubmitFlags } from "./submit-flags.ts";
@@ -62,6 +63,8 @@ async function run(program: string[], flags: RunFlags): Promise<number> {
   const follow = followFlags(flags);
   const print = (outcomes: OutcomeList): Promise<void> => printOutputs(sink, outcomes, flags);
   const info = await followJob({ cluster, spec, input, signal, outputGone: sink.gone, ...follow, print });
+  // What failed programs wrote to stderr stands beside their items already.
+  if ((info.counts?.value ?? 0) > 0) await showPrints(session, info, { ...follow, signal });
   sayFailures(info, follow);
   return exitCodeOf(info);
 }
@@ -95,6 +98,7 @@ async function printOutputs(sink: Sink, outcomes: OutcomeList, flags: RunFlags):
       outputs.push(outcome.payload);
       continue;
     }
+    if (outcome.status === "cancelled") continue; // the job's own end says why, once
     const { kind, message, stdout, stderrTail } = outcome.error();
     if (stdout !== undefined) outputs.push(stdout);
     const tail = stderrTail === undefined || stderrTail.trim() === "" ? "" : `\n${stderrTail.trimEnd()}`;

@@ -4,6 +4,7 @@
  * bytes as {"$bytes": base64}, NaN, infinities and integers beyond 2^53 as {"$num": "..."}.
  */
 import { decodeErrorInfo } from "@everycore/protocol";
+import type { ErrorInfo } from "@everycore/protocol";
 import type { Outcome } from "@everycore/client/internal";
 
 /** `{"index":7,"value":...}` or `{"index":7,"error":{kind,name,message,node}}`, with its line end. */
@@ -40,7 +41,7 @@ export function errorText(outcome: Outcome): string {
   return `{"kind":${JSON.stringify(kind)},"name":${JSON.stringify(name)},"message":${JSON.stringify(message)},"node":${JSON.stringify(outcome.node)}}`;
 }
 
-function readError(outcome: Outcome): { kind: string; name: string; message: string } {
+export function readError(outcome: Outcome): ErrorInfo {
   try {
     return outcome.codec === "error" ? decodeErrorInfo(outcome.payload) : outcome.error();
   } catch {

@@ -1,10 +1,41 @@
-/** One sentence about how a job ended, where there is something to say. */
+/** How a job ended, where there is something to say: how many items failed, and what the first of them died of. */
 import { failedItems } from "@everycore/client/internal";
-import type { JobInfo } from "@everycore/client/internal";
+import type { JobInfo, Outcome } from "@everycore/client/internal";
 import { shortId } from "@everycore/protocol";
+import type { ErrorInfo } from "@everycore/protocol";
+import { readError } from "./result-line.ts";
+import { bytesText } from "./table.ts";
+
+/** Result lines have no room for traces; of a thousand equal ones the first tells all. */
+export class FirstFailure {
+  #text = "";
+
+  note(outcome: Outcome): void {
+    if (this.#text !== "" || outcome.isValue || outcome.status === "cancelled") return;
+    this.#text = `; the first is item ${outcome.index}:\n${failureText(readError(outcome))}`;
+  }
+
+  get text(): string {
+    return this.#text;
+  }
+}
+
+/** Where a node has unpacked the task: users know their files by name. */
+const bundleFolder = /(?:file:\/\/)?\/[^\s"'()]*\/bundles\/[0-9a-f]{64}\//g;
+
+/** What a person needs to find the cause: trace, memory, last words. */
+export function failureText(error: Partial<ErrorInfo> & { name: string; message: string }): string {
+  const { name, message, trace = "", cause, peakBytes, stderrTail = "" } = error;
+  const lines = [trace.trim() === "" ? `${name}: ${message}` : trace.trimEnd().replaceAll(bundleFolder, "")];
+  if (cause !== undefined && !trace.includes(cause)) lines.push(`caused by ${cause}`);
+  if (peakBytes !== undefined && peakBytes > 0)
+    lines.push(`it used ${bytesText(peakBytes)} of memory at most`);
+  if (stderrTail.trim() !== "") lines.push("its last words:", stderrTail.trimEnd());
+  return lines.map((line) => line.replaceAll(/^/gm, "  ")).join("\n");
+}
 
 /** Says on stderr that items failed, by kind; silent when all is good. */
-export function sayFailures(info: JobInfo, options: { quiet: boolean }): void {
+export function sayFailures(info: JobInfo, options: { quiet: boolean; first?: FirstFailure }): void {
   if (info.state === "failed") {
     process.stderr.write(
       `everycore: job ${shortId(info.id)} failed: ${info.reason || "its task cannot run"}\n`,
@@ -13,7 +44,9 @@ export function sayFailures(info: JobInfo, options: { quiet: boolean }): void {
   }
   const failed = failedItems(info);
   if (failed === 0 || options.quiet || info.state === "cancelled") return;
-  process.stderr.write(`${failed} of ${info.total} items failed (${kindsOf(info)})\n`);
+  process.stderr.write(
+    `${failed} of ${info.total} items failed (${kindsOf(info)})${options.first?.text ?? ""}\n`,
+  );
 }
 
 /** "3 error, 1 crash" */

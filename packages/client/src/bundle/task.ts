@@ -27,6 +27,12 @@ export async function loadTask(options: {
   readonly python?: string | undefined;
 }): Promise<TaskCode> {
   const { path, wanted } = parseTaskName(options.task);
+  await checkTaskFile(path);
+  return extname(path) === ".py" ? loadPython(path, wanted, options) : loadJs(path, wanted, options.reduce);
+}
+
+/** Says before anything is started that the file cannot be a task. */
+export async function checkTaskFile(path: string): Promise<void> {
   const info = await stat(path).catch(() => undefined);
   if (info === undefined || !info.isFile()) {
     throw new EverycoreError("bad-task", `there is no file ${path}`, {
@@ -34,8 +40,7 @@ export async function loadTask(options: {
     });
   }
   const extension = extname(path);
-  if (extension === ".py") return loadPython(path, wanted, options);
-  if ((jsExtensions as readonly string[]).includes(extension)) return loadJs(path, wanted, options.reduce);
+  if (extension === ".py" || (jsExtensions as readonly string[]).includes(extension)) return;
   throw new EverycoreError("bad-task", `${path} is neither JavaScript, TypeScript nor Python`, {
     hint: "use .js, .mjs, .ts, .mts or .py, or run a program with: everycore run -- PROGRAM {}",
   });

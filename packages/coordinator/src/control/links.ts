@@ -345,7 +345,8 @@ export class Links {
       enqueue({ kind: "gaveBack", node, job: jobOf(gaveBack.job), grant, ranges: rangesOf(gaveBack.ranges) });
     } else if (taskFailed) {
       const info = decodeErrorInfo(taskFailed.error);
-      const text = `${info.name}: ${info.message}`;
+      // Our own refusals are sentences; the class of a user's exception is part of what it says.
+      const text = info.name === "EverycoreError" ? info.message : `${info.name}: ${info.message}`;
       enqueue({ kind: "taskFailed", node, job: jobOf(taskFailed.job), message: text, died: taskFailed.died });
     } else if (starving) {
       enqueue({ kind: "starving", node, slots: starving.slots });

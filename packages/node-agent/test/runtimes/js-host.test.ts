@@ -62,6 +62,7 @@ test("a trace names the lines of the TypeScript that was written", async () => {
   const host = await loaded(code, { "task.mjs.map": JSON.stringify(map) });
   const [record] = await host.run(1, 0, 1);
   expect(errorOf(record!).trace).toMatch(/task\.ts:3/);
+  expect(errorOf(record!).trace).not.toMatch(/runtimes\/host|node:/);
 });
 
 test("random streams do not depend on slicing (P6)", async () => {

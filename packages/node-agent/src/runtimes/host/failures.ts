@@ -3,6 +3,8 @@ import type { ErrorInfo } from "@everycore/protocol/worker";
 import { codecs, encode, limits } from "@everycore/protocol/worker";
 import { Unencodable } from "./values.ts";
 
+const hostFolder = new URL(".", import.meta.url).href;
+
 export const errorCodec = codecs.error;
 
 export function describe(thrown: unknown): ErrorInfo {
@@ -25,9 +27,17 @@ export function describe(thrown: unknown): ErrorInfo {
     kind: "error",
     name: thrown.name,
     message: cutTo(thrown.message, limits.errorMessageBytesMax),
-    trace: cutTo(thrown.stack ?? "", limits.errorTraceBytesMax),
+    trace: cutTo(traceOf(thrown), limits.errorTraceBytesMax),
     ...(cause === undefined ? {} : { cause: cutTo(cause, limits.errorMessageBytesMax) }),
   };
+}
+
+/** The user's frames: how the host came to call the task says nothing to who wrote it. */
+function traceOf({ stack = "" }: Error): string {
+  const lines = stack.split("\n");
+  const isOurs = (line: string): boolean => line.startsWith("    at ") && line.includes(hostFolder);
+  const end = lines.findLastIndex((line) => !isOurs(line) && !/^ {4}at .*\(?node:/.test(line));
+  return lines.slice(0, end + 1).join("\n");
 }
 
 export const describeBytes = (thrown: unknown): Buffer => encode(describe(thrown));
