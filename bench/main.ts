@@ -5,6 +5,7 @@
 import { parseArgs } from "node:util";
 import { table } from "../packages/cli/src/terminal/table.ts";
 import type { Figure, FigureResult, Row } from "./figure.ts";
+import { bundleToNodes } from "./figures/bundle-to-nodes.ts";
 import { clientMap } from "./figures/client-map.ts";
 import { coordinatorMemory } from "./figures/coordinator-memory.ts";
 import { firstResult } from "./figures/first-result.ts";
@@ -27,6 +28,7 @@ const figures: readonly Figure[] = [
   programs,
   singleItem,
   clientMap,
+  bundleToNodes,
   idle,
 ];
 

@@ -2,6 +2,7 @@
 //
 //   npm run pack                  dist/everycore-<version>.tgz and one for each @everycore/ package
 //   npm run pack -- --folders     only the folders they are made of, dist/packages/<name> (for images)
+//   npm run pack -- --out DIR     into another folder
 //
 // T1  A published package is JavaScript with declarations: Node strips no types under node_modules. It lies as deep
 //     as its source (`dist` for `src`), so that what stands beside it is found by the same relative path.
@@ -10,12 +11,19 @@
 
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { type Manifest, publishedManifest } from "./published-manifest.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const out = join(root, "dist");
+const { values: flags } = parseArgs({
+  options: {
+    folders: { type: "boolean", default: false },
+    out: { type: "string", default: join(root, "dist") },
+  },
+});
+const out = resolve(flags.out);
 const emitted = join(out, "emitted");
 
 /** Each package, and what it carries besides its code and its licence: [from the root, in the package]. */
@@ -30,19 +38,19 @@ const packages: Readonly<Record<string, readonly (readonly [string, string])[]>>
   cli: [["packages/cli/bin", "bin"]],
 };
 
-rmSync(out, { recursive: true, force: true });
-run(join(root, "node_modules", ".bin", "tsc"), ["-p", "tsconfig.pack.json"]);
+for (const old of ["emitted", "packages"]) rmSync(join(out, old), { recursive: true, force: true });
+run(join(root, "node_modules", ".bin", "tsc"), ["-p", "tsconfig.pack.json", "--outDir", emitted]);
 const manifests = new Map(
   Object.keys(packages).map((name) => [name, readManifest(join(root, "packages", name))]),
 );
 const folders = [...manifests].map(([name, manifest]) => assemble(name, manifest));
 rmSync(emitted, { recursive: true });
-if (!process.argv.includes("--folders")) {
+if (!flags.folders) {
   run("npm", ["pack", "--silent", "--pack-destination", out, ...folders]);
   for (const name of readdirSync(out)
     .filter((file) => file.endsWith(".tgz"))
     .toSorted()) {
-    process.stdout.write(`dist/${name}\n`);
+    process.stdout.write(`${relative(process.cwd(), join(out, name))}\n`);
   }
 }
 

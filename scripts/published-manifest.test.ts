@@ -11,6 +11,7 @@ const plain: Manifest = {
   type: "module",
   exports: { ".": "./src/index.ts", "./*": "./src/*.ts" },
   dependencies: { "@everycore/protocol": "*", msgpackr: "~2.1.0" },
+  peerDependencies: { "@everycore/protocol": "*" },
   engines: { node: ">=22" },
 };
 const versions = new Map([["@everycore/protocol", "1.2.3"]]);
@@ -24,6 +25,7 @@ test("what is published is JavaScript, may be published, and names exact version
     "./package.json": "./package.json",
   });
   expect(published.dependencies).toEqual({ "@everycore/protocol": "1.2.3", msgpackr: "~2.1.0" });
+  expect(published.peerDependencies).toEqual({ "@everycore/protocol": "1.2.3" });
 });
 
 test("a dependency on any version, and an export that is no source, are not published", () => {

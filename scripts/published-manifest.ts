@@ -10,6 +10,7 @@ export interface Manifest {
   readonly bin?: Readonly<Record<string, string>>;
   readonly exports?: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
+  readonly peerDependencies?: Readonly<Record<string, string>>;
   readonly engines: Readonly<Record<string, string>>;
 }
 
@@ -26,21 +27,26 @@ export type PublishedManifest = Omit<Manifest, "private" | "exports"> & {
 };
 
 export function publishedManifest(manifest: Manifest, options: PublishOptions): PublishedManifest {
-  const { private: _guard, exports: sources = {}, dependencies = {}, ...rest } = manifest;
+  const { private: _guard, exports: sources = {}, dependencies, peerDependencies, ...rest } = manifest;
   const entries = Object.entries(sources).map(([path, source]) => [path, entryOf(manifest.name, source)]);
-  const versions = Object.entries(dependencies).map(([name, wanted]) => {
-    const own = options.versions.get(name);
-    if (own === undefined && wanted === "*")
-      throw new Error(`${manifest.name}: the dependency ${name} has no version to publish`);
-    return [name, own ?? wanted];
-  });
+  const withVersions = (wanted: Readonly<Record<string, string>>): Record<string, string> =>
+    Object.fromEntries(
+      Object.entries(wanted).map(([name, range]) => [name, versionOf(name, range, options.versions)]),
+    );
   return {
     ...rest,
     files: options.files,
     // tools and people look for a package's version by this path
     exports: { ...Object.fromEntries(entries), "./package.json": "./package.json" },
-    ...(versions.length === 0 ? {} : { dependencies: Object.fromEntries(versions) }),
+    ...(dependencies === undefined ? {} : { dependencies: withVersions(dependencies) }),
+    ...(peerDependencies === undefined ? {} : { peerDependencies: withVersions(peerDependencies) }),
   };
+}
+
+function versionOf(name: string, range: string, versions: ReadonlyMap<string, string>): string {
+  const own = versions.get(name);
+  if (own === undefined && range === "*") throw new Error(`the dependency ${name} has no version to publish`);
+  return own ?? range;
 }
 
 function entryOf(name: string, source: string): Entry {

@@ -414,6 +414,11 @@ export class Agent {
     return { lease: this.#desk.malformed, link: this.#malformedOfLink };
   }
 
+  /** What came over the network for leases, since the start. */
+  get fetched(): { readonly bundles: number; readonly bytes: number } {
+    return this.#inputs.fetched;
+  }
+
   get isReady(): boolean {
     return this.#linked;
   }

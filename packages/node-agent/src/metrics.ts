@@ -61,6 +61,16 @@ function registerCounters(registry: Registry, agent: Agent): void {
   const counters: Numbers = [
     ["everycore_agent_leases_accepted_total", "Leases accepted", () => agent.state.accepted],
     [
+      "everycore_agent_bundles_fetched_total",
+      "Bundles fetched: each once, however many of its jobs run here",
+      () => agent.fetched.bundles,
+    ],
+    [
+      "everycore_agent_fetched_bytes_total",
+      "Bytes of bundles, input blocks and partials that were fetched",
+      () => agent.fetched.bytes,
+    ],
+    [
       "everycore_agent_records_published_total",
       "Commits, chunks and strikes acknowledged by the log",
       () => agent.publisher.published,

@@ -52,6 +52,8 @@ export class Inputs {
   readonly #connection: () => NatsConnection | undefined;
   readonly #isUsed: (bundle: string) => boolean;
   readonly #leases = new Map<LeaseId, LeaseInputs>();
+  /** Since the start: bundles that were fetched, and the bytes of all that was. */
+  readonly fetched = { bundles: 0, bytes: 0 };
   readonly #blocks = new Map<string, { leases: Set<LeaseId>; fetched: Promise<void> }>();
   readonly #bundles = new Map<BundleDigest, Promise<void>>();
   /** Bytes of each bundle that is here: they never change, so that none is measured twice. */
@@ -197,6 +199,7 @@ export class Inputs {
       );
     this.evictBundles(this.bundleBytes + bytes.length - limits.bundleCacheBytes);
     unpackBundle(bytes, this.bundleDir(digest));
+    this.fetched.bundles += 1;
     this.#bundleSizes.set(digest, sizeOfDir(this.bundleDir(digest)));
   }
 
@@ -233,6 +236,7 @@ export class Inputs {
           );
         parts.push(reply.bytes);
         have += reply.bytes.length;
+        this.fetched.bytes += reply.bytes.length;
         if (have >= reply.total) return Buffer.concat(parts);
         if (reply.bytes.length === 0)
           throw new EverycoreError(
