@@ -38,6 +38,7 @@ export default defineConfig({
           ...shared,
           name: "containers",
           include: ["test/containers/**/*.test.ts"],
+          globalSetup: "test/containers/support/images.ts",
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 600_000,

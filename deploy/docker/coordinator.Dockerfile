@@ -39,10 +39,11 @@ RUN ln -s /opt/everycore/node_modules/everycore/bin/everycore.js /usr/local/bin/
  && mkdir -m 0700 /var/lib/everycore /run/everycore \
  && chown 1000:1000 /var/lib/everycore /run/everycore
 ENV NODE_ENV=production EVERYCORE_DATA=/var/lib/everycore XDG_CACHE_HOME=/var/lib/everycore/cache
-# /run/everycore is where the secret is mounted. The user is a number, so that an orchestrator sees that it is not root
+# State is in /var/lib/everycore: mount a volume there, or it ends with the container (an anonymous volume would be left
+# behind by each). The secret is mounted in /run/everycore.
+# The user is a number, so that an orchestrator sees that it is not root
 USER 1000:1000
 WORKDIR /var/lib/everycore
-VOLUME /var/lib/everycore
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:7071/readyz').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["everycore", "coordinator"]
