@@ -16,6 +16,9 @@ import { until } from "../support/until.ts";
 const client = import.meta.resolve("@everycore/client");
 const arithmetic = pathToFileURL(taskFile("arithmetic.ts")).href;
 
+/** A program that hangs is ended, so that its test fails by its exit code and leaves nothing. */
+const endsWithinMs = 60_000;
+
 /** A user's program: `body` runs with connect, range and the URL of a task at hand. */
 class Program {
   readonly process: ChildProcess;
@@ -41,7 +44,9 @@ const task = new URL(${JSON.stringify(arithmetic)});\n`;
   }
 
   async end(): Promise<number | null> {
+    const force = setTimeout(() => this.process.kill("SIGKILL"), endsWithinMs);
     if (this.process.exitCode === null && this.process.signalCode === null) await once(this.process, "close");
+    clearTimeout(force);
     return this.process.exitCode;
   }
 }
@@ -137,6 +142,19 @@ test("a running `up` is found, and so is a cluster of the environment; neither e
   expect(await cluster.client.listJobs()).toMatchObject({ total: 1 });
   process.kill(up.process.pid!, "SIGINT");
   await up.end();
+});
+
+test("a program that forgets to close a connection to a cluster that stays ends by itself", async () => {
+  await using user = await makeTestUser();
+  await using cluster = await startCluster({ slots: 1 });
+  const program = await Program.start(
+    user,
+    `const cluster = await connect();
+     for await (const value of cluster.map(task, "square", range(3))) console.log(value);`,
+    cluster.environment,
+  );
+  expect(await program.end()).toBe(0);
+  expect(program.stdout).toBe("0\n1\n4\n");
 });
 
 test("inside a task nothing is started", async () => {

@@ -84,6 +84,29 @@ test("values of every kind come back as they went", async () => {
   expect([...nested.data]).toEqual([7]);
 });
 
+test("a Python module's functions are mapped like any other; integers stay integers", async () => {
+  await using cluster = await startCluster({ slots: 1 });
+  await using client = await clientOf(cluster);
+  const squares = client.map<number>(urlOf("plain.py"), "square", [3, 2 ** 20]);
+  expect(await squares.all()).toEqual([9, 2 ** 40]);
+  const file = join(cluster.dir, "kinds.py");
+  await writeFile(file, "def kind(item):\n    return type(item).__name__\n");
+  const items = [1, 2 ** 40, -(2 ** 50), 2n ** 60n, 0.5, "a", null, true, [1], { a: 1 }, new Uint8Array([1])];
+  expect(await client.map(pathToFileURL(file), "kind", items).all()).toEqual([
+    "int",
+    "int",
+    "int",
+    "int",
+    "float",
+    "str",
+    "NoneType",
+    "bool",
+    "list",
+    "dict",
+    "bytes",
+  ]);
+});
+
 test("an item that cannot be sent ends the map with its index and type, and the job is cancelled", async () => {
   await using cluster = await startCluster({ slots: 1 });
   await using client = await clientOf(cluster);

@@ -51,6 +51,7 @@ function serviceOf(name: ServiceName): ServiceDefinition {
 }
 
 export interface CallOptions {
+  /** Ends the call; it is rejected with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
