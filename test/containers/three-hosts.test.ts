@@ -160,21 +160,30 @@ test("a secret of root's that a group may read is taken, one that all may read i
   await expect(on("head", `${settings}\neverycore status`)).rejects.toThrow(/can be read by others/);
 });
 
-test("the client's package runs on Node 22 and gives its types to a program", async () => {
-  const consumer = `import { EverycoreError } from "@everycore/client";
-const said: string = new EverycoreError("not-found", "a sentence").code;
-console.log(process.version, said);
+test("the client's package runs on Node 22, with its types, and computes on the three hosts", async () => {
+  const program = `import { connect, range, taskModule } from "@everycore/client";
+import type * as tasks from "./task.js";
+const cluster = await connect();
+const task = taskModule<typeof tasks>(new URL("./task.ts", import.meta.url));
+const values: number[] = await cluster.map(task, "square", range(1, 5)).all();
+// @ts-expect-error the task's types are known
+cluster.map(task, "sqare", range(1));
+console.log(process.version, values.join());
+await cluster.close();
 `;
-  const config = '{"compilerOptions":{"module":"nodenext","target":"es2022","strict":true,"types":["node"]}}';
+  const config =
+    '{"compilerOptions":{"module":"nodenext","target":"es2022","lib":["esnext"],"strict":true,"types":["node"]}}';
   const arch = process.arch === "arm64" ? "arm64" : "x64";
   const said = await on(
     "two",
     `mkdir -p ~/consumer; cd ~/consumer; echo '{"type":"module"}' > package.json; echo '${config}' > tsconfig.json
 npm install --silent ~/everycore-protocol-*.tgz ~/everycore-client-*.tgz node-linux-${arch}@22 typescript@5.9 @types/node@22
-cat > consumer.ts <<'PROGRAM'
-${consumer}PROGRAM
+echo 'export const square = (n: number): number => n * n;' > task.ts
+cat > main.ts <<'PROGRAM'
+${program}PROGRAM
 npx tsc
-./node_modules/node-linux-${arch}/bin/node consumer.js`,
+export EVERYCORE_ADDRESS=head:7070 EVERYCORE_SECRET_FILE=~/everycore.secret
+./node_modules/node-linux-${arch}/bin/node main.js`,
   );
-  expect(said).toMatch(/^v22\.\d+\.\d+ not-found$/m);
+  expect(said).toMatch(/^v22\.\d+\.\d+ 1,4,9,16$/m);
 });
