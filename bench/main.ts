@@ -7,6 +7,7 @@ import { table } from "../packages/cli/src/terminal/table.ts";
 import type { Figure, FigureResult, Row } from "./figure.ts";
 import { bundleToNodes } from "./figures/bundle-to-nodes.ts";
 import { clientMap } from "./figures/client-map.ts";
+import { bigItems } from "./figures/big-items.ts";
 import { coordinatorMemory } from "./figures/coordinator-memory.ts";
 import { firstResult } from "./figures/first-result.ts";
 import { idle } from "./figures/idle.ts";
@@ -27,6 +28,7 @@ const figures: readonly Figure[] = [
   coordinatorMemory,
   programs,
   singleItem,
+  bigItems,
   clientMap,
   bundleToNodes,
   idle,

@@ -12,3 +12,6 @@ export function spin(rounds: number): number {
 }
 
 export function nothing(): void {}
+
+/** Comes back as it went: what large items cost on their way. */
+export const echo = (bytes: Uint8Array): Uint8Array => bytes;
