@@ -396,7 +396,12 @@ export class SimAgent {
     if (this.link !== link || this.core === undefined) return;
     switch (message.kind) {
       case "sendGiveBack":
-        return this.feed({ kind: "giveBackAsked", job: message.job, wantMs: message.wantMs });
+        return this.feed({
+          kind: "giveBackAsked",
+          job: message.job,
+          wantMs: message.wantMs,
+          isAll: message.isAll,
+        });
       case "confirmGaveBack": {
         const { job, lease, ranges } = message;
         return this.feed({ kind: "giveBackConfirmed", job, lease, ranges });
@@ -409,6 +414,8 @@ export class SimAgent {
         return this.feed({ kind: "leasesDropped", leases: message.leases });
       case "mayStart":
         return this.feed({ kind: "mayStart", ask: message.ask });
+      case "sendUndrain":
+        return this.feed({ kind: "undrainAsked" });
       case "sendDrain":
         return this.feed({ kind: "drainAsked", deadlineMs: Number.POSITIVE_INFINITY });
       default:

@@ -36,14 +36,21 @@ export class Client {
   /** Retries that were answered with ok. */
   retries = 0;
   retryAsked = false;
+  /** Pauses that were answered with ok. */
+  pauses = 0;
   readonly #world: ClientWorld;
 
   constructor(plan: JobPlan, world: ClientWorld) {
     this.plan = plan;
     this.#world = world;
-    world.time.after(plan.submitAt, () => this.#submit());
-    if (plan.cancelAt !== undefined) world.time.after(plan.submitAt + plan.cancelAt, () => this.#cancel());
-    if (plan.retryAfter !== undefined) world.time.every(500, () => this.#watchEnd(plan.retryAfter!));
+    const { time } = world;
+    time.after(plan.submitAt, () => this.#submit());
+    if (plan.cancelAt !== undefined) time.after(plan.submitAt + plan.cancelAt, () => this.#cancel());
+    if (plan.pause !== undefined) {
+      const { at, ms } = plan.pause;
+      time.after(plan.submitAt + at, () => this.#pause(plan.submitAt + at + ms));
+    }
+    if (plan.retryAfter !== undefined) time.every(500, () => this.#watchEnd(plan.retryAfter!));
   }
 
   /** Nothing more will come from it. */
@@ -140,6 +147,41 @@ export class Client {
         // Not found: its submit was not stored yet; asked again until it is.
         if (answer.ok) this.isCancelAnswered = true;
         else this.#again(() => this.#cancel());
+      },
+    );
+  }
+
+  /** Asked until it is paused, or its time is over: before its input is complete it is refused. */
+  #pause(until: number): void {
+    const { time } = this.#world;
+    const leader = this.#world.leader();
+    if (time.now > until) return;
+    const again = (): void => this.#again(() => this.#pause(until));
+    if (leader === undefined) return again();
+    const job = this.plan.id;
+    this.#world.ask(
+      leader,
+      (ask) => ({ kind: "pauseAsked", job, ask }),
+      (answer) => {
+        // Not answered: it may be paused all the same.
+        if (answer === undefined || answer.ok)
+          time.after(Math.max(0, until - time.now), () => this.#resume());
+        if (answer?.ok !== true) again();
+        else this.pauses += 1;
+      },
+    );
+  }
+
+  /** Asked until the answer is there: it is running, or it has ended. */
+  #resume(): void {
+    const leader = this.#world.leader();
+    if (leader === undefined) return this.#again(() => this.#resume());
+    const job = this.plan.id;
+    this.#world.ask(
+      leader,
+      (ask) => ({ kind: "resumeAsked", job, ask }),
+      (answer) => {
+        if (answer === undefined) this.#again(() => this.#resume());
       },
     );
   }

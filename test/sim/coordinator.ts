@@ -331,6 +331,7 @@ export class SimCoordinator {
       case "sendJobEnded":
       case "dropLeases":
       case "mayStart":
+      case "sendUndrain":
       case "sendDrain": {
         const linked = this.links.get(effect.node);
         linked?.link.send("agent", () => linked.peer.fromLeader(linked.link, effect));

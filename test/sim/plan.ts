@@ -25,6 +25,8 @@ export interface JobPlan {
   readonly blockItems: number;
   readonly submitAt: number;
   readonly cancelAt: number | undefined;
+  /** Paused so long after its submit, and for how long. */
+  readonly pause: { readonly at: number; readonly ms: number } | undefined;
   /** Tried again so long after its end. */
   readonly retryAfter: number | undefined;
   readonly fates: ReadonlyMap<number, Fate>;
@@ -174,6 +176,7 @@ function jobOf(random: Random, at: number, isLast: boolean): JobPlan {
     blockItems: isRange ? 0 : random.int(1, Math.max(1, Math.ceil(items / 3))),
     submitAt: random.int(0, 5_000),
     cancelAt: random.chance(0.15) && !isLast ? random.int(500, 30_000) : undefined,
+    pause: undefined,
     retryAfter: random.chance(0.3) ? random.int(10, 5_000) : undefined,
     fates,
     costMs: (index) => {
@@ -190,5 +193,8 @@ export function planOf(seed: number, random: Random): Plan {
     slowness: random.pick([0.7, 1, 1, 2]),
   }));
   const jobs = Array.from({ length: random.int(1, 3) }, (_, at) => jobOf(random, at, at === 0));
+  // By the seed alone: a draw more would make every other seed another history.
+  if (seed % 3 === 1)
+    jobs[0] = { ...jobs[0]!, pause: { at: 300 + (seed % 37) * 100, ms: 200 + (seed % 41) * 300 } };
   return { seed, coordinators: random.int(1, 3), nodes, jobs, faults: faultsOf(random, seed) };
 }

@@ -22,6 +22,8 @@ export interface Report {
   readonly records: number;
   readonly simulatedMs: number;
   readonly takeovers: number;
+  /** Jobs that were paused for a while. */
+  readonly pauses: number;
 }
 
 /** Ids as good as an HMAC for a world without enemies. */
@@ -163,6 +165,7 @@ export class World {
     const agent = this.agents.find((one) => one.node === effect.node);
     const job = state.jobs.get(effect.job);
     if (agent === undefined || job === undefined) return;
+    if (job.state === "paused") throw new Breach(`job ${job.id} is paused and is leased to ${agent.node}`);
     const { spec } = job;
     const task = {
       runtime: spec.task.runtime,
@@ -310,6 +313,7 @@ export class World {
       records: this.store.log.length,
       simulatedMs: Math.round(this.time.now),
       takeovers: this.store.epoch,
+      pauses: [...this.clients.values()].reduce((sum, client) => sum + client.pauses, 0),
     };
   }
 

@@ -265,6 +265,8 @@ export class Story {
         return `drop ${this.#name(effect.node)} ${effect.leases.length} leases`;
       case "mayStart":
         return `may-start ${this.#name(effect.node)}`;
+      case "sendUndrain":
+        return `undrain ${this.#name(effect.node)}`;
       case "sendDrain":
         return `drain ${this.#name(effect.node)}`;
       case "closeLink":

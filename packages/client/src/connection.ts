@@ -113,6 +113,15 @@ export class Connection implements AsyncDisposable {
     return this.#channel.ask("JobService", "Cancel", { job, reason }, this.#call(options));
   }
 
+  /** Nothing more of the job is leased; what runs comes to its end. */
+  pauseJob(job: string, options: CallOptions = {}): Promise<JobInfo> {
+    return this.#channel.ask("JobService", "Pause", { job }, this.#call(options));
+  }
+
+  resumeJob(job: string, options: CallOptions = {}): Promise<JobInfo> {
+    return this.#channel.ask("JobService", "Resume", { job }, this.#call(options));
+  }
+
   /** Runs the failed items again: a new round. Asked once: twice would mean two rounds. */
   retryJob(job: string, options: CallOptions = {}): Promise<JobInfo> {
     return this.#channel.askOnce("JobService", "Retry", { job }, this.#call(options));
@@ -148,6 +157,11 @@ export class Connection implements AsyncDisposable {
 
   drainNode(node: string, options: CallOptions = {}): Promise<NodeInfo> {
     return this.#channel.ask("NodeService", "Drain", { node }, this.#call(options));
+  }
+
+  /** Takes a drain back, while the node's agent is still there. */
+  undrainNode(node: string, options: CallOptions = {}): Promise<NodeInfo> {
+    return this.#channel.ask("NodeService", "Undrain", { node }, this.#call(options));
   }
 
   status(options: CallOptions = {}): Promise<ClusterStatus> {

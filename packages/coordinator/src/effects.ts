@@ -48,7 +48,9 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
       case "sendLease":
         return sendLease(effect, options);
       case "sendGiveBack":
-        return links.send(effect.node, { giveBack: { job: effect.job, wantMs: effect.wantMs } });
+        return links.send(effect.node, {
+          giveBack: { job: effect.job, wantMs: effect.wantMs, all: effect.isAll },
+        });
       case "confirmGaveBack":
         return links.send(effect.node, {
           confirm: { job: effect.job, lease: Buffer.from(effect.lease, "hex"), ranges: effect.ranges },
@@ -65,6 +67,8 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
         return links.send(effect.node, { mayStart: { ask: effect.ask } });
       case "sendDrain":
         return links.send(effect.node, { drain: { reason: effect.reason } });
+      case "sendUndrain":
+        return links.send(effect.node, { undrain: {} });
       case "closeLink":
         return links.close(effect.node, effect.reason);
       case "putNode":

@@ -1,5 +1,6 @@
 // What an agent's hello says of its leases: the next leader decides by it what runs, what has ended and is on its
 // way to the log, and what nobody has (DESIGN 9, "Hello and report").
+import { IntervalSet } from "@everycore/protocol";
 import type { JobId, LeaseGrant, LeaseId, NodeId, SegmentId } from "@everycore/protocol";
 import { expect, test } from "vitest";
 import { type AgentState, checkInvariants, type Effect, newAgent, step } from "../src/core/index.ts";
@@ -97,7 +98,7 @@ test("what was given back is told with each hello until it is confirmed", () => 
   const bench = new Bench();
   const grant = grantOf(1, 0, 400);
   bench.lease(grant);
-  const [gave] = only(bench.feed({ kind: "giveBackAsked", job, wantMs: 50 }), "gaveBack");
+  const [gave] = only(bench.feed({ kind: "giveBackAsked", job, wantMs: 50, isAll: false }), "gaveBack");
   const { ranges } = gave!;
   expect(ranges.length).toBeGreaterThan(0);
   expect(bench.hello().leases).toMatchObject([{ gaveBack: ranges }]);
@@ -129,4 +130,27 @@ test("a lease of a bygone epoch is refused, and a resent one is answered alike a
   const again = fresh.lease(grantOf(1, 0, 4));
   expect(only(again, "answerLease")[0]?.reply).toEqual(only(first, "answerLease")[0]?.reply);
   expect(only(again, "sendSlice")).toEqual([]);
+});
+
+test("a paused job's items come back but for what runs; asked again there is nothing, and it is said", () => {
+  const bench = new Bench();
+  const leased = bench.lease(grantOf(1, 0, 400));
+  const asked = { kind: "giveBackAsked", job, wantMs: 1e12, isAll: true } as const;
+  const given = only(bench.feed(asked), "gaveBack").flatMap(({ ranges }) => ranges);
+  const sent = only(leased, "sendSlice").map(({ start, end }) => ({ start, end }));
+  const all = IntervalSet.of([...given, ...sent]);
+  expect(all.covers(0, 400)).toBe(true);
+  expect(given.length).toBeGreaterThan(0);
+  expect(only(bench.feed(asked), "gaveBack")).toMatchObject([{ grant: undefined, ranges: [] }]);
+});
+
+test("a drain by the leader can be taken back, one by a signal cannot", () => {
+  const bench = new Bench();
+  bench.lease(grantOf(1, 0, 400));
+  bench.feed({ kind: "drainAsked", deadlineMs: Number.POSITIVE_INFINITY });
+  bench.feed({ kind: "undrainAsked" });
+  expect(bench.state.drain).toBe("working");
+  bench.feed({ kind: "drainAsked", deadlineMs: 5_000 });
+  bench.feed({ kind: "undrainAsked" });
+  expect(bench.state.drain).toBe("draining");
 });

@@ -225,7 +225,7 @@ const act = (world: World, action: { act: string; pick: number; amount: number }
     case "die":
       return world.die(id);
     case "giveBack":
-      return world.feed({ kind: "giveBackAsked", at: world.now, job, wantMs: action.amount });
+      return world.feed({ kind: "giveBackAsked", at: world.now, job, wantMs: action.amount, isAll: false });
     case "cut":
       return world.cutRead();
     case "tick":

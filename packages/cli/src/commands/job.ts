@@ -12,6 +12,7 @@ import { agoText, bytesText, durationText, fields, table } from "../terminal/tab
 import { openSink } from "../terminal/sink.ts";
 import { endText, FirstFailure, sayFailures } from "../terminal/summary.ts";
 import { printerOf } from "./map.ts";
+import { pauseCommand, resumeCommand } from "./pause.ts";
 import { watchCommand } from "./watch.ts";
 
 interface FormatFlags extends ClusterFlags {
@@ -80,6 +81,7 @@ export function jobCommand(): Command {
     .description("look at jobs, follow them, wait for them, read their results, end them")
     .addHelpText("after", "\nExample:\n  everycore job list");
   command.addCommand(list()).addCommand(get()).addCommand(watchCommand());
+  command.addCommand(pauseCommand()).addCommand(resumeCommand());
   for (const verb of [wait(), results(), output(), cancel(), retry(), remove(), audit()])
     command.addCommand(verb);
   return command;

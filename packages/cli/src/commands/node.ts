@@ -17,7 +17,7 @@ export function nodeCommand(): Command {
   const command = new Command("node")
     .description("look at nodes, and drain them")
     .addHelpText("after", "\nExample:\n  everycore node list");
-  for (const verb of [list(), get(), drain()]) command.addCommand(verb);
+  for (const verb of [list(), get(), drain(), undrain()]) command.addCommand(verb);
   return command;
 }
 
@@ -112,6 +112,20 @@ function drain(): Command {
       const { signal } = interrupts;
       const asked = await session.cluster.drainNode(id, { signal });
       const node = flags.wait === true ? await untilDrained(session, asked, { flags, signal }) : asked;
+      if (flags.quiet !== true)
+        process.stdout.write(`node ${shortId(node.id)} (${node.host}) is ${node.state}\n`);
+    });
+}
+
+function undrain(): Command {
+  return withClusterFlags(new Command("undrain"))
+    .description("take a drain back, while the node's agent is still there")
+    .argument("<node>", "id of the node, or its first digits, or its host name")
+    .addHelpText("after", "\nExample:\n  everycore node undrain 5f3c9a01")
+    .action(async (id: string, flags: ClusterFlags) => {
+      using interrupts = new Interrupts("leave");
+      await using session = await openSession(flags);
+      const node = await session.cluster.undrainNode(id, { signal: interrupts.signal });
       if (flags.quiet !== true)
         process.stdout.write(`node ${shortId(node.id)} (${node.host}) is ${node.state}\n`);
     });

@@ -65,6 +65,16 @@ export function jobHandlers(parts: ControlParts): Handlers {
       await ask((number) => parts.enqueue({ kind: "cancelAsked", job: id, message, ask: number }));
       return info(id);
     }),
+    pause: unary(async ({ job }: JobRequest) => {
+      const id = findJob(parts, job);
+      await ask((number) => parts.enqueue({ kind: "pauseAsked", job: id, ask: number }));
+      return info(id);
+    }),
+    resume: unary(async ({ job }: JobRequest) => {
+      const id = findJob(parts, job);
+      await ask((number) => parts.enqueue({ kind: "resumeAsked", job: id, ask: number }));
+      return info(id);
+    }),
     retry: unary(async ({ job }: JobRequest) => {
       const id = findJob(parts, job);
       await ask((number) => parts.enqueue({ kind: "retryAsked", job: id, ask: number }));

@@ -53,5 +53,10 @@ export function nodeHandlers(parts: ControlParts): Handlers {
       await parts.asks.ask((ask) => parts.enqueue({ kind: "drainAsked", node: id, ask }));
       return info(id);
     }),
+    undrain: unary(async ({ node }: { node: string }) => {
+      const id = findNode(parts, node);
+      await parts.asks.ask((ask) => parts.enqueue({ kind: "undrainAsked", node: id, ask }));
+      return info(id);
+    }),
   };
 }

@@ -48,6 +48,8 @@ export type Event = { readonly at: number } & (
   /** The next record of a job's log, in order. */
   | { readonly kind: "logRecord"; readonly job: JobId; readonly seq: number; readonly record: LogRecord }
   | { readonly kind: "cancelAsked"; readonly job: JobId; readonly message: string; readonly ask: number }
+  | { readonly kind: "pauseAsked"; readonly job: JobId; readonly ask: number }
+  | { readonly kind: "resumeAsked"; readonly job: JobId; readonly ask: number }
   | { readonly kind: "retryAsked"; readonly job: JobId; readonly ask: number }
   | { readonly kind: "deleteAsked"; readonly job: JobId; readonly ask: number }
   | { readonly kind: "nodeReported"; readonly report: NodeReport }
@@ -86,6 +88,7 @@ export type Event = { readonly at: number } & (
       readonly ask: number;
     }
   | { readonly kind: "drainAsked"; readonly node: NodeId; readonly ask: number }
+  | { readonly kind: "undrainAsked"; readonly node: NodeId; readonly ask: number }
   | { readonly kind: "drained"; readonly node: NodeId }
   /** The answer to a sent lease; undefined when none came in time. */
   | {
@@ -140,7 +143,14 @@ export type Effect =
       readonly itemMs: number;
       readonly tag: number;
     }
-  | { readonly kind: "sendGiveBack"; readonly node: NodeId; readonly job: JobId; readonly wantMs: number }
+  | {
+      readonly kind: "sendGiveBack";
+      readonly node: NodeId;
+      readonly job: JobId;
+      readonly wantMs: number;
+      /** All that does not run yet, however much that is. */
+      readonly isAll: boolean;
+    }
   | {
       readonly kind: "confirmGaveBack";
       readonly node: NodeId;
@@ -153,6 +163,7 @@ export type Effect =
   | { readonly kind: "dropLeases"; readonly node: NodeId; readonly leases: readonly LeaseId[] }
   | { readonly kind: "mayStart"; readonly node: NodeId; readonly ask: number }
   | { readonly kind: "sendDrain"; readonly node: NodeId; readonly reason: string }
+  | { readonly kind: "sendUndrain"; readonly node: NodeId }
   /** Its agent connects again and reports. */
   | { readonly kind: "closeLink"; readonly node: NodeId; readonly reason: string }
   /** Remember or forget a node in EC_NODES: whom the next leader waits for. */

@@ -46,7 +46,7 @@ function checkJob(state: ClusterState, job: Job, broken: string[]): void {
   // A reduction item that was opened again waits for the others: it is in no queue before they are covered.
   const end = job.reducing ? job.known : Math.min(job.known, job.fold.total ?? job.known);
   const missing = seen.missingIn(0, end);
-  const active = job.state === "running" || job.state === "accepting";
+  const active = job.state === "running" || job.state === "paused" || job.state === "accepting";
   if (active && job.stored && missing.length > 0 && job.openedRound >= job.round) {
     broken.push(`C1 job ${job.id}: [${missing[0]!.start}, ${missing[0]!.end}) is nowhere`);
   }

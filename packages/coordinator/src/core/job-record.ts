@@ -38,5 +38,6 @@ export function save(state: ClusterState, job: Job, effects: Effect[]): void {
   job.putting = true;
   job.puttingReserved = job.reserving ?? job.reserved;
   job.puttingIntent = job.intent;
+  job.puttingPaused = job.state === "paused";
   effects.push({ kind: "putJob", record: recordOf(state, job) });
 }

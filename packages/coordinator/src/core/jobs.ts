@@ -64,6 +64,8 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     putAgain: false,
     puttingReserved: 0,
     puttingIntent: undefined,
+    puttingPaused: false,
+    askedBackAt: 0,
     intentActed: false,
     stored: false,
     fenceDue: false,
@@ -119,7 +121,7 @@ function refuseSubmit(state: ClusterState): Answer | undefined {
  */
 export function lowestTag(state: ClusterState): number {
   let lowest = Number.POSITIVE_INFINITY;
-  for (const job of state.active) lowest = Math.min(lowest, servedTag(job));
+  for (const job of state.active) if (job.state !== "paused") lowest = Math.min(lowest, servedTag(job));
   return Number.isFinite(lowest) ? lowest : 0;
 }
 
@@ -145,13 +147,15 @@ export function stored(state: ClusterState, job: Job, effects: Effect[]): void {
     else if (job.spec.rangeItems !== undefined) enqueue(state, job, { start: 0, end: job.spec.rangeItems });
   }
   const intent = job.puttingIntent;
-  if (intent === job.intent) {
+  // A pause is no intent; it too is answered once it is stored.
+  if (intent === job.intent && job.puttingPaused === (job.state === "paused")) {
     for (const ask of job.asks.splice(0)) {
       effects.push({ kind: "answer", ask, answer: { ok: true, job: job.id } });
     }
-    // While the log is still being read, what is uncovered is not known: takeover.ts completes the intent.
-    if (intent !== undefined && !job.intentActed && job.phase !== "folding") act(state, job, intent, effects);
   }
+  // While the log is still being read, what is uncovered is not known: takeover.ts completes the intent.
+  const isToAct = intent !== undefined && intent === job.intent && !job.intentActed;
+  if (isToAct && job.phase !== "folding") act(state, job, intent, effects);
   if (job.putAgain) {
     job.putAgain = false;
     save(state, job, effects);
@@ -273,10 +277,12 @@ export function maybeFinish(state: ClusterState, job: Job, effects: Effect[]): v
     }
     return;
   }
+  // Its reduction waits for the resume.
+  if (job.state === "paused" && needsReduction(job, total)) return;
   // A cancel's intent must be stored and its seals folded before the end is recorded.
   if (job.state === "cancelling" && !job.intentActed) return;
   if (job.reducing && !job.fold.covered.has(total)) return;
-  if (job.state === "paused" || job.state === "accepting") return;
+  if (job.state === "accepting") return;
   finish(state, job, effects);
 }
 
@@ -285,7 +291,8 @@ function needsReduction(job: Job, total: number): boolean {
 }
 
 function finish(state: ClusterState, job: Job, effects: Effect[]): void {
-  const event = job.state === "running" ? "finish" : job.intent?.kind === "fail" ? "failed" : "cancelled";
+  const isCancelling = job.state === "cancelling";
+  const event = !isCancelling ? "finish" : job.intent?.kind === "fail" ? "failed" : "cancelled";
   job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event });
   job.endedAt = state.now;
   job.intent = undefined;

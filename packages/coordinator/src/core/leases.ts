@@ -9,6 +9,8 @@ import { leaseTransitions, move } from "./transitions.ts";
 
 /** A node that refused a lease gets nothing for this long. */
 const refusalPauseMs = 250;
+/** So long after its drain was taken back, a lease may have overtaken that message. */
+const undrainMs = 2_000;
 
 export function answered(
   state: ClusterState,
@@ -21,7 +23,8 @@ export function answered(
   const { reply } = event;
   const node = state.nodes.get(lease.grant.node);
   if (reply === undefined) {
-    if (lease.sends < times.leaseSendsMax && node?.state === "connected") {
+    const isWanted = job.state !== "paused" && node?.state === "connected";
+    if (lease.sends < times.leaseSendsMax && isWanted) {
       lease.sends += 1;
       effects.push(sendEffect(job, lease));
       return;
@@ -44,7 +47,7 @@ export function answered(
   if (node !== undefined) {
     node.refusedUntil = state.now + refusalPauseMs;
     if (reply.reason === "disk") node.diskFull = true;
-    if (reply.reason === "draining") node.draining = true;
+    if (reply.reason === "draining" && state.now - node.undrainedAt > undrainMs) node.draining = true;
     if (reply.reason === "runtime") job.failedOn.set(node.id, reply.message);
   }
   dropLease(state, job, lease, "refuse");

@@ -128,6 +128,10 @@ export interface Job {
   puttingReserved: number;
   /** The intent that the put under way carries: acted upon once it is stored. */
   puttingIntent: JobIntent | undefined;
+  /** The put under way says that the job is paused. */
+  puttingPaused: boolean;
+  /** When its nodes were last asked for all they hold of it, while it is paused. */
+  askedBackAt: number;
   intentActed: boolean;
   /** The record was stored at least once by this leader. */
   stored: boolean;
@@ -159,6 +163,8 @@ export interface Node {
   /** Slots without work and with an empty queue, as last told; reset when a lease is sent. */
   starving: number;
   draining: boolean;
+  /** When its drain was taken back: a refusal may still speak of it. */
+  undrainedAt: number;
   diskFull: boolean;
   /** It refused a lease: nothing is sent before this time. */
   refusedUntil: number;

@@ -34,6 +34,7 @@ function newNode(id: NodeId): Node {
     busy: 0,
     starving: 0,
     draining: false,
+    undrainedAt: 0,
     diskFull: false,
     refusedUntil: 0,
     asked: new Map(),
@@ -388,6 +389,28 @@ export function drain(state: ClusterState, id: NodeId, ask: number, effects: Eff
   effects.push({ kind: "sendDrain", node: id, reason: "asked by an operator" });
   effects.push({ kind: "answer", ask, answer: { ok: true, node: id } });
   effects.push({ kind: "nodeChanged", node: id });
+}
+
+/** Takes a drain back while its agent is still there; one that has ended is started by whoever started it. */
+export function undrain(state: ClusterState, id: NodeId, ask: number, effects: Effect[]): void {
+  const node = state.nodes.get(id);
+  const isThere = node !== undefined && node.state !== "drained" && node.state !== "lost";
+  if (!isThere) {
+    const code = node === undefined ? "not-found" : "conflict";
+    const message = node === undefined ? `no node ${id}` : `node ${id} is ${node.state}: its agent has ended`;
+    const hint = node === undefined ? "see: everycore node list" : "start its agent again";
+    effects.push({ kind: "answer", ask, answer: { ok: false, code, message, hint } });
+    return;
+  }
+  if (node.draining) {
+    node.draining = false;
+    node.undrainedAt = state.now;
+    state.dirty = true;
+    effects.push({ kind: "putNode", node: id, host: node.host, draining: false });
+    effects.push({ kind: "sendUndrain", node: id });
+    effects.push({ kind: "nodeChanged", node: id });
+  }
+  effects.push({ kind: "answer", ask, answer: { ok: true, node: id } });
 }
 
 /** It has finished or given back all it had, and goes: nobody waits for it. */

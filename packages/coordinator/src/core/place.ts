@@ -100,7 +100,8 @@ function runnable(state: ClusterState): Job[] {
 /** A user's share is divided by his active jobs. */
 function weightsOf(state: ClusterState): Map<string, number> {
   const active = new Map<string, number>();
-  for (const job of state.active) active.set(job.user, (active.get(job.user) ?? 0) + 1);
+  for (const job of state.active)
+    if (job.state !== "paused") active.set(job.user, (active.get(job.user) ?? 0) + 1);
   return active;
 }
 
@@ -270,14 +271,15 @@ function rebalance(state: ClusterState, nodes: readonly Node[], effects: Effect[
     state.placed.isHungry = true;
     if (state.now < idle.refusedUntil) continue;
     for (const job of state.active) {
-      if (queuedItems(job) > 0 || job.leases.size === 0 || !usableFor(idle, job)) continue;
+      const isSettled = queuedItems(job) > 0 || job.leases.size === 0 || job.state === "paused";
+      if (isSettled || !usableFor(idle, job)) continue;
       let list = victims.get(job);
       if (list === undefined) victims.set(job, (list = victimsOf(state, job)));
       const victim = takeRichest(list, idle);
       if (victim === undefined) continue;
       victim.node.asked.set(job.id, state.now + giveBackAgainMs);
       const wantMs = (victim.ms * hungry) / (hungry + victim.node.slots);
-      effects.push({ kind: "sendGiveBack", node: victim.node.id, job: job.id, wantMs });
+      effects.push({ kind: "sendGiveBack", node: victim.node.id, job: job.id, wantMs, isAll: false });
       break;
     }
   }

@@ -8,7 +8,18 @@ import { applyRecord } from "./log.ts";
 import { cancel, fail, noSuchJob, remove, retry, stored, submit, tickJob } from "./jobs.ts";
 import { answered, sliceStarting } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
-import { drain, drained, gaveBack, heartbeat, linkBroke, report, taskFailed, tickNode } from "./nodes.ts";
+import {
+  drain,
+  drained,
+  gaveBack,
+  heartbeat,
+  linkBroke,
+  report,
+  taskFailed,
+  tickNode,
+  undrain,
+} from "./nodes.ts";
+import { pause, resume, tickPaused } from "./pause.ts";
 import { place } from "./place.ts";
 import { elected, progress, recover } from "./takeover.ts";
 import { newTotals } from "./totals.ts";
@@ -75,6 +86,8 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
     case "logRecord":
       return applyRecord(state, event, effects);
     case "cancelAsked":
+    case "pauseAsked":
+    case "resumeAsked":
     case "retryAsked":
     case "deleteAsked":
       return command(state, event, effects);
@@ -96,6 +109,8 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
       return sliceStarting(state, event, effects);
     case "drainAsked":
       return drain(state, event.node, event.ask, effects);
+    case "undrainAsked":
+      return undrain(state, event.node, event.ask, effects);
     case "drained":
       return drained(state, event.node, effects);
     case "leaseAnswered":
@@ -139,7 +154,10 @@ function attached(
 
 function command(
   state: ClusterState,
-  event: Extract<Event, { kind: "cancelAsked" | "retryAsked" | "deleteAsked" }>,
+  event: Extract<
+    Event,
+    { kind: "cancelAsked" | "pauseAsked" | "resumeAsked" | "retryAsked" | "deleteAsked" }
+  >,
   effects: Effect[],
 ): void {
   const job = state.jobs.get(event.job);
@@ -150,6 +168,10 @@ function command(
   switch (event.kind) {
     case "cancelAsked":
       return cancel(state, job, { message: event.message, ask: event.ask, status: "cancelled" }, effects);
+    case "pauseAsked":
+      return pause(state, job, event.ask, effects);
+    case "resumeAsked":
+      return resume(state, job, event.ask, effects);
     case "retryAsked":
       return retry(state, job, event.ask, effects);
     case "deleteAsked":
@@ -167,5 +189,6 @@ function starving(state: ClusterState, event: { node: Job["id"] | string; slots:
 function tick(state: ClusterState, effects: Effect[]): void {
   for (const node of state.nodes.values()) tickNode(state, node, effects);
   for (const job of [...state.jobs.values()]) tickJob(state, job, effects);
+  for (const job of state.active) tickPaused(state, job, effects);
   state.dirty = true;
 }

@@ -12,7 +12,8 @@ export const jobTransitions = {
   accepting: { close: "running", cancel: "cancelling", fail: "cancelling" },
   /** Input complete; items run or wait. */
   running: { finish: "done", cancel: "cancelling", fail: "cancelling", pause: "paused" },
-  paused: { resume: "running", cancel: "cancelling", fail: "cancelling" },
+  /** Nothing of it is leased; what was running may be its last item. */
+  paused: { resume: "running", finish: "done", cancel: "cancelling", fail: "cancelling" },
   /** Its intent is stored; workers are killed, the rest of its items sealed. A new leader completes it. */
   cancelling: { cancelled: "cancelled", failed: "failed", finish: "done" },
   /** Ended states keep their log until the job is deleted; `retry` opens a new round. */

@@ -115,6 +115,7 @@ export const jobViews = (state: ClusterState): JobView[] =>
 
 /** Why a job with waiting items has nothing running: `blocked: storage | disk | no-node`, or "". */
 function waitsFor(state: ClusterState, job: Job, queued: number, leased: number): string {
+  if (job.state === "paused") return leased > 0 ? `${leased} items still run or are on their way back` : "";
   if (isEnded(job.state) || queued + leased === 0) return "";
   // What nodes with full disks hold waits for them as well.
   const holders = [...job.leases.values()].map((lease) => state.nodes.get(lease.grant.node));

@@ -69,7 +69,13 @@ export function parseToAgent(message: LooseMessage, at: number): FromLeader | un
       return { event: { kind: "jobEnded", at, job: jobOf(fields) } };
     case "giveBack":
       return {
-        event: { kind: "giveBackAsked", at, job: jobOf(fields), wantMs: number(fields, "wantMs", part) },
+        event: {
+          kind: "giveBackAsked",
+          at,
+          job: jobOf(fields),
+          wantMs: number(fields, "wantMs", part),
+          isAll: fields["all"] === true,
+        },
       };
     case "confirm": {
       const ranges = list(fields, "ranges", part, 1_000_000) as Range[]; // two uint64 each, by the proto
@@ -83,6 +89,8 @@ export function parseToAgent(message: LooseMessage, at: number): FromLeader | un
       };
     case "drain":
       return { event: { kind: "drainAsked", at, deadlineMs: Number.POSITIVE_INFINITY } };
+    case "undrain":
+      return { event: { kind: "undrainAsked", at } };
     case "mayStart":
       return { event: { kind: "mayStart", at, ask: count(fields, "ask", part) } };
     case "output":

@@ -99,7 +99,13 @@ export type AgentEvent = { readonly at: number } & (
       readonly nodes: number;
       readonly drop: readonly LeaseId[];
     }
-  | { readonly kind: "giveBackAsked"; readonly job: JobId; readonly wantMs: number }
+  | {
+      readonly kind: "giveBackAsked";
+      readonly job: JobId;
+      readonly wantMs: number;
+      /** Whatever does not run yet: the job is paused. */
+      readonly isAll: boolean;
+    }
   | {
       readonly kind: "giveBackConfirmed";
       readonly job: JobId;
@@ -111,6 +117,7 @@ export type AgentEvent = { readonly at: number } & (
   | { readonly kind: "cancelled"; readonly job: JobId }
   | { readonly kind: "jobEnded"; readonly job: JobId }
   | { readonly kind: "drainAsked"; readonly deadlineMs: number }
+  | { readonly kind: "undrainAsked" }
   | { readonly kind: "tick" }
 );
 

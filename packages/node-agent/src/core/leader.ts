@@ -17,6 +17,11 @@ export function giveBack(state: AgentState, event: Of<"giveBackAsked">, effects:
   const job = state.jobs.get(event.job);
   if (job === undefined)
     return void effects.push({ kind: "gaveBack", job: event.job, grant: undefined, ranges: [] });
+  if (event.isAll) {
+    if (!giveJobBack(job, effects))
+      effects.push({ kind: "gaveBack", job: job.id, grant: undefined, ranges: [] });
+    return;
+  }
   const idle = state.slots.filter((slot) => busyWorker(state, slot) === undefined).length;
   const queued = queuedItems(job);
   const want =
@@ -154,15 +159,28 @@ export function drain(state: AgentState, event: Of<"drainAsked">, effects: Effec
   giveAllBack(state, effects);
 }
 
+/** Its leader thinks better of it. What a signal began goes on: whoever sent it waits for our end. */
+export function undrain(state: AgentState): void {
+  if (state.drain !== "draining" || Number.isFinite(state.drainBy)) return;
+  state.drain = move(drainTransitions, { machine: "agent", id: 0, from: state.drain, event: "undrain" });
+  state.starvingTold = 0;
+}
+
 function giveAllBack(state: AgentState, effects: Effect[]): void {
-  for (const job of state.jobs.values()) {
-    for (const lease of job.leases.values()) {
-      const ranges = lease.queue.toRanges();
-      if (ranges.length === 0) continue;
-      lease.queue.clear();
-      giveAway(lease, ranges, effects);
-    }
+  for (const job of state.jobs.values()) giveJobBack(job, effects);
+}
+
+/** All of the job that does not run yet; false: there is none. */
+function giveJobBack(job: Job, effects: Effect[]): boolean {
+  let gave = false;
+  for (const lease of job.leases.values()) {
+    const ranges = lease.queue.toRanges();
+    if (ranges.length === 0) continue;
+    lease.queue.clear();
+    giveAway(lease, ranges, effects);
+    gave = true;
   }
+  return gave;
 }
 
 /** Running slices come to their end, or to the deadline; then all is committed and confirmed, and we go. */

@@ -5,7 +5,17 @@
 import type { AgentEvent, Effect } from "./events.ts";
 import { commitAcked, commitDue, outcomesSeen, strikeAcked } from "./commits.ts";
 import { leaseArrived } from "./jobs.ts";
-import { confirmed, drain, drainOn, dropLeases, forgetJob, giveBack, linkUp, welcomed } from "./leader.ts";
+import {
+  confirmed,
+  drain,
+  drainOn,
+  dropLeases,
+  forgetJob,
+  giveBack,
+  linkUp,
+  undrain,
+  welcomed,
+} from "./leader.ts";
 import type { AgentState } from "./model.ts";
 import { busyWorker, cursorRead, dispatch, giveAway, mayStart, sliceEnded, watchSlices } from "./slices.ts";
 import {
@@ -129,7 +139,8 @@ type LeaderEvent = Extract<
       | "mayStart"
       | "cancelled"
       | "jobEnded"
-      | "drainAsked";
+      | "drainAsked"
+      | "undrainAsked";
   }
 >;
 
@@ -155,6 +166,8 @@ function fromLeader(state: AgentState, event: LeaderEvent, effects: Effect[]): v
       return forgetJob(state, event.job, effects);
     case "drainAsked":
       return drain(state, event, effects);
+    case "undrainAsked":
+      return undrain(state);
   }
 }
 

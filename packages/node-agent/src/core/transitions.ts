@@ -27,10 +27,10 @@ export const sliceTransitions = {
 } as const;
 export type SliceLife = keyof typeof sliceTransitions;
 
-/** Life of the agent towards its leader. Draining never goes back: the process ends with it. */
+/** Life of the agent towards its leader. What is drained never goes back: the process ends with it. */
 export const drainTransitions = {
   working: { drain: "draining" },
-  draining: { drain: "draining", done: "drained" },
+  draining: { drain: "draining", undrain: "working", done: "drained" },
   drained: { drain: "drained", done: "drained" },
 } as const;
 export type DrainLife = keyof typeof drainTransitions;

@@ -1,0 +1,76 @@
+/**
+ * A paused job: nothing of it is leased, what is leased is asked back, what runs comes to its end. The state stands in
+ * the job's record before the command is answered, so that it survives this leader. Asking back is repeated while the
+ * job holds leases: a lease may have been on its way, a message may be lost.
+ */
+import { isEnded } from "@everycore/protocol/pure";
+import type { Answer, Effect } from "./events.ts";
+import { save } from "./job-record.ts";
+import { lowestTag, maybeFinish } from "./jobs.ts";
+import type { ClusterState, Job } from "./model.ts";
+import { jobTransitions, may, move } from "./transitions.ts";
+
+const askBackAgainMs = 1_000;
+
+/** Idempotent: a job that is paused already stays so, and is answered once that is stored. */
+export function pause(state: ClusterState, job: Job, ask: number, effects: Effect[]): void {
+  if (job.state === "paused") return answerStored(job, ask, effects);
+  if (!may(jobTransitions, job.state, "pause")) {
+    effects.push({ kind: "answer", ask, answer: refusal(job, "paused") });
+    return;
+  }
+  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "pause" });
+  job.asks.push(ask);
+  save(state, job, effects);
+  askBack(state, job, effects);
+  effects.push({ kind: "jobChanged", job: job.id });
+}
+
+export function resume(state: ClusterState, job: Job, ask: number, effects: Effect[]): void {
+  if (job.state === "running") return answerStored(job, ask, effects);
+  if (job.state !== "paused") {
+    effects.push({ kind: "answer", ask, answer: refusal(job, "resumed") });
+    return;
+  }
+  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "resume" });
+  // It is not owed the time of its pause.
+  job.tag = Math.max(job.tag, lowestTag(state));
+  job.asks.push(ask);
+  save(state, job, effects);
+  state.dirty = true;
+  maybeFinish(state, job, effects);
+  effects.push({ kind: "jobChanged", job: job.id });
+}
+
+function answerStored(job: Job, ask: number, effects: Effect[]): void {
+  if (job.putting) job.asks.push(ask);
+  else effects.push({ kind: "answer", ask, answer: { ok: true, job: job.id } });
+}
+
+function refusal(job: Job, what: "paused" | "resumed"): Answer {
+  const hint =
+    job.state === "accepting"
+      ? "it can be paused once its input is complete"
+      : isEnded(job.state)
+        ? ""
+        : `wait for its end: everycore job wait ${job.id.slice(0, 8)}`;
+  const message = `job ${job.id} is ${job.state} and cannot be ${what}`;
+  return { ok: false, code: "conflict", message, hint };
+}
+
+/** With each tick: what a paused job still holds is asked back, of each node that holds it. */
+export function tickPaused(state: ClusterState, job: Job, effects: Effect[]): void {
+  if (job.state !== "paused" || state.now - job.askedBackAt < askBackAgainMs) return;
+  askBack(state, job, effects);
+}
+
+function askBack(state: ClusterState, job: Job, effects: Effect[]): void {
+  job.askedBackAt = state.now;
+  for (const node of job.held.byNode.keys()) {
+    if (state.nodes.get(node)?.state !== "connected") continue;
+    effects.push({ kind: "sendGiveBack", node, job: job.id, wantMs: wantAllMs, isAll: true });
+  }
+}
+
+/** What an agent of an earlier version understands: as much as it has. */
+const wantAllMs = 1e12;
