@@ -6,7 +6,7 @@ import type { TemporaryCluster } from "../../scripts/temporary-cluster.ts";
 import { freshBundle } from "../cold-job.ts";
 import { atLeast } from "../figure.ts";
 import type { Figure } from "../figure.ts";
-import { sumOf, takeSnapshot, usageBetween } from "../process-tree.ts";
+import { takeSnapshot, usageBetween } from "../process-tree.ts";
 
 const count = 300;
 const itemBytes = 1_000_000;
@@ -16,7 +16,7 @@ export const bigItems: Figure = {
   name: "big-items",
   run: async ({ repeat, say, signal }) => {
     await using local = await startTemporaryCluster({ agents: 1, say, signal });
-    const runs: { seconds: number; storedSeconds: number; cpuSeconds: number }[] = [];
+    const runs: Run[] = [];
     for (let turn = 0; turn < repeat; turn += 1) {
       signal.throwIfAborted();
       const run = await measure(local);
@@ -33,16 +33,22 @@ export const bigItems: Figure = {
   },
 };
 
-async function measure({ cluster }: TemporaryCluster): Promise<{
-  seconds: number;
-  storedSeconds: number;
-  cpuSeconds: number;
-}> {
+interface Run {
+  /** From submit to last result, and until all items were stored. */
+  readonly seconds: number;
+  readonly storedSeconds: number;
+  /** CPU seconds of each kind of process in the cluster, and of this one. */
+  readonly cpu: Readonly<Record<string, number>>;
+  readonly clientCpuSeconds: number;
+}
+
+async function measure({ cluster }: TemporaryCluster): Promise<Run> {
   const bundle = await freshBundle();
   await cluster.putBundle(bundle);
   // Bytes that nobody can compress, and one buffer of them: making them is no part of it.
   const item = randomBytes(itemBytes);
   const before = takeSnapshot();
+  const cpuBefore = process.cpuUsage();
   const startedAt = performance.now();
   const since = (): number => (performance.now() - startedAt) / 1_000;
   const submission = cluster.submit({
@@ -71,12 +77,13 @@ async function measure({ cluster }: TemporaryCluster): Promise<{
   for await (const list of cluster.results(job, { unordered: true }).lists())
     for (const outcome of list) bytes += (outcome.value() as Uint8Array).length; // echo gives bytes
   const seconds = since();
-  const cpuSeconds = sumOf(usageBetween(before, takeSnapshot()));
+  const cpu = usageBetween(before, takeSnapshot());
+  const { user, system } = process.cpuUsage(cpuBefore);
   if (bytes !== count * itemBytes) throw new Error(`${bytes} bytes of ${count * itemBytes} came back`);
   const storedSeconds = await stored;
   await cluster.waitJob(job);
   await cluster.deleteJob(job);
-  return { seconds, storedSeconds, cpuSeconds };
+  return { seconds, storedSeconds, cpu, clientCpuSeconds: (user + system) / 1e6 };
 }
 
 async function* manyOf(item: Uint8Array): AsyncGenerator<Uint8Array[]> {

@@ -1,0 +1,78 @@
+/**
+ * `npm run bench:report`: writes docs/performance.md and its picture from the newest results of bench, bench:peers
+ * and bench:scale on this machine. Nothing in them is written by hand, so measuring again makes them anew.
+ */
+import { mkdir, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { header as scaleHeader, rowOf } from "../scale/rows.ts";
+import { markdownTable } from "./markdown.ts";
+import { machineText, newest } from "./newest.ts";
+import type { Results } from "./newest.ts";
+import { panelsOf, peersSection } from "./peers-section.ts";
+import { plot } from "./plot.ts";
+
+const docs = fileURLToPath(new URL("../../docs/", import.meta.url));
+const peers = newest("peers");
+const figures = newest("figures");
+const scale = newest("scale");
+
+const sections = [
+  `# Performance
+
+Written by \`npm run bench:report\` from what \`npm run bench\`, \`npm run bench:peers\` and \`npm run bench:scale\` measured last; not edited by hand. How each figure is taken stands in [bench/README.md](../bench/README.md). Every number is the median of the repetitions; lowest and highest stand in brackets.`,
+  ...(peers === undefined ? [] : [peersPart(peers)]),
+  ...(figures === undefined ? [] : [figuresPart(figures)]),
+  ...(scale === undefined ? [] : [scalePart(scale)]),
+];
+await mkdir(`${docs}performance`, { recursive: true });
+if (peers !== undefined) await writeFile(`${docs}performance/peers.svg`, plot(panelsOf(peers)));
+await writeFile(`${docs}performance.md`, `${sections.join("\n\n").trimEnd()}\n`);
+process.stderr.write("docs/performance.md is written\n");
+
+function peersPart(results: Results["peers"]): string {
+  const { versions, slots, turns } = results;
+  const turnsEach = Math.max(
+    ...Map.groupBy(turns, ({ workload, contender }) => `${workload} ${contender}`)
+      .values()
+      .map((list) => list.length),
+  );
+  const named = Object.entries(versions).map(([name, version]) =>
+    version === "" ? `${name} did not install here` : `${name} ${version.replace(/^v/, "")}`,
+  );
+  return `## Against what people use today
+
+![Time of each contender for each workload](performance/peers.svg)
+
+${machineText(results)}; ${slots} workers each; ${turnsEach} turns, every contender once in each. ${named.join(", ")}.
+
+${peersSection(results).trimEnd()}
+
+What to keep in mind: a pool within one program on one machine loses everything with that program, while everycore stores every outcome in a log before it counts and survives the death of each of its processes; that costs what the tables show. A contender marked with a number of items did only so many no-ops, because all of them would have taken minutes; the time per item counts. \`Pool.map\` and HyperQueue's Python interface give all results at once: their first is their last. GNU parallel, xargs and HyperQueue start a process for each item and so take part only where the items are programs.`;
+}
+
+function figuresPart(results: Results["figures"]): string {
+  const rows = Object.values(results.results).flatMap((result) =>
+    "rows" in result
+      ? result.rows.map(({ what, target, measured, ratio, spread }) => [
+          what,
+          target,
+          measured,
+          ratio === null || Number.isNaN(ratio) ? "" : ratio.toFixed(2),
+          spread,
+        ])
+      : [],
+  );
+  return `## Figures
+
+${machineText(results)}; ${results.repeat} repetitions. The whole cluster shares the cores with its workers. A ratio of 1 or more is good, whatever the unit.
+
+${markdownTable(["figure", "target", "measured", "ratio", "spread"], rows)}`;
+}
+
+function scalePart(results: Results["scale"]): string {
+  return `## Many agents
+
+One coordinator and one nats-server, with so many simulated agents on the same machine: ${machineText(results)}. They take most of its CPU themselves, so at the upper end the times say how busy the machine was, and the CPU columns what the coordinator needs. Columns are explained in [bench/README.md](../bench/README.md#many-agents).
+
+${markdownTable(scaleHeader, results.levels.map(rowOf))}`;
+}
