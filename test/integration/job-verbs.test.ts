@@ -90,6 +90,36 @@ test("job list and job get as tables and as JSON", async () => {
   expect(json).toMatchObject({ id, state: "done", total: 5, runtime: "js", counts: { value: 3, error: 2 } });
 });
 
+test("job get --explain says what runs where, who is ahead, and why a second job has no result yet", async () => {
+  const log = new RunLog(cluster.dir, "explained");
+  const held = upTo(4).map((index) => log.item(index, { isHeld: true }));
+  const first = await submit(cluster.client, { task: "recorded.ts:run", items: held });
+  await log.hasBegun(2);
+  const second = await submit(cluster.client, { task: "recorded.ts:run", items: [log.item(9)] });
+  const explained = async (id: string): Promise<string> =>
+    (await run(["job", "get", id, "--explain"])).stdout;
+  const running = await explained(first);
+  expect(running).toMatch(/^waits for +4 items on 2 nodes to end$/m);
+  expect(running).toMatch(/^input +complete: 4 items$/m);
+  expect(running).toMatch(/^leases +\S+ [0-9a-f]{8}: 2 items in [12] leases?, the oldest [\d.]+ m?s old/m);
+  expect(running).toMatch(/^nodes +2 of 2 can run it now, with 2 slots$/m);
+  const waiting = await explained(second);
+  expect(waiting).toMatch(/^first result +within its own item .* \+ 250 ms/m);
+  const json = JSON.parse((await run(["job", "get", second, "--explain", "-o", "json"])).stdout) as object;
+  expect(json).toMatchObject({
+    id: second,
+    explanation: expect.arrayContaining([{ about: "storage", text: "has room" }]) as object[],
+  });
+  // Nobody who did not ask pays for it.
+  expect(JSON.parse((await run(["job", "get", second, "-o", "json"])).stdout)).not.toHaveProperty(
+    "explanation",
+  );
+  log.open();
+  expect((await run(["job", "wait", second])).code).toBe(0);
+  expect((await run(["job", "wait", first])).code).toBe(0);
+  expect(await explained(first)).toMatch(/^waits for +nothing: it ended .* ago/m);
+});
+
 test("job output shows what the tasks printed", async () => {
   const id = await detached(["map", `${taskFile("arithmetic.ts")}:chatty`, "--range", "0-3"]);
   await run(["job", "wait", id]);

@@ -10,7 +10,7 @@ import { Results } from "./results.ts";
 import type { ResultsOptions } from "./results.ts";
 import { Submission } from "./submission.ts";
 import type { SubmitOptions } from "./submission.ts";
-import type { AuditInfo, ClusterStatus, JobInfo, NodeInfo, OutputChunk } from "./wire-types.ts";
+import type { AuditInfo, ClusterStatus, ExplainedJob, JobInfo, NodeInfo, OutputChunk } from "./wire-types.ts";
 
 const uploadPieceBytes = 512 * 1024;
 
@@ -60,6 +60,10 @@ export class Connection implements AsyncDisposable {
 
   getJob(job: string, options: CallOptions = {}): Promise<JobInfo> {
     return this.#channel.ask("JobService", "Get", { job }, this.#call(options));
+  }
+
+  explainJob(job: string, options: CallOptions = {}): Promise<ExplainedJob> {
+    return this.#channel.ask("JobService", "Get", { job, explain: true }, this.#call(options));
   }
 
   async listJobs(

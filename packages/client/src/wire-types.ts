@@ -92,6 +92,17 @@ export interface JobInfo {
   readonly outputBytes: number;
 }
 
+/** A sentence on why a job is where it is. */
+export interface ExplainLine {
+  readonly about: string;
+  readonly text: string;
+}
+
+/** With the leader's account of why it is where it is; absent from coordinators that do not know it. */
+export interface ExplainedJob extends JobInfo {
+  readonly explanation?: { readonly lines: readonly ExplainLine[] };
+}
+
 /** A program that runs tasks on a node. */
 export interface RuntimeInfo {
   /** `js`, `python` or `exec`. */

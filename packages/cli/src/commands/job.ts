@@ -1,5 +1,5 @@
 /** `everycore job`: look at jobs, wait for them, read them, end them. */
-import type { AuditInfo, Connection, JobInfo } from "@everycore/client/internal";
+import type { AuditInfo, Connection, ExplainLine, JobInfo } from "@everycore/client/internal";
 import { endedItems, failedItems } from "@everycore/client/internal";
 import { EverycoreError, isEnded, jobStates, limits, shortId } from "@everycore/protocol";
 import { Command, Option } from "commander";
@@ -125,15 +125,37 @@ function jobTable(jobs: readonly JobInfo[], now: number): string {
 
 function get(): Command {
   return jobVerb("get", "everything known about a job")
+    .option("--explain", "why it is where it is: what it waits for, what is ahead of it, where its items are")
     .addOption(formatOption())
-    .action((job: string, flags: FormatFlags) =>
+    .action((job: string, flags: FormatFlags & { explain?: boolean }) =>
       withCluster(flags, async (cluster, signal) => {
+        if (flags.explain === true) {
+          const { id, name, explanation } = await cluster.explainJob(job, { signal });
+          const lines = explanation?.lines;
+          if (lines === undefined) {
+            const message = `the coordinator of job ${shortId(id)} is older than this command and explains nothing`;
+            throw new EverycoreError("refused", message, { hint: "use the everycore that it is of" });
+          }
+          if (flags.output === "json") printJson({ id, name, explanation: lines });
+          else process.stdout.write(explanationText(id, lines));
+          return undefined;
+        }
         const info = await cluster.getJob(job, { signal });
         if (flags.output === "json") printJson(info);
         else process.stdout.write(jobText(info, Date.now()));
         return undefined;
       }),
     );
+}
+
+/** What several lines are about is named before the first of them. */
+function explanationText(id: string, lines: readonly ExplainLine[]): string {
+  const width = Math.max(...lines.map(({ about }) => about.length));
+  const rows = lines.map(({ about, text }, at) => {
+    const name = lines[at - 1]?.about === about ? "" : about;
+    return `${name.padEnd(width)}  ${text}\n`;
+  });
+  return `${"job".padEnd(width)}  ${id}\n${rows.join("")}`;
 }
 
 function jobText(info: JobInfo, now: number): string {

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { BundleDigest, JobId } from "@everycore/protocol";
 import { EverycoreError, isBundleDigest, isEnded, jobStates, limits } from "@everycore/protocol";
-import { jobViews } from "../core/index.ts";
+import { explainJob, jobViews } from "../core/index.ts";
 import { jobKey } from "../effects.ts";
 import { jobInfo } from "./job-info.ts";
 import type { ControlParts } from "./parts.ts";
@@ -42,7 +42,10 @@ export function jobHandlers(parts: ControlParts): Handlers {
     })),
     putBundle: upload(bundleUpload(parts)),
     submit: duplex<SubmitRequest>((stream) => submit(parts, stream)),
-    get: unary(async ({ job }: JobRequest) => info(findJob(parts, job))),
+    get: unary(async ({ job, explain }: JobRequest & { explain: boolean }) => {
+      const id = findJob(parts, job);
+      return explain ? { ...info(id), explanation: { lines: explainJob(parts.state, id) } } : info(id);
+    }),
     list: unary(async (request: { state: string; limit: number }) => list(parts, request)),
     watch: download<JobRequest>(async ({ job }, writing) => {
       const id = findJob(parts, job);

@@ -1,5 +1,7 @@
 /** Surface of the pure core; the simulator uses it as `@everycore/coordinator/core`. */
 export type { Answer, Effect, EffectKind, Event, EventKind, LeaderRecord } from "./events.ts";
+export type { ExplainLine } from "./explain.ts";
+export { explainJob } from "./explain.ts";
 export { checkInvariants } from "./invariants.ts";
 export type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport, StorageLevel } from "./model.ts";
 export { newCluster, step } from "./step.ts";

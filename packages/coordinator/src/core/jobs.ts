@@ -53,6 +53,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     leasesSent: 0,
     leasesByNode: new Map(),
     failedOn: new Map(),
+    strikes: [],
     crashVerdicts: 0,
     sealing: new IntervalSet(),
     reducing: false,

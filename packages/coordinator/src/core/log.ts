@@ -11,7 +11,7 @@ import { fail, maybeFinish } from "./jobs.ts";
 import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
-import { judge } from "./strikes.ts";
+import { judge, noteStrikes } from "./strikes.ts";
 import { addToTotals } from "./totals.ts";
 import { jobTransitions, move } from "./transitions.ts";
 
@@ -32,6 +32,7 @@ export function applyRecord(
   if (isEnded(job.state)) tellOfEnd(job, record, effects);
   const delta = job.fold.apply(event.seq, record);
   addToTotals(state, job, delta);
+  noteStrikes(job, delta);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
   if (job.phase !== "folding") moveItems(state, job, delta, effects);

@@ -44,6 +44,8 @@ export interface Lease {
   /** The agent's counter when it accepted this lease. */
   accepted: number | undefined;
   readonly tag: number;
+  /** When this leader made it, or took it over. */
+  readonly since: number;
 }
 
 /** Items that wait for a lease, by how they must be run (DESIGN 5, "Strikes"). */
@@ -58,6 +60,12 @@ export interface Queues {
   readonly awaiting: IntervalSet;
   /** One `crash` strike: alone in its slice, on another node; index -> when it was struck. */
   readonly crashed: Map<number, number>;
+}
+
+/** A death, for people who ask why items run again; decisions read the fold. */
+export interface StrikeNote extends Range {
+  readonly cause: "crash" | "lost";
+  readonly node: NodeId;
 }
 
 /** Open items of a job's leases, summed: placement asks for every node and job, and must not walk leases for it. */
@@ -107,6 +115,8 @@ export interface Job {
   readonly leasesByNode: Map<NodeId, number>;
   /** Nodes that could not load the task, with their words. */
   readonly failedOn: Map<NodeId, string>;
+  /** The last few deaths of this round, the newest last. */
+  readonly strikes: StrikeNote[];
   /** Verdicts `crash` while no value was accepted. */
   crashVerdicts: number;
   /** Seal records on their way for these items. */

@@ -166,6 +166,7 @@ function adopt(
       sends: 1,
       accepted: said.accepted,
       tag: job.tag,
+      since: state.now,
     };
     for (const range of [...told.unfinished, ...told.unacknowledged]) adoptRange(job, lease, range);
     if (lease.open.isEmpty) return false;

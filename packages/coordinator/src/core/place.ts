@@ -94,8 +94,12 @@ function runnable(state: ClusterState): Job[] {
     const runs = (job.state === "accepting" || job.state === "running") && job.stored;
     if (runs && job.phase !== "folding" && (queuedItems(job) > 0 || job.leases.size > 0)) jobs.push(job);
   }
-  return jobs.sort((a, b) => b.spec.priority - a.spec.priority || a.tag - b.tag || a.createdAt - b.createdAt);
+  return jobs.sort(servedFirst);
 }
+
+/** Who is served before whom: priority, then the share served so far, then age. */
+export const servedFirst = (a: Job, b: Job): number =>
+  b.spec.priority - a.spec.priority || a.tag - b.tag || a.createdAt - b.createdAt;
 
 /** A user's share is divided by his active jobs. */
 function weightsOf(state: ClusterState): Map<string, number> {
@@ -194,6 +198,7 @@ function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode)
     sends: 1,
     accepted: undefined,
     tag: job.tag,
+    since: state.now,
   };
   hold(job, lease, range);
   job.leases.set(grant.id, lease);

@@ -3,7 +3,7 @@
  * two crashes, three losses or four strikes of any kind are a verdict, sealed with all that is known of the
  * last death. Queues by strikes are chosen in queues.ts; this file only pronounces verdicts.
  */
-import type { DeathDetail, Range } from "@everycore/protocol/pure";
+import type { DeathDetail, FoldDelta, Range } from "@everycore/protocol/pure";
 import { limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { seal } from "./leader-records.ts";
@@ -23,6 +23,21 @@ export function memoryFor(job: Job, { start, end }: Range): number | undefined {
   if (end - start !== 1) return undefined;
   const limit = job.fold.crashes(start).at(-1)?.detail?.limitBytes;
   return limit === undefined ? undefined : Math.min(memoryFactor * limit, Number.MAX_SAFE_INTEGER);
+}
+
+/** Deaths that are remembered for people, of each job (P7). */
+const notesMax = 8;
+
+export function noteStrikes(job: Job, { struck, reopened }: FoldDelta): void {
+  if (reopened.length > 0) job.strikes.length = 0;
+  for (const { start, end, cause, node } of struck) {
+    const last = job.strikes.at(-1);
+    // A node that is lost strikes run after run: one note for what lies side by side.
+    const goesOn = last?.cause === cause && last.node === node && last.end === start;
+    if (goesOn && cause === "lost") job.strikes.splice(-1, 1, { ...last, end });
+    else job.strikes.push({ start, end, cause, node });
+  }
+  if (job.strikes.length > notesMax) job.strikes.splice(0, job.strikes.length - notesMax);
 }
 
 /** Seals those items of a struck range whose strikes are enough. */
@@ -82,7 +97,7 @@ function pronounce(
   );
 }
 
-function howItDied(detail: DeathDetail | undefined): string {
+export function howItDied(detail: DeathDetail | undefined): string {
   const { signal, exitCode, limitBytes, peakBytes } = detail ?? {};
   let { reason } = detail ?? {};
   if (reason !== undefined && limitBytes !== undefined) {
