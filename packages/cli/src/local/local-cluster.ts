@@ -5,7 +5,8 @@
  *  U1  a part that dies is started again under the same address (kept-part.ts); the others go on. A drained agent has
  *      not died: it stays away until the cluster is started again;
  *  U2  closing ends agents first (they publish what they have), then the coordinator, then nats-server;
- *  U3  the coordinator's port is chosen before it runs, so that coordinator and agents start at the same time.
+ *  U3  the coordinator's port is chosen before it runs, so that agents, which look for interpreters first, start while
+ *      nats-server and the coordinator do.
  */
 import { join } from "node:path";
 import { resolveNatsServer } from "../nats-server/index.ts";
@@ -72,63 +73,66 @@ export class LocalCluster implements AsyncDisposable {
 }
 
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
-  const { dir, secret, say, signal } = options;
-  const addresses = planAddresses(options, 0);
+  const { signal } = options;
   const server = await resolveNatsServer({ signal }).catch((error: unknown) => {
     signal.throwIfAborted();
     throw new EverycoreError("unreachable", (error as Error).message, { cause: error });
   });
-  const natsPart = new KeptPart<{ port: number }>({
-    name: "nats-server",
-    say,
-    start: (previous, stop) =>
-      startNats({
-        path: server.path,
-        dir: join(dir, "nats"),
-        secret,
-        listen: sameAgain(addresses.natsListen ?? "127.0.0.1:0", previous?.port),
-        signal: stop,
-      }),
+  const [host, wanted] = splitAddress(options.listen);
+  const listen = `${host}:${wanted === 0 ? await freePort() : wanted}`; // U3
+  const nats = natsPart(options, server.path);
+  const addresses = planAddresses(options, 0);
+  let natsPort = 0;
+  const coordinator = coordinatorPart({
+    ...options,
+    listen,
+    natsUrl: () => addresses.ownNatsUrl(natsPort),
+    agentNatsUrl: () => addresses.agentNatsUrl(natsPort),
   });
-  const opened: (readonly Closable[])[] = [];
+  const shares =
+    options.agents === 1 ? [options.slots] : divideSlots(options.slots ?? options.agents, options.agents);
+  const agents = shares.map((slots, at) =>
+    agentPart({ ...options, at: at + 1, slots, address: loopbackOf(listen) }),
+  );
+  const parts: readonly (readonly Closable[])[] = [[nats], [coordinator], agents];
+  const failed = new AbortController();
+  const stop = AbortSignal.any([signal, failed.signal]);
+  const openServers = async (): Promise<{ address: string; http: string }> => {
+    ({ port: natsPort } = await nats.open(stop));
+    return coordinator.open(stop);
+  };
+  const opening = [openServers(), Promise.all(agents.map((agent) => agent.open(stop)))] as const;
   try {
-    opened.push([natsPart]);
-    const nats = await natsPart.open(signal);
-    const [host, wanted] = splitAddress(options.listen);
-    const listen = `${host}:${wanted === 0 ? await freePort() : wanted}`; // U3
-    const coordinator = coordinatorPart({
-      ...options,
-      listen,
-      natsUrl: addresses.ownNatsUrl(nats.port),
-      agentNatsUrl: addresses.agentNatsUrl(nats.port),
-    });
-    const shares =
-      options.agents === 1 ? [options.slots] : divideSlots(options.slots ?? options.agents, options.agents);
-    const agentParts = shares.map((slots, at) =>
-      agentPart({ ...options, at: at + 1, slots, address: loopbackOf(listen) }),
-    );
-    opened.push([coordinator], agentParts);
-    const [leader, ...agents] = await Promise.all([
-      coordinator.open(signal),
-      ...agentParts.map((part) => part.open(signal)),
-    ]);
-    const slots = agents.reduce((sum, agent) => sum + agent.slots, 0);
-    return new LocalCluster({
-      address: leader.address,
-      http: leader.http,
-      secret,
-      slots,
-      parts: opened,
-      stop: options.stop,
-    });
+    const [{ address, http }, started] = await Promise.all(opening);
+    const slots = started.reduce((sum, agent) => sum + agent.slots, 0);
+    return new LocalCluster({ address, http, secret: options.secret, slots, parts, stop: options.stop });
   } catch (error) {
-    for (const group of opened.toReversed()) await Promise.all(group.map((part) => part.close(options.stop)));
+    failed.abort(error);
+    await Promise.allSettled(opening); // what is on its way must not start behind the closing
+    for (const group of parts.toReversed()) await Promise.all(group.map((part) => part.close(options.stop)));
     throw error;
   }
 }
 
+function natsPart(options: LocalClusterOptions, path: string): KeptPart<{ port: number }> {
+  const { dir, secret, say } = options;
+  const { natsListen = "127.0.0.1:0" } = planAddresses(options, 0);
+  return new KeptPart({
+    name: "nats-server",
+    say,
+    start: (previous, stop) =>
+      startNats({
+        path,
+        dir: join(dir, "nats"),
+        secret,
+        listen: sameAgain(natsListen, previous?.port),
+        signal: stop,
+      }),
+  });
+}
+
 function coordinatorPart(
-  options: LocalClusterOptions & { natsUrl: string; agentNatsUrl: string },
+  options: LocalClusterOptions & { natsUrl: () => string; agentNatsUrl: () => string },
 ): KeptPart<{ address: string; http: string }> {
   const { dir, secret, logLevel, insecureNetwork, listen, advertise } = options;
   const { natsUrl, agentNatsUrl } = options;
@@ -146,8 +150,8 @@ function coordinatorPart(
         listen,
         advertise,
         httpListen: previous?.http ?? options.httpListen,
-        natsUrl,
-        agentNatsUrl,
+        natsUrl: natsUrl(),
+        agentNatsUrl: agentNatsUrl(),
         signal: stop,
       }),
   });

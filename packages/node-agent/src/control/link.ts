@@ -77,8 +77,9 @@ export class Link {
         log.info({ address, reason: error instanceof Error ? error.message : String(error) }, "link broken");
         return false;
       });
-      pause = heard ? backoffMs.first : Math.min(backoffMs.max, pause * 2);
+      if (heard) pause = backoffMs.first;
       await delay(pause * (0.5 + Math.random()), undefined, { signal: this.#stop.signal }).catch(() => {});
+      pause = Math.min(backoffMs.max, pause * 2);
     }
   }
 
