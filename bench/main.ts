@@ -16,6 +16,7 @@ import { noOp } from "./figures/no-op.ts";
 import { oneMs } from "./figures/one-ms.ts";
 import { programs } from "./figures/programs.ts";
 import { singleItem } from "./figures/single-item.ts";
+import { strongScaling } from "./figures/strong-scaling.ts";
 import { tenMs } from "./figures/ten-ms.ts";
 import { writeResults } from "./results.ts";
 
@@ -31,6 +32,7 @@ const figures: readonly Figure[] = [
   bigItems,
   clientMap,
   bundleToNodes,
+  strongScaling,
   idle,
 ];
 
