@@ -3,6 +3,7 @@ import { EverycoreError } from "@everycore/protocol";
 import { failedItems } from "@everycore/client/internal";
 import type { JobInfo } from "@everycore/client/internal";
 import { CommanderError } from "commander";
+import { isHalted } from "./halt.ts";
 
 /** Exit codes that are no error's own. */
 export const exitCodes = { good: 0, itemsFailed: 1, cancelled: 3, internal: 5, left: 130 } as const;
@@ -20,6 +21,7 @@ export class Interrupted extends Error {
 
 /** Exit code of a job that has ended. */
 export function exitCodeOf(info: JobInfo): number {
+  if (isHalted(info)) return exitCodes.itemsFailed;
   if (info.state === "cancelled") return exitCodes.cancelled;
   if (info.state === "failed" || failedItems(info) > 0) return exitCodes.itemsFailed;
   return exitCodes.good;

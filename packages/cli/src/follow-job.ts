@@ -6,12 +6,15 @@
  *  J2  after a cancel nothing more is printed: a million "cancelled" lines help nobody.
  */
 import { randomBytes } from "node:crypto";
-import { endedItems } from "@everycore/client/internal";
+import { endedItems, failedItems } from "@everycore/client/internal";
 import type { Connection, JobInfo, OutcomeList, Submission } from "@everycore/client/internal";
 import { EverycoreError, isEnded, shortId } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
 import type { JobInput } from "./commands/submit-flags.ts";
 import { Interrupted } from "./failure.ts";
+import { Halting, isHalted } from "./halt.ts";
+import type { Halt } from "./halt.ts";
+import { JobLog } from "./joblog.ts";
 import { Progress, progressStyle } from "./terminal/progress.ts";
 import type { ProgressChoice } from "./terminal/progress.ts";
 
@@ -24,6 +27,9 @@ export interface FollowOptions {
   readonly quiet: boolean;
   readonly unordered: boolean;
   readonly progress: ProgressChoice;
+  readonly halt: Halt | undefined;
+  /** File that gets a line for each item. */
+  readonly joblog: string | undefined;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
   /** Aborted when nobody reads our output any more. */
@@ -53,15 +59,26 @@ export async function followJob(options: FollowOptions): Promise<JobInfo> {
   const { quiet } = options;
   const where = { quiet, isTerminal: process.stderr.isTTY, ci: process.env["CI"] };
   using progress = new Progress(progressStyle(options.progress, where));
-  const submission = submit(options, stop, false);
-  const watching = submission.accepted
-    .then((job) => watch({ cluster, job, progress, signal: stop }))
-    .catch(() => {}); // a convenience
+  await using log =
+    options.joblog === undefined
+      ? undefined
+      : new JobLog(options.joblog, { spec: options.spec, cluster, signal: stop });
+  const halting = options.halt === undefined ? undefined : new Halting(options.halt, cluster);
+  const submission = submit(options, stop, false, log);
+  const watching = submission.accepted.then((job) =>
+    watch({ cluster, job, progress, halting, signal: stop }),
+  );
   try {
     const job = await submission.accepted;
     const failed = Promise.withResolvers<never>();
     submission.closed.catch(failed.reject);
-    return await Promise.race([readResults(options, { job, signal: stop, progress }), failed.promise]);
+    // Progress is a convenience, a halt is not.
+    watching.catch((error: unknown) => (halting === undefined ? undefined : failed.reject(error)));
+    const reading = readResults(options, { job, signal: stop, progress, log, halting });
+    const info = await Promise.race([reading, failed.promise]);
+    progress.clear();
+    if (isHalted(info) && !quiet) sayHalted(info);
+    return info;
   } catch (error) {
     progress.clear();
     if (signal.aborted || options.outputGone.aborted) return await cancelOnInterrupt(options, submission);
@@ -69,7 +86,7 @@ export async function followJob(options: FollowOptions): Promise<JobInfo> {
     throw await withWayBack(submission, error);
   } finally {
     over.abort(new EverycoreError("cancelled", "the command is over"));
-    await watching;
+    await watching.catch(() => {});
   }
 }
 
@@ -77,9 +94,11 @@ function submit(
   options: Pick<FollowOptions, "cluster" | "spec" | "input">,
   signal: AbortSignal,
   detached: boolean,
+  log?: JobLog,
 ): Submission {
   const { cluster, spec, input } = options;
-  const items = input.source(signal);
+  const source = input.source(signal);
+  const items = source === undefined || log === undefined ? source : log.remember(source);
   return cluster.submit({
     requestId: randomBytes(16).toString("hex"),
     spec,
@@ -93,15 +112,24 @@ function submit(
 
 async function readResults(
   options: FollowOptions,
-  reading: { job: string; signal: AbortSignal; progress: Progress },
+  reading: {
+    job: string;
+    signal: AbortSignal;
+    progress: Progress;
+    log: JobLog | undefined;
+    halting: Halting | undefined;
+  },
 ): Promise<JobInfo> {
   const { cluster, print, unordered } = options;
-  const { job, signal, progress } = reading;
+  const { job, signal, progress, log, halting } = reading;
   if (print === undefined) return cluster.waitJob(job, { signal });
   const results = cluster.results(job, { unordered, follow: true, signal });
   for await (const list of results.lists()) {
     progress.clear(); // results and the line may share the terminal
-    await print(list);
+    // J2. What a halt has ended says so once, below.
+    const own = halting?.isCancelling === true ? list.filter(({ status }) => status !== "cancelled") : list;
+    await print(own);
+    await log?.add(own);
   }
   // A reader may reach the last outcome a moment before the leader has written the job's end.
   return isEnded(results.end.state) ? results.end : cluster.waitJob(job, { signal });
@@ -111,11 +139,23 @@ async function watch(options: {
   cluster: Connection;
   job: string;
   progress: Progress;
+  halting: Halting | undefined;
   signal: AbortSignal;
 }): Promise<void> {
-  if (!options.progress.isShown) return;
-  for await (const info of options.cluster.watchJob(options.job, { signal: options.signal }))
-    options.progress.update(info);
+  const { cluster, job, progress, halting, signal } = options;
+  if (!progress.isShown && halting === undefined) return;
+  for await (const info of cluster.watchJob(job, { signal })) {
+    progress.update(info);
+    await halting?.see(info, signal);
+  }
+}
+
+function sayHalted(info: JobInfo): void {
+  const cancelled = info.counts?.cancelled ?? 0;
+  const failed = failedItems(info) - cancelled;
+  process.stderr.write(
+    `job ${shortId(info.id)} halted (${info.reason}): ${failed} items failed, ${cancelled} were not run\n`,
+  );
 }
 
 /** J2. Whoever reads our output no more wants the job no more, as with any pipe. */

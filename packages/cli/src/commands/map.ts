@@ -55,6 +55,12 @@ async function map(task: string, flags: MapFlags): Promise<number> {
   if (flags.strict === true && flags.reduce === undefined) {
     throw new EverycoreError("bad-input", "--strict means something only with --reduce");
   }
+  if (flags.joblog !== undefined && flags.reduce !== undefined) {
+    throw new EverycoreError(
+      "bad-input",
+      "--joblog has nothing to write with --reduce, which has one result",
+    );
+  }
   const input = inputOf(flags);
   const python = pythonWanted(task, flags);
   await checkTaskFile(parseTaskName(task).path);

@@ -8,6 +8,9 @@ import type { Command } from "commander";
 import { checkReadable, fileBytes, readLines } from "../input/lines.ts";
 import { parseCount, parseDuration, parseRange, parseSeed } from "../input/values.ts";
 import type { ItemRange } from "../input/values.ts";
+import type { FollowOptions } from "../follow-job.ts";
+import { parseHalt } from "../halt.ts";
+import type { Halt } from "../halt.ts";
 import { Interrupts } from "../interrupts.ts";
 import type { ClusterFlags } from "../session.ts";
 import { withClusterFlags } from "../session.ts";
@@ -29,6 +32,8 @@ export interface SubmitFlags extends ClusterFlags {
   readonly unordered?: boolean;
   readonly out?: string;
   readonly progress: ProgressChoice;
+  readonly halt?: Halt;
+  readonly joblog?: string;
 }
 
 export function withSubmitFlags(command: Command): Command {
@@ -55,6 +60,12 @@ export function withSubmitFlags(command: Command): Command {
     .option("--keep", "never delete the job by itself")
     .option("--unordered", "print results as they come instead of in item order")
     .option("--out <file>", "write results to a file instead of stdout")
+    .option(
+      "--halt <when>",
+      "end the job when items fail: now,fail=1 kills what runs, soon,fail=10% lets it end",
+      parseHalt,
+    )
+    .option("--joblog <file>", "write a line for each item, in GNU parallel's format")
     .addOption(
       new Option("--progress <how>", "on stderr: auto is a bar on a terminal, plain lines where CI is set")
         .choices(progressChoices)
@@ -73,6 +84,14 @@ export interface JobInput {
 
 /** Exactly one of the input flags. */
 export function inputOf(flags: SubmitFlags): JobInput {
+  if (flags.detach === true && (flags.halt !== undefined || flags.joblog !== undefined))
+    throw new EverycoreError(
+      "bad-input",
+      "--halt and --joblog are kept by the command that follows the job",
+      {
+        hint: "leave --detach away",
+      },
+    );
   const given = [flags.range, flags.items, flags.eachLine].filter((flag) => flag !== undefined);
   const example = "--range 0-99, --items FILE.jsonl or --each-line FILE (- reads standard input)";
   if (given.length === 0)
@@ -125,10 +144,12 @@ export function specOf(options: {
 /** How a submitted job is followed, as the flags say. */
 export const followFlags = (
   flags: SubmitFlags,
-): { quiet: boolean; unordered: boolean; progress: ProgressChoice } => ({
+): Pick<FollowOptions, "quiet" | "unordered" | "progress" | "halt" | "joblog"> => ({
   quiet: flags.quiet ?? false,
   unordered: flags.unordered ?? false,
   progress: flags.progress,
+  halt: flags.halt,
+  joblog: flags.joblog,
 });
 
 /** Ctrl-C cancels the job; a detached one says nothing of it. */

@@ -23,7 +23,6 @@ export function pause(state: ClusterState, job: Job, ask: number, effects: Effec
   job.asks.push(ask);
   save(state, job, effects);
   askBack(state, job, effects);
-  effects.push({ kind: "jobChanged", job: job.id });
 }
 
 export function resume(state: ClusterState, job: Job, ask: number, effects: Effect[]): void {
@@ -66,6 +65,8 @@ export function tickPaused(state: ClusterState, job: Job, effects: Effect[]): vo
 
 function askBack(state: ClusterState, job: Job, effects: Effect[]): void {
   job.askedBackAt = state.now;
+  // What comes back or ends leaves no record: whoever waits for the last of it is told so.
+  effects.push({ kind: "jobChanged", job: job.id });
   for (const node of job.held.byNode.keys()) {
     if (state.nodes.get(node)?.state !== "connected") continue;
     effects.push({ kind: "sendGiveBack", node, job: job.id, wantMs: wantAllMs, isAll: true });
