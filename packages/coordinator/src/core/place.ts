@@ -57,7 +57,8 @@ export function place(state: ClusterState, keys: Keys, effects: Effect[]): void 
   }
   if (nodes.length === 0) return;
   const round = { state, keys, effects, clusterSlots: placed.slots, weights: weightsOf(state) };
-  const inOrder = jobs.some((job) => queuedItems(job) > 0) ? leastLoadedFirst(state, nodes) : nodes;
+  const isOrderFree = nodes.length === 1 || jobs.every((job) => queuedItems(job) === 0);
+  const inOrder = isOrderFree ? nodes : leastLoadedFirst(state, nodes);
   if (isWhole) for (const job of jobs) placeTroubled(round, job, inOrder);
   for (const node of inOrder) {
     if (state.now < node.refusedUntil) {
