@@ -364,6 +364,7 @@ export class SimAgent {
       machine: `machine-${this.plan.machine}`,
       slots: this.plan.slots,
       runtimes: ["js"],
+      labels: [],
       incarnation: `${this.#incarnation}`,
       epochSeen: effect.epoch,
       leases: effect.leases,

@@ -38,6 +38,8 @@ export interface ClusterOptions {
 
 export interface AgentOptions {
   readonly slots?: number;
+  /** `key=value`. */
+  readonly labels?: readonly string[];
   /** Default: a folder of its own in the cluster's. */
   readonly dataDir?: string;
   readonly environment?: NodeJS.ProcessEnv;
@@ -119,7 +121,10 @@ export class TestCluster implements AsyncDisposable {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
     const agent = new TestAgent({
       dataDir,
-      config: this.agentConfig({ dataDir, slots: options.slots ?? this.#options.slots ?? 1 }),
+      config: {
+        ...this.agentConfig({ dataDir, slots: options.slots ?? this.#options.slots ?? 1 }),
+        labels: options.labels ?? [],
+      },
       logFile: join(this.dir, `${name}.log`),
       environment: { ...process.env, ...this.#options.agentEnvironment, ...options.environment },
     });

@@ -141,6 +141,8 @@ export interface NodeInfo {
   readonly spoolBytes: number;
   readonly stateBytes: number;
   readonly stateBytesMax: number;
+  /** `key=value`, as its agent was started with. */
+  readonly labels: readonly string[];
 }
 
 /** A cluster at this moment. Sizes are bytes, times ms since epoch. */

@@ -93,7 +93,9 @@ export class Agent {
     this.node = this.#stateDir.node;
     log[warning === undefined ? "info" : "warn"]({ node: this.node, slots, reason }, "slots");
     const { node, incarnation } = this;
-    this.#facts = { node, slots, slotsReason: reason, version: parts.version, runtimes, incarnation };
+    const { version } = parts;
+    const { labels } = config;
+    this.#facts = { node, slots, slotsReason: reason, version, runtimes, labels, incarnation };
     this.#nats = new NatsHome({ dataDir: config.dataDir, name: `everycore-agent-${node}` });
     const bootId = bootIdOf();
     const slotsDir = join(config.dataDir, "slots");

@@ -1,5 +1,5 @@
 /** The agent's configuration, as the CLI hands it over: one JSON object in argv. */
-import { EverycoreError, fieldsOf } from "@everycore/protocol";
+import { checkLabels, EverycoreError, fieldsOf } from "@everycore/protocol";
 
 export interface AgentConfig {
   /** Addresses of coordinators, tried in turn. */
@@ -13,6 +13,8 @@ export interface AgentConfig {
   readonly workerMemoryBytes?: number;
   /** Bytes that the state directory may hold in all. Absent: 10 GB or a tenth of the disk, at least 1 GB. */
   readonly stateBytesMax?: number;
+  /** `key=value`, for jobs that require them. */
+  readonly labels: readonly string[];
   /** ms that SIGTERM gives running items to end; what still runs then is given back. Range: 0 to a day. */
   readonly drainMs: number;
   readonly httpListen: string;
@@ -71,6 +73,7 @@ export function parseConfig(argument: string | undefined): AgentConfig {
   const config: AgentConfig = {
     drainMs,
     join: join as string[],
+    labels: labelsOf(fields["labels"]),
     secret: string("secret"),
     dataDir: string("dataDir"),
     httpListen: string("httpListen", "127.0.0.1:0"),
@@ -83,6 +86,11 @@ export function parseConfig(argument: string | undefined): AgentConfig {
   };
   for (const address of [...config.join, config.httpListen]) refuseOpenNetwork(address, config);
   return config;
+}
+
+function labelsOf(labels: unknown = []): readonly string[] {
+  if (Array.isArray(labels) && labels.every((label) => typeof label === "string")) return checkLabels(labels);
+  throw new EverycoreError("bad-input", 'agent configuration: "labels" must be a list of key=value');
 }
 
 function bytesOf(fields: Readonly<Record<string, unknown>>, name: string, min: number): number | undefined {

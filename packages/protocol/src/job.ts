@@ -26,6 +26,8 @@ export interface TaskSpec {
   readonly env?: Readonly<Record<string, string>>;
   /** python: the interpreter the client asks for, "3.11", or absent for any. */
   readonly python?: string;
+  /** What a node must have to run items of the job (labels.ts). */
+  readonly require?: readonly string[];
   /** Name of the reducer's export: `combine(a, b)`. */
   readonly reduce?: string;
   /** Hex of 8 bytes; streams of random numbers derive from (seed, item index). */

@@ -21,6 +21,8 @@ export const limits = {
   outcomeBytesMax: 256 * MB,
   /** Bytes of stdout that an `exec` item may give back as its value. */
   execOutputBytesMax: 16 * MB,
+  /** Labels of one node, and requirements of one job: each pair is compared at each placement. */
+  labelsMax: 32,
   /** Bytes of input that travel inside a lease message; beyond it the agent fetches blocks. */
   leaseInlineBytesMax: 128 * KB,
   /** Bytes of input one lease may refer to, so that an agent's disk and memory stay bounded. */

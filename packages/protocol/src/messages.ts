@@ -11,6 +11,7 @@ import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply } from "./lease.ts"
 import { leaseModes, leaseRefusals } from "./lease.ts";
 import { isBundleDigest, isJobId, isSegmentId } from "./ids.ts";
 import type { JobIntent, JobRecord, JobSpec, TaskSpec } from "./job.ts";
+import { checkRequirements } from "./labels.ts";
 import { jobStates, runtimes } from "./job.ts";
 import { limits } from "./limits.ts";
 import type { Codec, OutcomeCounts } from "./outcomes.ts";
@@ -124,6 +125,9 @@ const strings = (fields: Fields, field: string, what: string): string[] =>
     return value;
   });
 
+const requirements = (fields: Fields, field: string, what: string): readonly string[] =>
+  checkRequirements(strings(fields, field, what));
+
 const stringMap = (fields: Fields, field: string, what: string): Record<string, string> => {
   const map = fieldsOf(fields[field], `${what}.${field}`);
   for (const value of Object.values(map)) if (typeof value !== "string") throw bad(what, field);
@@ -151,6 +155,7 @@ export function parseTask(value: unknown): TaskSpec {
     cwd: optional(fields, "cwd", what, text),
     env: optional(fields, "env", what, stringMap),
     python: optional(fields, "python", what, pythonVersion),
+    require: optional(fields, "require", what, requirements),
     reduce: optional(fields, "reduce", what, text),
     seed: text(fields, "seed", what),
     rangeStart: number(fields, "rangeStart", what),

@@ -7,6 +7,7 @@ export * from "./errors.ts";
 export * from "./fold.ts";
 export * from "./ids.ts";
 export * from "./job.ts";
+export * from "./labels.ts";
 export * from "./lease.ts";
 export * from "./level-set.ts";
 export * from "./limits.ts";

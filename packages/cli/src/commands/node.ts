@@ -81,6 +81,7 @@ function nodeText(node: NodeInfo, now: number): string {
     ["system", node.os],
     ["memory", node.memoryBytes === 0 ? "" : bytesText(node.memoryBytes)],
     ["isolation", node.isolation],
+    ["labels", node.labels.join(", ")],
     ["process", node.pid === 0 ? "" : String(node.pid)],
     ["spool", bytesText(node.spoolBytes)],
     [

@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import { loadConfig, readSecretFile } from "@everycore/client/internal";
 import type { Config } from "@everycore/client/internal";
-import { EverycoreError } from "@everycore/protocol";
+import { checkLabels, EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodes } from "../failure.ts";
 import { parseCount, parseDuration, parseListen, parseSize } from "../input/values.ts";
@@ -55,6 +55,11 @@ export const agentCommand = (): Command =>
       "--slots <count>",
       "workers at once (default: the cores of this machine)",
       parseCount("--slots", { min: 1, max: 4096 }),
+    )
+    .option(
+      "--label <key=value>",
+      "a label of this node, for jobs that require it; may be given several times",
+      (text: string, list: readonly string[] | undefined) => checkLabels([...(list ?? []), text]),
     )
     .option(
       "--worker-memory <size>",
@@ -152,6 +157,7 @@ async function agent(
     workerMemory?: number;
     dataMax?: number;
     drainWithin?: number;
+    label?: readonly string[];
   },
 ): Promise<void> {
   checkNetwork(flags);
@@ -173,6 +179,7 @@ async function agent(
     slots: flags.slots ?? configured,
     workerMemoryBytes: flags.workerMemory,
     stateBytesMax: flags.dataMax,
+    labels: flags.label,
     drainMs: flags.drainWithin,
     httpListen: flags.httpListen ?? defaults.agentHttpListen,
     signal: interrupts.signal,

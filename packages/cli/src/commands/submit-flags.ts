@@ -1,7 +1,7 @@
 /** Flags that `map` and `run` share, and the job they describe. */
 import { randomBytes } from "node:crypto";
 import type { ItemSource } from "@everycore/client/internal";
-import { EverycoreError, limits, times } from "@everycore/protocol";
+import { checkRequirements, EverycoreError, limits, times } from "@everycore/protocol";
 import type { Codec, JobSpec, TaskSpec } from "@everycore/protocol";
 import { Option } from "commander";
 import type { Command } from "commander";
@@ -34,6 +34,7 @@ export interface SubmitFlags extends ClusterFlags {
   readonly progress: ProgressChoice;
   readonly halt?: Halt;
   readonly joblog?: string;
+  readonly require?: readonly string[];
 }
 
 export function withSubmitFlags(command: Command): Command {
@@ -60,6 +61,11 @@ export function withSubmitFlags(command: Command): Command {
     .option("--keep", "never delete the job by itself")
     .option("--unordered", "print results as they come instead of in item order")
     .option("--out <file>", "write results to a file instead of stdout")
+    .option(
+      "--require <need>",
+      "only nodes with this label (key=value, or key) or Python (python=3.11); may be given several times",
+      (text: string, list: readonly string[] | undefined) => checkRequirements([...(list ?? []), text]),
+    )
     .option(
       "--halt <when>",
       "end the job when items fail: now,fail=1 kills what runs, soon,fail=10% lets it end",
@@ -131,6 +137,7 @@ export function specOf(options: {
       seed: flags.seed ?? randomBytes(8).toString("hex"),
       rangeStart: input.range?.start ?? 0,
       retries: flags.retries,
+      ...(flags.require === undefined ? {} : { require: flags.require }),
       ...(flags.itemTimeout === undefined ? {} : { itemTimeoutMs: flags.itemTimeout }),
     },
     codec: input.codec,

@@ -143,6 +143,7 @@ export interface AgentOptions extends RoleOptions {
   readonly slots: number | undefined;
   readonly workerMemoryBytes?: number | undefined;
   readonly stateBytesMax?: number | undefined;
+  readonly labels?: readonly string[] | undefined;
   /** ms that running items get when the agent is asked to end; its own default otherwise. */
   readonly drainMs?: number | undefined;
   readonly httpListen: string;
@@ -162,6 +163,7 @@ export function startAgent(
       ...(options.slots === undefined ? {} : { slots: options.slots }),
       ...(options.workerMemoryBytes === undefined ? {} : { workerMemoryBytes: options.workerMemoryBytes }),
       ...(options.stateBytesMax === undefined ? {} : { stateBytesMax: options.stateBytesMax }),
+      ...(options.labels === undefined ? {} : { labels: options.labels }),
       httpListen: options.httpListen,
     },
   );

@@ -6,7 +6,14 @@
  *      process that comes back replaces its own broken link.
  */
 import type { JobId, LeaseGrant, NodeId, Range } from "@everycore/protocol";
-import { decodeErrorInfo, EverycoreError, isJobId, isLeaseId, isNodeId } from "@everycore/protocol";
+import {
+  checkLabels,
+  decodeErrorInfo,
+  EverycoreError,
+  isJobId,
+  isLeaseId,
+  isNodeId,
+} from "@everycore/protocol";
 import type { Logger } from "pino";
 import type { NatsAccess } from "../config.ts";
 import type { LeaseReport, NodeReport } from "../core/index.ts";
@@ -45,6 +52,7 @@ export interface WireNode {
   readonly slotsReason: string;
   readonly version: string;
   readonly runtimes: readonly { readonly name: string; readonly version: string; readonly path: string }[];
+  readonly labels: readonly string[];
   readonly memoryBytes: number;
   readonly isolation: string;
   readonly os: string;
@@ -141,6 +149,15 @@ function runtimeNames(node: WireNode): string[] {
   return [...names];
 }
 
+/** Malformed ones are left out: what they would ask for cannot be required. */
+function labelsOf(node: WireNode): readonly string[] {
+  try {
+    return checkLabels(node.labels);
+  } catch {
+    return [];
+  }
+}
+
 function helloOf(hello: WireHello): { report: NodeReport; node: WireNode } {
   const { node } = hello;
   if (node === null || !isNodeId(node.id) || hello.incarnation === "") throw malformed("hello");
@@ -152,6 +169,7 @@ function helloOf(hello: WireHello): { report: NodeReport; node: WireNode } {
     machine: hello.machineId,
     slots: node.slots,
     runtimes: runtimeNames(node),
+    labels: labelsOf(node),
     incarnation: hello.incarnation,
     epochSeen: hello.epochSeen,
     leases: hello.leases.map(reportOf),

@@ -8,7 +8,7 @@ import type { ClusterState, Job, Node, StrikeNote } from "./model.ts";
 import { usableFor } from "./nodes.ts";
 import { servedFirst } from "./place.ts";
 import { queuedItems } from "./queues.ts";
-import { hasRuntime } from "./runtimes.ts";
+import { hasRuntime, lackedLabels } from "./runtimes.ts";
 import { howItDied } from "./strikes.ts";
 import { jobView } from "./views.ts";
 
@@ -251,6 +251,8 @@ function unfitText(node: Node, job: Job): string {
   if (node.diskFull) return node.reason === "" ? "its disk is full" : node.reason;
   if (!hasRuntime(node, job.spec.task))
     return `it has no ${job.spec.task.runtime}${job.spec.task.python ?? ""}`;
+  const lacked = lackedLabels(node, job.spec.task);
+  if (lacked.length > 0) return `it has no label ${lacked.join(", ")}`;
   return "its report waits until its jobs' logs are read";
 }
 

@@ -169,6 +169,8 @@ export interface Node {
   readonly leases: Map<LeaseId, JobId>;
   /** What it can run: `js`, `exec`, `python`, and each interpreter as `python3.11`. */
   runtimes: readonly string[];
+  /** `key=value`. */
+  labels: readonly string[];
   busy: number;
   /** Slots without work and with an empty queue, as last told; reset when a lease is sent. */
   starving: number;
@@ -202,6 +204,7 @@ export interface NodeReport {
   readonly machine: string;
   readonly slots: number;
   readonly runtimes: readonly string[];
+  readonly labels: readonly string[];
   readonly incarnation: string;
   readonly epochSeen: number;
   readonly leases: readonly LeaseReport[];

@@ -9,7 +9,7 @@ import { fail } from "./jobs.ts";
 import { appendRanges } from "./leader-records.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, hold, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
-import { hasRuntime } from "./runtimes.ts";
+import { canRun } from "./runtimes.ts";
 import { may, move, nodeTransitions } from "./transitions.ts";
 
 /** A node that had nothing to give is not asked again for this long, lest the two of them talk all day. */
@@ -31,6 +31,7 @@ function newNode(id: NodeId): Node {
     speed: 1,
     leases: new Map(),
     runtimes: [],
+    labels: [],
     busy: 0,
     starving: 0,
     draining: false,
@@ -59,6 +60,7 @@ export function report(state: ClusterState, keys: Keys, said: NodeReport, effect
   node.machine = said.machine;
   node.slots = Math.max(1, said.slots);
   node.runtimes = said.runtimes;
+  node.labels = said.labels;
   node.diskFull = false;
   node.refusedUntil = 0;
   node.starving = 0;
@@ -374,7 +376,7 @@ export const usableFor = (node: Node, job: Job): boolean =>
   node.deferred === undefined &&
   !node.draining &&
   !node.diskFull &&
-  hasRuntime(node, job.spec.task) &&
+  canRun(node, job.spec.task) &&
   !job.failedOn.has(node.id);
 
 export function drain(state: ClusterState, id: NodeId, ask: number, effects: Effect[]): void {

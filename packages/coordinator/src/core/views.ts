@@ -2,7 +2,7 @@
 import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
-import { hasRuntime, missingRuntime } from "./runtimes.ts";
+import { canRun, missingOf } from "./runtimes.ts";
 
 export interface UsageView {
   readonly node: NodeId;
@@ -123,8 +123,8 @@ function waitsFor(state: ClusterState, job: Job, queued: number, leased: number)
   if (state.storage !== "ok") return "blocked: storage";
   const connected = [...state.nodes.values()].filter((node) => node.state === "connected");
   if (connected.length === 0) return "blocked: no-node (no agent is connected)";
-  const able = connected.filter((node) => hasRuntime(node, job.spec.task));
-  if (able.length === 0) return `blocked: no-node (${missingRuntime(connected, job.spec.task)})`;
+  const able = connected.filter((node) => canRun(node, job.spec.task));
+  if (able.length === 0) return `blocked: no-node (${missingOf(connected, job.spec.task)})`;
   if (able.every((node) => node.diskFull)) return "blocked: disk";
   if (able.every((node) => node.draining)) return "blocked: no-node (all agents are draining)";
   if (job.phase !== "open") return "waiting for the agents' reports after a takeover";

@@ -1,6 +1,7 @@
 /** A job that no node can run is refused at submit, with what was asked for and what there is. */
 import { expect, test } from "vitest";
 import { CoreBench, nodeId } from "../support/core-bench.ts";
+import { jobView } from "@everycore/coordinator/core";
 import type { Effect } from "@everycore/coordinator/core";
 
 const python = (version?: string): { task: { runtime: "python"; python?: string } } => ({
@@ -72,4 +73,33 @@ test("a node that is away may come back with what it has", () => {
   expect(bench.state.nodes.get(nodeId("b"))?.state).toBe("suspected");
   const { effects } = bench.submit("j", { ...python("3.11"), open: true });
   expect(answerOf(effects)).toMatchObject({ ok: true });
+});
+
+test("a required label goes to the nodes that have it; a missing one is waited for, and said", () => {
+  const bench = new CoreBench();
+  bench.report("a", { labels: ["gpu=t4", "zone=x"] });
+  const needs = (...require: string[]): { task: { require: string[] } } => ({ task: { require } });
+  const wanting = bench.submit("j", { items: 8, ...needs("gpu=a100", "zone") });
+  expect(answerOf(wanting.effects)).toMatchObject({ ok: true });
+  expect(jobView(bench.state, wanting.job)?.reason).toBe(
+    "blocked: no-node (no node has the label gpu=a100; they have gpu=t4, zone=x)",
+  );
+  bench.report("b", { labels: ["gpu=a100"] });
+  expect(jobView(bench.state, wanting.job)?.reason).toBe(
+    "blocked: no-node (no node has all of gpu=a100, zone)",
+  );
+  const effects = bench.report("c", { labels: ["gpu=a100", "zone=y"] });
+  const nodes = effects.flatMap((effect) => (effect.kind === "sendLease" ? [effect.node] : []));
+  expect(new Set(nodes)).toEqual(new Set([nodeId("c")]));
+  bench.runAll();
+  expect(bench.job(wanting.job).state).toBe("done");
+});
+
+test("a required interpreter that no node has is refused like one that the task asks for", () => {
+  const bench = new CoreBench();
+  bench.report("a", { runtimes: ["js", "exec", "python", "python3.12"] });
+  const { effects } = bench.submit("j", { task: { require: ["python=3.11"] }, open: true });
+  expect(answerOf(effects)).toEqual(refused("no node has Python 3.11; they have 3.12"));
+  const fits = bench.submit("k", { task: { require: ["python=3.12"] }, open: true });
+  expect(answerOf(fits.effects)).toMatchObject({ ok: true });
 });

@@ -232,6 +232,7 @@ export class CoreBench {
       machine: node.machine,
       slots: node.slots,
       runtimes: ["js"],
+      labels: [],
       incarnation: `${name}.${node.incarnation}`,
       epochSeen: this.epoch,
       leases,

@@ -56,6 +56,7 @@ export interface NodeFacts {
   readonly slotsReason: string;
   readonly version: string;
   readonly runtimes: readonly RuntimeFacts[];
+  readonly labels: readonly string[];
   readonly incarnation: string;
 }
 
@@ -64,7 +65,7 @@ export function hello(
   effect: Extract<Effect, { kind: "hello" }>,
   now: { filesRecovered: boolean; spoolBytes: number; recovered: ReadonlyMap<JobId, number> },
 ): LooseMessage {
-  const { node, slots, slotsReason, version, runtimes, incarnation } = facts;
+  const { node, slots, slotsReason, version, runtimes, labels, incarnation } = facts;
   return {
     hello: {
       node: {
@@ -74,6 +75,7 @@ export function hello(
         slotsReason,
         version,
         runtimes,
+        labels,
         memoryBytes: memoryBytesOf(),
         isolation: "none",
         os: `${process.platform}-${process.arch}`,
