@@ -31,6 +31,7 @@ const checks: Check[] = [
   { title: "types of the agent's core", command: bin("tsc"), args: ["-p", "packages/node-agent/src/core"] },
   { title: "lint", command: bin("oxlint"), args: ["--type-aware", "--deny-warnings"] },
   { title: "unused code", command: bin("knip"), args: ["--no-progress", "--no-config-hints"] },
+  { title: "docs/cli.md", command: process.execPath, args: ["scripts/cli-reference.ts", "--check"] },
 ];
 // Python's own syntax check costs nothing and catches a file that no test imports
 if (existsSync(python) && existsSync(join(root, "python", "src"))) {
