@@ -101,4 +101,16 @@ describe.each(["python", "node"])("with the host in %s", (execHost) => {
     const { outcomes } = await runJob(cluster.client, { task: ["echo", "{}"], range: [0, 999] });
     expect(outcomes.map((outcome) => Number((outcome.value() as Buffer).toString()))).toEqual(upTo(1000));
   });
+
+  test("--env gives a variable to programs that see a bare environment; one that is not set is refused", async () => {
+    const say = ["--", "sh", "-c", 'echo "$WHO:$SECRETLY:$GIVEN:$HOME"'];
+    const base = ["run", "--range", "1-1", "--scratch", "--env", "WHO", "--env", "GIVEN=a=b"];
+    const options = { environment: { ...cluster.environment, WHO: "me", SECRETLY: "kept" } };
+    const { code, stdout } = await everycore([...base, ...say], options);
+    expect(stdout).toMatch(/^me::a=b:\/.*scratch/);
+    expect(code).toBe(0);
+    const missing = await everycore([...base, "--env", "NOT_SET_ANYWHERE", ...say], options);
+    expect(missing.code).toBe(2);
+    expect(missing.stderr).toContain("NOT_SET_ANYWHERE: it is not set here");
+  });
 });

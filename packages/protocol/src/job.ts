@@ -24,6 +24,8 @@ export interface TaskSpec {
   /** exec: where the program runs and with which environment; absent: scratch folder, agent's bare environment. */
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** exec, without `env`: variables beside those of the bare environment (`--env`). */
+  readonly addEnv?: Readonly<Record<string, string>>;
   /** python: the interpreter the client asks for, "3.11", or absent for any. */
   readonly python?: string;
   /** What a node must have to run items of the job (labels.ts). */

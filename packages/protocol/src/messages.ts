@@ -154,6 +154,7 @@ export function parseTask(value: unknown): TaskSpec {
     argv: optional(fields, "argv", what, strings),
     cwd: optional(fields, "cwd", what, text),
     env: optional(fields, "env", what, stringMap),
+    addEnv: optional(fields, "addEnv", what, stringMap),
     python: optional(fields, "python", what, pythonVersion),
     require: optional(fields, "require", what, requirements),
     reduce: optional(fields, "reduce", what, text),

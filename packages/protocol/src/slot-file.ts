@@ -74,6 +74,7 @@ export interface TaskFrame {
   readonly argv?: readonly string[];
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  readonly addEnv?: Readonly<Record<string, string>>;
   readonly seed: string;
   readonly rangeStart: number;
   /** Reduced jobs retry in place. */

@@ -94,6 +94,8 @@ def environment_of(task):
         environment = {b"HOME": os_bytes(task["scratch"])}
         if b"PATH" in os.environb:
             environment[b"PATH"] = os.environb[b"PATH"]
+        for name, value in (task.get("addEnv") or {}).items():
+            environment[os_bytes(name)] = os_bytes(value)
     environment[b"EVERYCORE_WORKER"] = b"1"
     return environment
 

@@ -14,6 +14,7 @@ import type { SubmitFlags } from "./submit-flags.ts";
 
 interface RunFlags extends SubmitFlags {
   readonly scratch?: boolean;
+  readonly env?: readonly string[];
 }
 
 export const runCommand = (): Command =>
@@ -24,6 +25,11 @@ export const runCommand = (): Command =>
       "program and arguments: {} item, {/} its base name, {.} without extension, {#} its number from 1",
     )
     .option("--scratch", "run in an empty folder and a bare environment instead of where you are")
+    .option(
+      "--env <name>",
+      "a variable for the programs: NAME as it is here, or NAME=VALUE; may be given several times",
+      (text: string, list: readonly string[] | undefined) => [...(list ?? []), text],
+    )
     .passThroughOptions()
     .addHelpText(
       "after",
@@ -42,11 +48,16 @@ Examples:
 async function run(program: string[], flags: RunFlags): Promise<number> {
   const input = inputOf(flags);
   const argv = program.some((part) => /\{[/.#]?\}/.test(part)) ? program : [...program, "{}"];
+  const named = variablesOf(flags.env ?? []);
   using interrupts = cancelOnInterrupt(flags);
   const { signal } = interrupts;
   await using session = await openOrEmbed(flags, signal);
-  const place =
-    session.isHere && flags.scratch !== true ? { cwd: process.cwd(), env: environmentHere() } : {};
+  const isInPlace = session.isHere && flags.scratch !== true;
+  const place = isInPlace
+    ? { cwd: process.cwd(), env: bounded({ ...environmentHere(), ...named }) }
+    : flags.env === undefined
+      ? {}
+      : { addEnv: bounded(named) };
   const spec = specOf({
     flags,
     input,
@@ -72,22 +83,40 @@ async function run(program: string[], flags: RunFlags): Promise<number> {
 /** The programs see what they would see started by hand, but not the cluster's secret. */
 function environmentHere(): Record<string, string> {
   const environment: Record<string, string> = {};
-  let bytes = 0;
-  for (const [name, value] of Object.entries(process.env)) {
-    if (value === undefined || name === "EVERYCORE_SECRET") continue;
-    environment[name] = value;
-    bytes += name.length + value.length;
-  }
-  if (bytes > limits.specBytesMax / 2) {
-    throw new EverycoreError(
-      "over-limit",
-      `your environment has ${bytes} bytes; a job may carry ${limits.specBytesMax / 2}`,
-      {
-        hint: "use --scratch, or start the command with env -i",
-      },
-    );
-  }
+  for (const [name, value] of Object.entries(process.env))
+    if (value !== undefined && name !== "EVERYCORE_SECRET") environment[name] = value;
   return environment;
+}
+
+/** What `--env` names. A name that is not set here is a mistake: the programs would miss it far away. */
+function variablesOf(texts: readonly string[]): Record<string, string> {
+  const variables: Record<string, string> = {};
+  for (const text of texts) {
+    const [name = ""] = text.split("=", 1);
+    const value = name.length < text.length ? text.slice(name.length + 1) : process.env[name];
+    if (name === "" || text.includes("\0"))
+      throw new EverycoreError("bad-input", `--env "${text}" names no variable`, {
+        hint: "write --env NAME or --env NAME=VALUE",
+      });
+    if (value === undefined)
+      throw new EverycoreError("bad-input", `--env ${name}: it is not set here`, {
+        hint: `set it, or write --env ${name}=VALUE`,
+      });
+    variables[name] = value;
+  }
+  return variables;
+}
+
+/** P7. */
+function bounded(environment: Record<string, string>): Record<string, string> {
+  let bytes = 0;
+  for (const [name, value] of Object.entries(environment)) bytes += name.length + value.length;
+  if (bytes <= limits.specBytesMax / 2) return environment;
+  throw new EverycoreError(
+    "over-limit",
+    `the programs' environment has ${bytes} bytes; a job may carry ${limits.specBytesMax / 2}`,
+    { hint: "use --scratch, or start the command with env -i" },
+  );
 }
 
 /** What arrived together is written together; a batch is bounded by gRPC's message limit. */

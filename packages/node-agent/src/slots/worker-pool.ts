@@ -168,6 +168,7 @@ export class WorkerPool {
       ...(task.argv === undefined ? {} : { argv: task.argv }),
       ...(task.cwd === undefined ? {} : { cwd: task.cwd }),
       ...(task.env === undefined ? {} : { env: task.env }),
+      ...(task.addEnv === undefined ? {} : { addEnv: task.addEnv }),
       seed: task.seed,
       rangeStart: task.rangeStart,
       retries: task.retries,

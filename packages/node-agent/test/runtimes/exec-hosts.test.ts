@@ -100,6 +100,11 @@ const cases: Readonly<Record<string, (folder: string) => Case>> = {
     ],
     task: { env: { PATH: `${folder}/none:${folder}/first:${folder}/second:/bin:/usr/bin` } },
   }),
+  "variables beside the bare environment": () => ({
+    argv: ["sh", "-c", 'echo "$WHO in $HOME"; command -v env > /dev/null && echo found'],
+    items: ["x"],
+    task: { addEnv: { WHO: "a=ä me", HOME: "/there" } },
+  }),
   "no PATH at all": () => ({ argv: ["{}", "x"], items: ["echo", "no-such"], task: { env: {} } }),
   "JSON as JavaScript writes it": () => ({
     argv: ["printf", "%s|"],

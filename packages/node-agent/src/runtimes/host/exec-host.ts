@@ -39,7 +39,8 @@ class ExecRunner implements Runner {
     this.#argv = task.argv ?? [];
     this.#cwd = task.cwd ?? task.scratch;
     mustBeFolder(this.#cwd);
-    this.#env = { ...(task.env ?? { PATH: process.env["PATH"], HOME: task.scratch }), EVERYCORE_WORKER: "1" };
+    const bare = { PATH: process.env["PATH"], HOME: task.scratch, ...task.addEnv };
+    this.#env = { ...(task.env ?? bare), EVERYCORE_WORKER: "1" };
     // As GNU parallel: without any placeholder the item is the last argument.
     this.#appends = !this.#argv.some((part) => part.search(placeholders) >= 0);
     const program = this.#argv[0] ?? "";
