@@ -4,10 +4,11 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Command } from "commander";
 import { program } from "../packages/cli/src/program.ts";
 
 export const referenceFile = join(import.meta.dirname, "..", "docs", "cli.md");
+
+type Command = ReturnType<typeof program>;
 
 const columns = 100;
 
