@@ -31,7 +31,7 @@ export const workloads: readonly Workload[] = [
     "1,500 log-normal items of 4 ms in the mean, heaviest last",
     logNormalMs({ count: 1_500, meanMs: 4, sigma: 1, seed: 1 }),
   ),
-  { name: "no-op", title: "items that do nothing", task: "nothing", count: 1_000_000 },
+  { name: "no-op", title: "Items that do nothing, time per item", task: "nothing", count: 1_000_000 },
   { name: "programs", title: "2,000 x /bin/true", task: "true", count: 2_000 },
 ];
 

@@ -4,7 +4,9 @@
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { workloads } from "../peers/workloads.ts";
 import { header as scaleHeader, rowOf } from "../scale/rows.ts";
+import { percentile } from "../statistics.ts";
 import { markdownTable } from "./markdown.ts";
 import { machineText, newest } from "./newest.ts";
 import type { Results } from "./newest.ts";
@@ -43,11 +45,29 @@ function peersPart(results: Results["peers"]): string {
 
 ![Time of each contender for each workload](performance/peers.svg)
 
-${machineText(results)}; ${slots} workers each; ${turnsEach} turns, every contender once in each. ${named.join(", ")}.
+${machineText(results)}; ${slots} workers each; ${turnsEach === 1 ? "one turn" : `${turnsEach} turns`}, every contender once in each. ${named.join(", ")}.
+
+${quietness(results)}
 
 ${peersSection(results).trimEnd()}
 
 What to keep in mind: a pool within one program on one machine loses everything with that program, while everycore stores every outcome in a log before it counts and survives the death of each of its processes; that costs what the tables show. A contender marked with a number of items did only so many no-ops, because all of them would have taken minutes; the time per item counts. \`Pool.map\` and HyperQueue's Python interface give all results at once: their first is their last. GNU parallel, xargs and HyperQueue start a process for each item and so take part only where the items are programs.`;
+}
+
+/** How much of the cores the bare loops got, by what their items are calibrated to: the measure of the measurement. */
+function quietness({ turns, slots }: Results["peers"]): string {
+  const shares = turns.flatMap(({ workload, bare }) => {
+    const itemMs = workloads.find(({ name }) => name === workload)?.itemMs;
+    if (bare === undefined || itemMs === undefined) return [];
+    return [itemMs.reduce((sum, ms) => sum + ms, 0) / 1_000 / slots / bare.seconds];
+  });
+  if (shares.length === 0) return "";
+  const [least, middle, most] = [0, 0.5, 1].map((share) => percentile(shares, share));
+  const text = (share = Number.NaN): string => (100 * share).toFixed(0);
+  const told = `The bare loops got ${text(middle)} % of the cores in the median (${text(least)} .. ${text(most)} %).`;
+  return middle! > 0.8
+    ? told
+    : `${told} **The machine was busy with other work during this run: neither times nor shares here say what they should, and only large differences mean anything. To be measured again on a quiet machine.**`;
 }
 
 function figuresPart(results: Results["figures"]): string {

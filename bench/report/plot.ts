@@ -12,8 +12,8 @@ export interface Panel {
 }
 
 const width = 860;
-const labelWidth = 240;
-const barsWidth = 470;
+const labelWidth = 280;
+const barsWidth = 440;
 const rowHeight = 30;
 const headHeight = 44;
 /** A bar longer than so many times the shortest of the panel is cut: the others could not be told apart beside it. */
@@ -68,8 +68,20 @@ function panelOf({ workload, title, summaries }: Panel, top: number): string {
     const weight = isOurs(summary) ? ` font-weight="600"` : "";
     return [
       `<text x="${labelWidth}" y="${y + 17}" text-anchor="end"${weight}>${escaped(summary.contender)}</text>`,
-      bar({ value: warm, longest, y: y + 2, colour: kind.warm, text: measure.text }),
-      bar({ value: cold, longest, y: y + 14, colour: kind.cold, text: measure.text }),
+      bar({
+        value: warm,
+        longest,
+        y: cold === undefined ? y + 8 : y + 2,
+        colour: kind.warm,
+        text: measure.text,
+      }),
+      bar({
+        value: cold,
+        longest,
+        y: warm === undefined ? y + 8 : y + 14,
+        colour: kind.cold,
+        text: measure.text,
+      }),
     ].join("\n");
   });
   return [
