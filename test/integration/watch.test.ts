@@ -64,3 +64,21 @@ test("map --progress plain prints lines on stderr while the job runs; an unknown
   const wrong = await everycore(["map", slow, "--range", "0-1", "--progress", "loud"]);
   expect(wrong.code).toBe(2);
 });
+
+test("what completes a job's or a node's id is what the cluster has", async () => {
+  const id = await submit(cluster.client, {
+    task: "arithmetic.ts:square",
+    range: [0, 4],
+    name: "to complete",
+  });
+  const options = { environment: cluster.environment };
+  await cluster.client.waitJob(id);
+  const jobs = await everycore(["__complete", "--", "job", "get", id.slice(0, 4)], options);
+  expect(jobs).toMatchObject({ code: 0, stderr: "", stdout: `${id.slice(0, 8)}\tdone to complete\n` });
+  const nodes = await everycore(["__complete", "--", "node", "drain", ""], options);
+  expect(nodes.stdout).toMatch(new RegExp(`^${cluster.agents[0]!.node.slice(0, 8)}\tconnected `));
+  const nowhere = await everycore(["__complete", "--", "job", "get", ""], {
+    environment: { EVERYCORE_ADDRESS: "127.0.0.1:1", EVERYCORE_SECRET: cluster.secret },
+  });
+  expect(nowhere).toMatchObject({ code: 0, stdout: "", stderr: "" });
+});

@@ -1,5 +1,6 @@
 /** The verbs of the command, and how it speaks when it is used wrongly: "did you mean", exit 2. */
 import { Command } from "commander";
+import { completeCommand, completionCommand } from "./commands/completion.ts";
 import { configCommand } from "./commands/config.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { embeddedCommand } from "./commands/embedded.ts";
@@ -30,7 +31,9 @@ export function program(): Command {
     agentCommand(),
     natsConfigCommand(),
   ];
-  for (const verb of [...verbs, doctorCommand(), configCommand(), versionCommand()]) root.addCommand(verb);
+  for (const verb of [...verbs, doctorCommand(), configCommand(), completionCommand(), versionCommand()])
+    root.addCommand(verb);
+  root.addCommand(completeCommand(program), { hidden: true });
   root.addCommand(embeddedCommand(), { hidden: true });
   throwInsteadOfExit(root);
   return root;
