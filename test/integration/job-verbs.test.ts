@@ -99,11 +99,14 @@ test("job get --explain says what runs where, who is ahead, and why a second job
   const explained = async (id: string): Promise<string> =>
     (await run(["job", "get", id, "--explain"])).stdout;
   const running = await explained(first);
-  expect(running).toMatch(/^waits for +4 items on 2 nodes to end$/m);
+  expect(running).toMatch(/^waits for +4 items on 2 nodes to end/m);
   expect(running).toMatch(/^input +complete: 4 items$/m);
   expect(running).toMatch(/^leases +\S+ [0-9a-f]{8}: 2 items in [12] leases?, the oldest [\d.]+ m?s old/m);
   expect(running).toMatch(/^nodes +2 of 2 can run it now, with 2 slots$/m);
   const waiting = await explained(second);
+  expect(waiting).toMatch(
+    /^waits for +1 item on 1 node to end; the slots there have work of 1 other job too$/m,
+  );
   expect(waiting).toMatch(/^first result +within its own item .* \+ 250 ms/m);
   const json = JSON.parse((await run(["job", "get", second, "--explain", "-o", "json"])).stdout) as object;
   expect(json).toMatchObject({

@@ -70,7 +70,10 @@ function waitsOf(state: ClusterState, job: Job): string[] {
   }
   if (job.state === "cancelling") return [cancellingText(job)];
   const waits: string[] = [];
-  if (job.state === "paused") waits.push("its user: paused, nothing new is leased until it is resumed");
+  if (job.state === "paused") {
+    waits.push(`its user: paused, nothing of it is leased before everycore job resume ${job.id.slice(0, 8)}`);
+    if (job.held.total > 0) waits.push(`${items(job.held.total)} still run or are on their way back`);
+  }
   if (state.storage !== "ok") waits.push("room in the cluster's storage: nothing new is leased before that");
   waits.push(...takeoverWaits(state, job), ...suspectedWaits(state, job), ...crashedWaits(state, job));
   if (queuedItems(job) > 0 && job.state !== "paused") {
@@ -82,8 +85,19 @@ function waitsOf(state: ClusterState, job: Job): string[] {
   if (!job.sealing.isEmpty) waits.push(`${items(job.sealing.size)} whose end is being written to its log`);
   if (job.reducing) waits.push("the last step of its reduction: all other items have ended");
   if (waits.length > 0) return waits;
-  if (job.held.total > 0) return [`${items(job.held.total)} on ${many(job.held.byNode.size, "node")} to end`];
+  if (job.held.total > 0) return [heldText(state, job)];
   return job.fold.total === undefined ? ["more input"] : ["its end to be recorded"];
+}
+
+/** A node runs leases of several jobs by turns: an item of this one may not have begun. */
+function heldText(state: ClusterState, job: Job): string {
+  const nodes = [...job.held.byNode.keys()];
+  const sharers = [...state.active].filter(
+    (other) => other !== job && nodes.some((node) => other.held.byNode.has(node)),
+  );
+  const held = `${items(job.held.total)} on ${many(nodes.length, "node")} to end`;
+  if (sharers.length === 0) return held;
+  return `${held}; the slots there have work of ${many(sharers.length, "other job")} too`;
 }
 
 function isBeyondReserve(job: Job): boolean {

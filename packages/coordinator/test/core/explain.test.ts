@@ -1,4 +1,5 @@
 // What a job is said to wait for, in the situations that people ask about.
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { JobId } from "@everycore/protocol";
 import { explainJob } from "../../src/core/index.ts";
@@ -76,6 +77,11 @@ test("behind another job: who is ahead and why, and within what time a first res
   expect(said(bench, small, "first result")).toEqual([
     "within its own item (no cost learned yet) + 250 ms + what is left of the shortest item on its nodes" +
       " (at most about 10 ms), once the jobs of higher priority leave a slot",
+  ]);
+  // It lies in the node's queue behind or beside the other's items.
+  expect(bench.job(small).held.total).toBe(1);
+  expect(said(bench, small, "waits for")).toEqual([
+    "1 item on 1 node to end; the slots there have work of 1 other job too",
   ]);
   isBusy(bench, "a", 0);
   expect(said(bench, small, "first result")[0]).not.toContain("shortest");
@@ -242,10 +248,85 @@ test("a cancel that is not stored, and an end", () => {
   expect(explainJob(bench.state, job)!.map((line) => line.about)).toEqual(["state", "waits for"]);
 });
 
-test("a paused job leases nothing and waits for its user", () => {
+test("a paused job waits for its user; what runs comes to its end; nobody is said to wait for it", () => {
   const { bench, job } = onOneNode();
-  bench.job(job).state = "paused";
+  const { job: other } = bench.submit("other", { items: 1 });
+  bench.feed({ kind: "pauseAsked", job, ask: bench.ask() });
   expect(said(bench, job, "waits for")).toEqual([
-    "its user: paused, nothing new is leased until it is resumed",
+    `its user: paused, nothing of it is leased before everycore job resume ${job.slice(0, 8)}`,
+    "4 items still run or are on their way back",
   ]);
+  expect(said(bench, other, "ahead")).toEqual(["no other job"]);
+  bench.feed({ kind: "resumeAsked", job, ask: bench.ask() });
+  expect(said(bench, job, "waits for")[0]).toMatch(/^4 items on 1 node to end/);
 });
+
+test("whatever happens, an explanation has a state and a wait, and no number that is none", () => {
+  const names = ["a", "b"];
+  const acts = [
+    "answer",
+    "commit",
+    "again",
+    "crash",
+    "lost",
+    "break",
+    "report",
+    "restart",
+    "lead",
+    "tick",
+    "long",
+    "pause",
+    "resume",
+    "cancel",
+    "retry",
+    "full",
+    "room",
+    "drain",
+  ] as const;
+  const step = fc.record({ act: fc.constantFrom(...acts), name: fc.constantFrom(...names) });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const bench = new CoreBench();
+      for (const name of names) bench.report(name);
+      const jobs = [
+        bench.submit("range", { items: 40, task: { retries: 3 } }).job,
+        bench.submit("blocks", { items: 6, block: 2, open: true, priority: 1 }).job,
+        bench.submit("reduced", { items: 5, task: { reduce: "add" } }).job,
+      ];
+      for (const { act, name } of steps) {
+        perform(bench, act, name, jobs[0]!);
+        for (const job of jobs) {
+          const lines = explainJob(bench.state, job)!;
+          expect(lines[0]?.about).toBe("state");
+          expect(lines.filter((line) => line.about === "waits for").length).toBeGreaterThan(0);
+          for (const { text } of lines) expect(text).not.toMatch(/NaN|Infinity|undefined|(^|\s)-\d/);
+        }
+      }
+    }),
+    { numRuns: 100 },
+  );
+});
+
+function perform(bench: CoreBench, act: string, name: string, job: JobId): void {
+  const node = nodeId(name);
+  const ask = bench.ask();
+  const held = [...bench.node(name).held.values()].find((lease) => !lease.unfinished.isEmpty);
+  const start = held?.unfinished.first()?.start ?? 0;
+  if (act === "answer") bench.answer(name);
+  else if (act === "commit" || act === "again") {
+    const status = act === "commit" ? "value" : "again";
+    if (held !== undefined) bench.commit(name, held.job, { start, end: start + 1 }, status);
+  } else if (act === "crash" || act === "lost") {
+    if (held !== undefined) bench.strike(name, held.job, start, act);
+  } else if (act === "break") bench.breakLink(name);
+  else if (act === "report") bench.report(name);
+  else if (act === "restart") bench.report(name, { wiped: true });
+  else if (act === "lead") bench.lead();
+  else if (act === "tick" || act === "long") bench.tick(act === "tick" ? 700 : 16_000);
+  else if (act === "pause") bench.feed({ kind: "pauseAsked", job, ask });
+  else if (act === "resume") bench.feed({ kind: "resumeAsked", job, ask });
+  else if (act === "cancel") bench.feed({ kind: "cancelAsked", job, message: "enough", ask });
+  else if (act === "retry") bench.feed({ kind: "retryAsked", job, ask });
+  else if (act === "drain") bench.feed({ kind: "drainAsked", node, ask });
+  else bench.feed({ kind: "storageLevel", level: act === "full" ? "pause" : "ok" });
+}
