@@ -48,7 +48,7 @@ test("--halt now,fail=1 ends the job at its first failure, whatever runs; exit 1
   ]);
   expect(code).toBe(1);
   expect(ms).toBeLessThan(30_000);
-  expect(stderr).toMatch(/job [0-9a-f]{8} halted \(--halt now,fail=1\): 1 items failed, 5 were not run/);
+  expect(stderr).toMatch(/job [0-9a-f]{8} halted \(--halt now,fail=1\): 1 item failed, 5 were not run/);
   expect(stdout.trimEnd().split("\n").length).toBe(1);
 });
 
@@ -62,7 +62,7 @@ test("--halt soon lets what runs come to its end and begins nothing more", async
   );
   const { code, stderr, stdout } = await command.end();
   expect(code).toBe(1);
-  expect(stderr).toContain("halted (--halt soon,fail=1): 1 items failed");
+  expect(stderr).toContain("halted (--halt soon,fail=1): 1 item failed");
   const begun = log.begun().length;
   expect(begun).toBeLessThan(50);
   expect(stdout.split("\n").filter((line) => line.includes('"value"')).length).toBe(begun);

@@ -154,7 +154,7 @@ function sayHalted(info: JobInfo): void {
   const cancelled = info.counts?.cancelled ?? 0;
   const failed = failedItems(info) - cancelled;
   process.stderr.write(
-    `job ${shortId(info.id)} halted (${info.reason}): ${failed} items failed, ${cancelled} were not run\n`,
+    `job ${shortId(info.id)} halted (${info.reason}): ${failed} ${failed === 1 ? "item" : "items"} failed, ${cancelled} were not run\n`,
   );
 }
 
