@@ -3,12 +3,12 @@
  * tries again. Coordinators come and go under it; its request id makes each call the same call.
  */
 import type { Answer } from "@everycore/coordinator/core";
-import type { SegmentId } from "@everycore/protocol";
 import { isEnded } from "@everycore/protocol";
 import type { SimCoordinator, WorldEvent } from "./coordinator.ts";
 import type { JobPlan } from "./plan.ts";
 import type { Random } from "./random.ts";
 import type { Store } from "./store.ts";
+import { simSegment } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
 
 export interface ClientWorld {
@@ -74,7 +74,7 @@ export class Client {
       id,
       user: "local",
       spec,
-      segment: "sim" as SegmentId,
+      segment: simSegment,
       ask,
     });
     this.#world.ask(leader, submitted, (answer) => {

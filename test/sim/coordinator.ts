@@ -10,6 +10,7 @@ import { times } from "@everycore/protocol";
 import type { Link } from "./link.ts";
 import type { Random } from "./random.ts";
 import type { Store } from "./store.ts";
+import { simSegment } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
 
 type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
@@ -268,7 +269,7 @@ export class SimCoordinator {
         while (this.#position < to && goesOn()) {
           const { seq, record } = store.log[this.#position]!;
           this.#position += 1;
-          this.feed({ kind: "logRecord", job: record.job, seq, record });
+          this.feed({ kind: "logRecord", job: record.job, segment: simSegment, seq, record });
         }
       }
       if (goesOn()) this.#pump(goesOn);

@@ -2,11 +2,14 @@
  * NATS as everycore uses it: the log with its sequences, EC_JOBS by compare-and-set, the leader's key with its ttl
  * and the epoch. Requests may be lost, slow, or done with their answer lost; that is all the sender ever knows.
  */
-import type { JobId, JobRecord, LogRecord, NodeId } from "@everycore/protocol";
+import type { JobId, JobRecord, LogRecord, NodeId, SegmentId } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
 import type { Faults } from "./plan.ts";
 import type { Random } from "./random.ts";
 import type { Timeline } from "./timeline.ts";
+
+/** All jobs share it. */
+export const simSegment = "sim" as SegmentId;
 
 export interface LogEntry {
   readonly seq: number;

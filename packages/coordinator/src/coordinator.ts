@@ -224,7 +224,7 @@ class Coordinator implements RunningCoordinator {
         segments: this.#segments,
         metrics: this.#metrics,
         log,
-        onRecord: (job, seq, record) => this.#indexes.feed(job, seq, record),
+        onRecord: (job, segment, seq, record) => this.#indexes.feed(job, segment, seq, record),
         stepDown: (reason) => this.#stepDown(reason),
       },
       epoch,
@@ -299,7 +299,7 @@ class Coordinator implements RunningCoordinator {
         if (!term.signal.aborted) this.#stepDown(`another leader has written job ${job}`);
         return;
       }
-      this.#indexes.forget(job);
+      this.#indexes.forget(job, segment);
       await this.#segments.jobDeleted(job, segment);
       if (!this.#segments.has(segment)) await term.closeSegment(segment);
     } catch (error) {
@@ -344,6 +344,7 @@ class Coordinator implements RunningCoordinator {
       keys: this.#keys,
       data,
       segments: this.#segments,
+      jobRecords: this.#jobRecords,
       writer: this.#writer,
       bodies: this.#bodies,
       bundles: this.#bundles,

@@ -28,7 +28,7 @@ export interface TermOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Gets each record of a log, before the core does. */
-  readonly onRecord: (job: JobId, seq: number, record: LogRecord) => void;
+  readonly onRecord: (job: JobId, segment: SegmentId, seq: number, record: LogRecord) => void;
   readonly stepDown: (reason: string) => void;
 }
 
@@ -89,8 +89,8 @@ export class Term {
         if (record.kind === "commit") metrics.count("commits");
         if (record.kind === "commit" || record.kind === "input") segments.wrote(id, record.bytes);
         if (!this.signal.aborted) {
-          onRecord(job, seq, record);
-          loop.enqueue({ kind: "logRecord", job, seq, record });
+          onRecord(job, id, seq, record);
+          loop.enqueue({ kind: "logRecord", job, segment: id, seq, record });
         }
         return loop.backlog > backlogMax ? loop.drained : undefined;
       },

@@ -53,7 +53,7 @@ test("a reader of an expected job gets what is fed, without a consumer of its ow
   const job = jobOf(1);
   indexes.expect({ id: job, segment, isReduced: false });
   const record = commitOf(job, 0) as LogRecord & { job: JobId };
-  indexes.feed(job, await store(record), record);
+  indexes.feed(job, segment, await store(record), record);
   await using opened = indexes.open({ id: job, segment, isReduced: false });
   expect(opened.index.runs.at(0)).toMatchObject({ start: 0, end: 1, status: "value" });
   const { state } = await data.jsm.streams.info(streamOfSegment(segment));
@@ -66,7 +66,7 @@ test("when the term is over a reader goes on with a tail of its own, behind what
   const job = jobOf(2);
   indexes.expect({ id: job, segment, isReduced: false });
   const first = commitOf(job, 0) as LogRecord & { job: JobId };
-  indexes.feed(job, await store(first), first);
+  indexes.feed(job, segment, await store(first), first);
   await using opened = indexes.open({ id: job, segment, isReduced: false });
   // This one is stored, and the leader's tail ends before it has read it.
   await store(commitOf(job, 1) as LogRecord & { job: JobId });
@@ -82,7 +82,7 @@ test("a job that was read late is read from its log", async () => {
   const late = jobOf(3);
   indexes.expect({ id: late, segment, isReduced: false });
   const record = commitOf(late, 0) as LogRecord & { job: JobId };
-  indexes.feed(late, await store(record), record);
+  indexes.feed(late, segment, await store(record), record);
   // P7: a hundred jobs that nobody reads push it out.
   for (let at = 100; at < 200; at += 1) indexes.expect({ id: jobOf(at), segment, isReduced: false });
   expect(indexes.count).toBeLessThanOrEqual(64);
@@ -95,6 +95,6 @@ test("an unread job with very many commits is let go", () => {
   const indexes = newIndexes();
   const job = jobOf(4);
   indexes.expect({ id: job, segment, isReduced: false });
-  for (let item = 0; item <= 1_001; item += 1) indexes.feed(job, 10_000 + item, commitOf(job, item));
+  for (let item = 0; item <= 1_001; item += 1) indexes.feed(job, segment, 10_000 + item, commitOf(job, item));
   expect(indexes.count).toBe(0);
 });

@@ -10,6 +10,7 @@ import type { Bodies } from "../data/bodies.ts";
 import type { Bundles } from "../data/bundles.ts";
 import type { Data } from "../data/connection.ts";
 import type { JobIndexes } from "../data/job-index.ts";
+import type { JobRecords } from "../data/job-records.ts";
 import type { LogWriter } from "../data/log-writer.ts";
 import type { Segments } from "../data/segments.ts";
 import type { WorldEvent } from "../loop.ts";
@@ -25,6 +26,7 @@ export interface ControlParts {
   readonly keys: Keys;
   readonly data: Data;
   readonly segments: Segments;
+  readonly jobRecords: JobRecords;
   readonly writer: LogWriter;
   readonly bodies: Bodies;
   readonly bundles: Bundles;

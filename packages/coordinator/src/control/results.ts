@@ -1,5 +1,5 @@
 /** Results, audit and prints of a job. */
-import type { JobId } from "@everycore/protocol";
+import type { JobId, SegmentId } from "@everycore/protocol";
 import { EverycoreError, isEnded } from "@everycore/protocol";
 import type { Follower } from "../changes.ts";
 import { logEndOf } from "../core/index.ts";
@@ -27,10 +27,11 @@ interface Writing {
   readonly signal: AbortSignal;
 }
 
-function standingOf(parts: ControlParts, id: JobId): Standing {
+function standingOf(parts: ControlParts, id: JobId, segment: SegmentId): Standing {
   parts.mustLead();
   const job = parts.state.jobs.get(id);
-  if (job === undefined) throw new EverycoreError("not-found", `job ${id} was deleted`);
+  // In another segment it is another life of the same id, and not what this reader began to read.
+  if (job?.segment !== segment) throw new EverycoreError("not-found", `job ${id} was deleted`);
   const total = job.fold.total ?? job.finalTotal;
   return { isEnded: isEnded(job.state), seq: logEndOf(job), total, round: job.round };
 }
@@ -38,9 +39,10 @@ function standingOf(parts: ControlParts, id: JobId): Standing {
 export async function results(parts: ControlParts, request: ResultsRequest, writing: Writing): Promise<void> {
   const id = findJob(parts, request.job);
   const job = parts.state.jobs.get(id)!;
+  const { segment } = job;
   const isReduced = job.spec.task.reduce !== undefined;
   using following: Follower = parts.changes.follow(jobKey(id), writing.signal);
-  await using opened = parts.indexes.open({ id, segment: job.segment, isReduced });
+  await using opened = parts.indexes.open({ id, segment, isReduced });
   const outcomes = readOutcomes({
     index: opened.index,
     bodies: parts.bodies,
@@ -50,7 +52,7 @@ export async function results(parts: ControlParts, request: ResultsRequest, writ
     isReduced,
     standing: () => {
       writing.signal.throwIfAborted();
-      return standingOf(parts, id);
+      return standingOf(parts, id, segment);
     },
     version: () => following.version(),
     changed: (seen) => following.changed(seen),

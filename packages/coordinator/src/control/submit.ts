@@ -148,7 +148,8 @@ async function begin(
       hint: "delete ended jobs: everycore job delete ID",
     });
   }
-  const segment = await parts.segments.choose(id, spec, input);
+  await parts.jobRecords.settled(id);
+  const segment = await parts.segments.choose(id, spec, input, parts.jobRecords.wasDeleted(id));
   parts.openSegment(segment);
   parts.indexes.expect({ id, segment, isReduced: spec.task.reduce !== undefined });
   try {
@@ -156,9 +157,12 @@ async function begin(
       parts.enqueue({ kind: "jobSubmitted", id, user: localUser, spec, segment, ask }),
     );
   } catch (error) {
-    parts.indexes.forget(id);
-    if (!parts.state.jobs.has(id)) await parts.segments.jobDeleted(id, segment).catch(() => {}); // swept later
+    parts.indexes.forget(id, segment);
     throw error;
+  } finally {
+    // Refused, or the same request came twice and the other was first.
+    if (parts.state.jobs.get(id)?.segment !== segment)
+      await parts.segments.jobDeleted(id, segment).catch(() => {}); // swept later
   }
 }
 

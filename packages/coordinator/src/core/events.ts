@@ -46,7 +46,13 @@ export type Event = { readonly at: number } & (
   | { readonly kind: "jobStored"; readonly job: JobId }
   | { readonly kind: "jobStoreFailed"; readonly job: JobId; readonly message: string }
   /** The next record of a job's log, in order. */
-  | { readonly kind: "logRecord"; readonly job: JobId; readonly seq: number; readonly record: LogRecord }
+  | {
+      readonly kind: "logRecord";
+      readonly job: JobId;
+      readonly segment: SegmentId;
+      readonly seq: number;
+      readonly record: LogRecord;
+    }
   | { readonly kind: "cancelAsked"; readonly job: JobId; readonly message: string; readonly ask: number }
   | { readonly kind: "pauseAsked"; readonly job: JobId; readonly ask: number }
   | { readonly kind: "resumeAsked"; readonly job: JobId; readonly ask: number }

@@ -84,6 +84,8 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
       });
       return;
     case "logRecord":
+      // From another segment: of a former life of an id that was used again; job and segment name a life.
+      if (state.jobs.get(event.job)?.segment !== event.segment) return;
       return applyRecord(state, event, effects);
     case "cancelAsked":
     case "pauseAsked":

@@ -118,7 +118,7 @@ export class JobIndexes {
    * sees its whole log anyway, which saves a consumer and a second delivery of every record.
    */
   expect(job: { id: JobId; segment: SegmentId; isReduced: boolean }): void {
-    if (this.#shared.has(job.id)) return;
+    if (this.#shared.get(job.id)?.index.segment === job.segment) return;
     this.#shared.set(job.id, { index: this.#newIndex(job), tail: undefined, readers: 0 });
     let unread = 0;
     for (const { readers } of this.#shared.values()) if (readers === 0) unread += 1;
@@ -131,9 +131,9 @@ export class JobIndexes {
   }
 
   /** A record that the leader's tail has read. */
-  feed(job: JobId, seq: number, record: LogRecord): void {
+  feed(job: JobId, segment: SegmentId, seq: number, record: LogRecord): void {
     const shared = this.#shared.get(job);
-    if (shared === undefined || shared.tail !== undefined) return;
+    if (shared === undefined || shared.tail !== undefined || shared.index.segment !== segment) return;
     shared.index.apply(seq, record);
     if (shared.readers === 0 && shared.index.runs.acceptedCount > fedUnreadCommitsMax)
       this.#shared.delete(job);
@@ -148,15 +148,16 @@ export class JobIndexes {
     }
   }
 
-  forget(job: JobId): void {
+  forget(job: JobId, segment: SegmentId): void {
     const shared = this.#shared.get(job);
-    if (shared?.readers === 0) this.#shared.delete(job);
+    if (shared?.index.segment === segment && shared.readers === 0) this.#shared.delete(job);
   }
 
   /** An index of the job; to be given back by disposing. */
   open(job: { id: JobId; segment: SegmentId; isReduced: boolean }): { index: JobIndex } & AsyncDisposable {
     let shared = this.#shared.get(job.id);
-    if (shared === undefined) {
+    // Of another segment: of a former life of the job, which somebody still reads.
+    if (shared?.index.segment !== job.segment) {
       const index = this.#newIndex(job);
       shared = { index, tail: this.#tailOf(index), readers: 0 };
       this.#shared.set(job.id, shared);

@@ -6,7 +6,10 @@
  *  J3  what a former leader wrote after this one had listed the records, such as a put that was on its way for
  *      longer than its epoch lasted, may have been answered to a client. It is neither overwritten nor left unknown:
  *      whoever leads is told, and takes over anew, with it (P1). No clock is needed for this to hold (decision
- *      0040).
+ *      0040);
+ *  J4  a record is created on what this leader knows to stand there: nothing, or the mark of a deletion. A mark that
+ *      it does not know is another leader's, which has known a former life of the job whose log this one has not
+ *      seen (decision 0041).
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, JobRecord } from "@everycore/protocol";
@@ -30,6 +33,8 @@ export class JobRecords {
   readonly #jobs: KV;
   readonly #log: Logger;
   readonly #revisions = new Map<JobId, number>();
+  /** Marks of deleted jobs, which stay in the bucket. */
+  readonly #deleted = new Map<JobId, number>();
   /** Deletions of our own that are on their way. */
   readonly #deleting = new Set<JobId>();
   /** The last write of a job that is under way: a deletion may follow a put at once. */
@@ -66,10 +71,12 @@ export class JobRecords {
 
   /** Why an entry is not ours, or "". */
   #foreign(entry: KvWatchEntry, epoch: number): string {
-    const { key } = entry;
+    const { key, revision } = entry;
     if (!isJobId(key)) return "";
     if (entry.operation !== "PUT") {
-      const isOurs = this.#deleting.has(key) || !this.#revisions.has(key);
+      const record = this.#revisions.get(key);
+      // The record that stands above it was put on it: it comes late from the watch.
+      const isOurs = this.#deleting.has(key) || record === undefined || revision < record;
       return isOurs ? "" : `another leader deleted job ${key}`;
     }
     try {
@@ -84,11 +91,16 @@ export class JobRecords {
   /** All records; malformed ones are logged and left alone. Revisions are sequences of the bucket's stream. */
   async #all(): Promise<{ records: JobRecord[]; upTo: number }> {
     this.#revisions.clear();
+    this.#deleted.clear();
     const records: JobRecord[] = [];
     let upTo = 0;
     for await (const entry of await this.#jobs.history({ key: ">" })) {
       upTo = Math.max(upTo, entry.revision);
-      if (entry.operation !== "PUT" || !isJobId(entry.key)) continue;
+      if (!isJobId(entry.key)) continue;
+      if (entry.operation !== "PUT") {
+        this.#deleted.set(entry.key, entry.revision);
+        continue;
+      }
       try {
         records.push(decodeJobRecord(entry.value));
         this.#revisions.set(entry.key, entry.revision);
@@ -112,6 +124,16 @@ export class JobRecords {
     return this.#inOrder(job, () => this.#delete(job, signal));
   }
 
+  /** Resolves when no write of the job is under way: a submit may follow a delete at once. */
+  async settled(job: JobId): Promise<void> {
+    await this.#writing.get(job)?.catch(() => {}); // whoever wrote hears of it
+  }
+
+  /** A former life of the job was stored: its records may still stand in a shared segment. */
+  wasDeleted(job: JobId): boolean {
+    return this.#deleted.has(job);
+  }
+
   async #inOrder<T>(job: JobId, write: () => Promise<T>): Promise<T> {
     const before = this.#writing.get(job);
     const writing = before === undefined ? write() : before.then(write);
@@ -127,13 +149,12 @@ export class JobRecords {
     const bytes = encodeJobRecord(record);
     const { id } = record;
     while (!signal.aborted) {
-      const revision = this.#revisions.get(id);
+      const previousSeq = this.#revisions.get(id) ?? this.#deleted.get(id) ?? 0; // J4
       try {
-        const stored =
-          revision === undefined
-            ? await this.#jobs.create(id, bytes)
-            : await this.#jobs.update(id, bytes, revision, requestMs);
+        // `create` of the library would put it on any mark.
+        const stored = await this.#jobs.put(id, bytes, { previousSeq, timeout: requestMs });
         this.#revisions.set(id, stored);
+        this.#deleted.delete(id);
         return undefined;
       } catch {
         const refusal = await this.#reconcile(record, bytes);
@@ -148,9 +169,9 @@ export class JobRecords {
   async #reconcile(record: JobRecord, bytes: Uint8Array): Promise<string | undefined> {
     const entry = await this.#jobs.get(record.id).catch(() => undefined);
     if (entry === undefined) return undefined;
-    if (entry === null || entry.operation !== "PUT") {
-      this.#revisions.delete(record.id);
-      return undefined;
+    if (entry === null) return undefined;
+    if (entry.operation !== "PUT") {
+      return entry.revision === this.#deleted.get(record.id) ? undefined : "another leader has deleted it"; // J4
     }
     if (Buffer.compare(entry.value, bytes) === 0) {
       this.#revisions.set(record.id, entry.revision);
@@ -168,19 +189,15 @@ export class JobRecords {
       while (!signal.aborted) {
         const revision = this.#revisions.get(job);
         if (revision === undefined) return true; // never stored by us, or deleted already
-        try {
-          await this.#jobs.purge(job, { previousSeq: revision });
+        await this.#jobs.purge(job, { previousSeq: revision }).catch(() => {}); // what stands there tells
+        const entry = await this.#jobs.get(job).catch(() => undefined);
+        if (entry === null || (entry !== undefined && entry.operation !== "PUT")) {
           this.#revisions.delete(job);
+          if (entry !== null) this.#deleted.set(job, entry.revision);
           return true;
-        } catch {
-          const entry = await this.#jobs.get(job).catch(() => undefined);
-          if (entry === null || (entry !== undefined && entry.operation !== "PUT")) {
-            this.#revisions.delete(job);
-            return true;
-          }
-          if (entry !== undefined && entry.revision !== revision) return false;
-          await delay(retryMs, undefined, { signal }).catch(() => {}); // aborted: the loop's condition ends it
         }
+        if (entry !== undefined && entry.revision !== revision) return false;
+        await delay(retryMs, undefined, { signal }).catch(() => {}); // aborted: the loop's condition ends it
       }
       return false;
     } finally {

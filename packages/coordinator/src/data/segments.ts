@@ -4,8 +4,11 @@
  *  G1  every segment has max_bytes, and all reservations stay below 90 % of what the server has for us: at the
  *      limit even KV puts fail, and one greedy job would decapitate the cluster;
  *  G2  a segment is deleted with its last job; never purged (a purge stalls publishers);
- *  G3  only the leader creates, grows and deletes.
+ *  G3  only the leader creates, grows and deletes;
+ *  G4  a job id that is used again never gets a segment in which its former life may have records: shared segments
+ *      keep those of deleted jobs, and no segment of a job's own has its name twice (decision 0041).
  */
+import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, JobSpec, SegmentId } from "@everycore/protocol";
 import { buckets, EverycoreError, isSegmentId, limits, streamOfSegment, subjects } from "@everycore/protocol";
@@ -24,6 +27,14 @@ const streamPrefix = streamOfSegment("" as SegmentId);
 const probeName = "EC_PROBE";
 const probeStep = 16 * 1024 * 1024;
 const probeMax = 2 ** 42;
+
+/** 21 of the 24 characters that a segment's name may have, of which 40 bits are drawn: no life's name comes again. */
+const ownName = (job: JobId): string => `j${job.slice(0, 10)}${randomBytes(5).toString("hex")}`;
+
+const noRoom = (): EverycoreError =>
+  new EverycoreError("storage-full", "the NATS server has no room for another job's log", {
+    hint: "delete ended jobs (everycore job delete ID), or give nats-server a larger max_file_store",
+  });
 
 interface Segment {
   readonly id: SegmentId;
@@ -106,14 +117,17 @@ export class Segments {
   }
 
   /** The segment for a new job; one decision at a time. */
-  choose(job: JobId, spec: JobSpec, input: InputHint): Promise<SegmentId> {
-    const choice = this.#choosing.then(() => this.#choose(job, spec, input));
+  choose(job: JobId, spec: JobSpec, input: InputHint, wasDeleted: boolean): Promise<SegmentId> {
+    const choice = this.#choosing.then(() => this.#choose(job, spec, input, wasDeleted));
     this.#choosing = choice.catch(() => {}); // the caller hears of it
     return choice;
   }
 
-  async #choose(job: JobId, spec: JobSpec, input: InputHint): Promise<SegmentId> {
-    const own = wantsOwnSegment(spec, input) ? await this.#create(`j${job}`, input.isPipe) : undefined;
+  async #choose(job: JobId, spec: JobSpec, input: InputHint, wasDeleted: boolean): Promise<SegmentId> {
+    const isLarge = wantsOwnSegment(spec, input);
+    const isSmallAtFirst = input.isPipe || !isLarge;
+    const own = isLarge || wasDeleted ? await this.#create(ownName(job), isSmallAtFirst) : undefined;
+    if (own === undefined && wasDeleted) throw noRoom(); // G4
     const segment = own ?? (await this.#sharedNow());
     segment.jobs.add(job);
     return segment.id;
@@ -125,9 +139,7 @@ export class Segments {
     const fresh = await this.#create(`s${Date.now().toString(36)}`, false);
     if (fresh === undefined) {
       if (current !== undefined) return current;
-      throw new EverycoreError("storage-full", "the NATS server has no room for another job's log", {
-        hint: "delete ended jobs (everycore job delete ID), or give nats-server a larger max_file_store",
-      });
+      throw noRoom();
     }
     this.#shared = fresh;
     if (current !== undefined && current.jobs.size === 0) await this.#remove(current);
@@ -135,12 +147,12 @@ export class Segments {
   }
 
   /** undefined: there is no room. */
-  async #create(name: string, isPipe: boolean): Promise<Segment | undefined> {
+  async #create(name: string, isSmallAtFirst: boolean): Promise<Segment | undefined> {
     const id = name as SegmentId; // built from an id or a number above
     const known = this.#segments.get(id);
     if (known !== undefined) return known;
     if (this.#segments.size >= limits.segmentsMax) return undefined;
-    for (const maxBytes of firstSizes(isPipe, this.#storage())) {
+    for (const maxBytes of firstSizes(isSmallAtFirst, this.#storage())) {
       try {
         await this.#options.jsm.streams.add({
           name: streamOfSegment(id),

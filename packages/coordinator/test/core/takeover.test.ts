@@ -186,7 +186,7 @@ test("a retry asked while the log is read waits for it, and is whole", () => {
   bench.feed({ kind: "jobRecovered", record, lastSeq: log.length });
   const asked = bench.feed({ kind: "retryAsked", job, ask: 1 });
   expect(only(asked, "answer")).toEqual([]);
-  for (const entry of log) bench.feed({ kind: "logRecord", job, ...entry });
+  for (const entry of log) bench.feed({ kind: "logRecord", job, segment: record.segment, ...entry });
   expect(only(bench.effects, "putJob").at(-1)?.record.intent).toMatchObject({
     kind: "reopen",
     ranges: [{ start: 0, end: 4 }],

@@ -29,6 +29,8 @@ export const nodeId = (name: string): NodeId =>
   Buffer.from(name).toString("hex").padEnd(16, "0").slice(0, 16) as NodeId;
 
 /** Ids that only this bench gives out. */
+const segment = "s" as SegmentId;
+
 const benchKeys: Keys = {
   leaseId: (_job, { n, start }) =>
     `${n.toString(16).padStart(20, "0")}${start.toString(16).padStart(12, "0")}` as LeaseId,
@@ -118,7 +120,7 @@ export class CoreBench {
   append(record: LogRecord): Effect[] {
     const seq = this.log.length + 1;
     this.log.push({ seq, record });
-    return this.feed({ kind: "logRecord", job: record.job, seq, record });
+    return this.feed({ kind: "logRecord", job: record.job, segment, seq, record });
   }
 
   tick(ms: number): Effect[] {
@@ -141,7 +143,7 @@ export class CoreBench {
     }
     effects.push(...this.feed({ kind: "recovered" }));
     for (const { seq, record } of [...this.log]) {
-      effects.push(...this.feed({ kind: "logRecord", job: record.job, seq, record }));
+      effects.push(...this.feed({ kind: "logRecord", job: record.job, segment, seq, record }));
     }
     this.isHeld = wasHeld;
     if (!wasHeld) effects.push(...this.release());
@@ -167,7 +169,6 @@ export class CoreBench {
       strict,
       ttlMs,
     };
-    const segment = "s" as SegmentId;
     const user = options.user ?? "local";
     const effects = this.feed({ kind: "jobSubmitted", id, user, spec, segment, ask: this.ask() });
     if (!isRange) {

@@ -1,0 +1,137 @@
+// A job id that is used again: deleted, and submitted with the same request id (P1, P2). Nothing of the former life
+// may count for the new one, whether in the leader, in the next one, or in a reader.
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { JobSpec } from "@everycore/protocol";
+import { startNatsServer } from "../../../test/support/nats-server.ts";
+import { until } from "../../../test/support/until.ts";
+import { Calls, CoordinatorProcess, secret, spec } from "./support/coordinator-process.ts";
+import { FakeAgent } from "./support/fake-agent.ts";
+
+async function setUp() {
+  const nats = await startNatsServer();
+  const coordinator = await CoordinatorProcess.start(nats.url);
+  const life = { value: "first" };
+  const held = { value: false };
+  const agent = await FakeAgent.start({
+    address: coordinator.listen,
+    secret,
+    natsUrl: nats.url,
+    node: "a".repeat(16),
+    run: (index, input) => `${life.value} ${input?.toString() ?? index}`,
+    isHeld: () => held.value,
+  });
+  await until(() => agent.linked > 0, { what: "the agent's welcome" });
+  const calls = new Calls(coordinator.listen);
+  return {
+    calls,
+    coordinator,
+    agent,
+    life,
+    held,
+    remove: async (id: string): Promise<void> => {
+      await calls.unary("JobService", "Delete", { job: id });
+    },
+    epoch: async (): Promise<number> => (await calls.unary("ClusterService", "Status", {})).epoch,
+    async [Symbol.asyncDispose]() {
+      calls[Symbol.dispose]();
+      await agent[Symbol.asyncDispose]();
+      await coordinator[Symbol.asyncDispose]();
+      await nats[Symbol.asyncDispose]();
+    },
+  };
+}
+
+let cluster: Awaited<ReturnType<typeof setUp>>;
+beforeEach(async () => {
+  cluster = await setUp();
+});
+afterEach(async () => {
+  await cluster[Symbol.asyncDispose]();
+});
+
+const small = spec({ codec: "range", rangeItems: 3 });
+const large = spec({ codec: "range", rangeItems: 20_000 });
+
+test.each<[string, JobSpec, string[][]]>([
+  ["stored items", spec(), [["x", "y"]]],
+  ["a range", small, []],
+  ["a range with a segment of its own", large, []],
+])("%s, deleted and at once submitted again many times", async (_what, wanted, blocks) => {
+  const { calls, life, remove, epoch } = cluster;
+  const started = performance.now();
+  for (let turn = 0; turn < 12; turn += 1) {
+    life.value = `life ${turn}`;
+    const { id } = await calls.submit("again", wanted, blocks);
+    const { values, end } = await calls.results(id);
+    const total = wanted.rangeItems ?? 2;
+    expect(end).toMatchObject({ state: "done", counts: { value: total }, duplicates: 0 });
+    expect(values.size).toBe(total);
+    expect([...values.values()].every((value) => value.startsWith(`life ${turn} `))).toBe(true);
+    await remove(id);
+  }
+  expect(await epoch()).toBe(1);
+  expect(performance.now() - started).toBeLessThan(12_000);
+});
+
+test("the next leader, its readers and the audit see nothing of the former life", async () => {
+  const { calls, coordinator, agent, life, remove } = cluster;
+  // Keeps the shared segment, and with it the records of the job that is deleted.
+  await calls.results((await calls.submit("other", small)).id);
+  const { id } = await calls.submit("again", small);
+  await calls.results(id);
+  await remove(id);
+  life.value = "second";
+  expect((await calls.submit("again", small)).id).toBe(id);
+  const expected = [
+    [0, "second 0"],
+    [1, "second 1"],
+    [2, "second 2"],
+  ];
+  expect([...(await calls.results(id)).values]).toEqual(expected);
+  await coordinator.end("SIGKILL");
+  await coordinator.start();
+  await until(() => agent.linked > 1, { what: "the agent's second welcome" });
+  expect([...(await calls.results(id)).values]).toEqual(expected);
+  expect(await calls.unary("JobService", "Audit", { job: id })).toMatchObject({
+    closed: true,
+    covered: 3,
+    commits: 1,
+    duplicate: 0,
+    invalid: 0,
+  });
+});
+
+test("a deletion is remembered by the next leader", async () => {
+  const { calls, coordinator, agent, life, remove } = cluster;
+  await calls.results((await calls.submit("other", small)).id);
+  const { id } = await calls.submit("again", small);
+  await calls.results(id);
+  await remove(id);
+  await coordinator.end("SIGKILL");
+  await coordinator.start();
+  await until(() => agent.linked > 1, { what: "the agent's second welcome" });
+  life.value = "second";
+  await calls.submit("again", small);
+  expect((await calls.results(id)).values.get(0)).toBe("second 0");
+  expect(await calls.unary("JobService", "Audit", { job: id })).toMatchObject({ commits: 1, duplicate: 0 });
+});
+
+test("what an agent commits late for the former life does not count for the new one", async () => {
+  const { calls, agent, life, held, remove } = cluster;
+  await calls.results((await calls.submit("other", small)).id);
+  held.value = true;
+  const { id } = await calls.submit("again", small);
+  await until(() => agent.leases.some(({ job }) => job === id), { what: "a lease" });
+  const late = agent.leases.filter(({ job }) => job === id);
+  await calls.unary("JobService", "Cancel", { job: id, reason: "enough" });
+  await calls.results(id);
+  await remove(id);
+  await calls.submit("again", small);
+  for (const lease of late) await agent.commit(lease);
+  held.value = false;
+  life.value = "second";
+  await agent.release();
+  const { values, end } = await calls.results(id);
+  expect([...values.values()]).toEqual(["second 0", "second 1", "second 2"]);
+  expect(end).toMatchObject({ state: "done", duplicates: 0 });
+});
