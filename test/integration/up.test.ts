@@ -20,6 +20,23 @@ async function startUp(user: TestUser, args: readonly string[] = []): Promise<Co
   return Object.assign(up, { [Symbol.asyncDispose]: stop });
 }
 
+/** Until none is left: `up` may start one of its parts again before it is killed itself. */
+const killAll = (user: TestUser, spared?: number): Promise<boolean> =>
+  until(
+    () => {
+      const left = processesOf(user.home).filter(({ pid }) => pid !== spared);
+      for (const { pid } of left) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // it has ended meanwhile
+        }
+      }
+      return left.length === 0;
+    },
+    { what: "all processes of the user to end" },
+  );
+
 test("up is found by commands, serves jobs that outlive their command, and ends in order by Ctrl-C", async () => {
   await using user = await makeTestUser();
   await using up = await startUp(user, ["--agents", "2", "--slots", "2"]);
@@ -119,7 +136,7 @@ test(
       await using up = await startUp(user);
       id = (await user.run(["map", square, "--range", "0-4", "--detach"])).stdout.trim();
       expect((await user.run(["job", "wait", id])).code).toBe(0);
-      for (const { pid } of processesOf(user.home)) process.kill(pid, "SIGKILL");
+      await killAll(user);
       await up.end();
     }
     expect((await user.run(["status"])).code).toBe(4); // a stale up.json is no cluster
@@ -145,8 +162,7 @@ test(
       await using up = await startUp(user, ["--slots", "1"]);
       command = follow();
       await command.prints(/^4$/m);
-      for (const { pid } of processesOf(user.home))
-        if (pid !== command.process.pid) process.kill(pid, "SIGKILL");
+      await killAll(user, command.process.pid);
       await up.end();
     }
     log.open();
