@@ -2,6 +2,9 @@
 // may count for the new one, whether in the leader, in the next one, or in a reader.
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { JobSpec } from "@everycore/protocol";
+import { buckets, decodeJobRecord, encodeJobRecord } from "@everycore/protocol";
+import { Kvm } from "@nats-io/kv";
+import { connect } from "@nats-io/transport-node";
 import { startNatsServer } from "../../../test/support/nats-server.ts";
 import { until } from "../../../test/support/until.ts";
 import { Calls, CoordinatorProcess, secret, spec } from "./support/coordinator-process.ts";
@@ -22,17 +25,20 @@ async function setUp() {
   });
   await until(() => agent.linked > 0, { what: "the agent's welcome" });
   const calls = new Calls(coordinator.listen);
+  const former = await connect({ servers: nats.url });
   return {
     calls,
     coordinator,
     agent,
     life,
     held,
+    jobs: await new Kvm(former).open(buckets.jobs),
     remove: async (id: string): Promise<void> => {
       await calls.unary("JobService", "Delete", { job: id });
     },
     epoch: async (): Promise<number> => (await calls.unary("ClusterService", "Status", {})).epoch,
     async [Symbol.asyncDispose]() {
+      await former.close();
       calls[Symbol.dispose]();
       await agent[Symbol.asyncDispose]();
       await coordinator[Symbol.asyncDispose]();
@@ -134,4 +140,26 @@ test("what an agent commits late for the former life does not count for the new 
   const { values, end } = await calls.results(id);
   expect([...values.values()]).toEqual(["second 0", "second 1", "second 2"]);
   expect(end).toMatchObject({ state: "done", duplicates: 0 });
+});
+
+test("a leader that does not know of a deletion does not accept the id: it takes over anew first", async () => {
+  const { calls, jobs, life, epoch } = cluster;
+  const { id } = await calls.submit("again", small);
+  await calls.results(id);
+  // Another leader's: stored and deleted while this one does not know the job.
+  const theirs = "0123456789abcdef0123";
+  const record = decodeJobRecord((await jobs.get(id))!.value);
+  await calls.unary("JobService", "Delete", { job: id });
+  await until(async () => (await jobs.get(id))?.operation === "PURGE", { what: "the deletion" });
+  const revision = await jobs.put(theirs, encodeJobRecord({ ...record, id: theirs as never, epoch: 1 }));
+  await jobs.purge(theirs, { previousSeq: revision });
+  await jobs.purge(id);
+  life.value = "second";
+  const submitted = await until(() => calls.submit("again", small).catch(() => undefined), {
+    what: "the submit at a leader that knows",
+    withinMs: 15_000,
+  });
+  expect(submitted.id).toBe(id);
+  expect((await calls.results(id)).values.get(0)).toBe("second 0");
+  expect(await epoch()).toBe(2);
 });

@@ -117,6 +117,8 @@ export class FakeAgent implements AsyncDisposable {
     call.on("data", (message: ToAgent) => {
       this.received.push(message);
       if (message.part === "welcome") this.linked += 1;
+      // As an agent does: of a job that is over it knows nothing, so that its id may be used again.
+      if (message.part === "ended") delete this.#acknowledged[(message["ended"] as { job: string }).job];
     });
     let beat: NodeJS.Timeout | undefined;
     const again = (error?: unknown): void => {
