@@ -1,10 +1,14 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { parseConfig } from "../src/config.ts";
 import { memoryBytesOf, slotsOf } from "../src/machine/facts.ts";
-import { startTimeOf } from "../src/machine/processes.ts";
+import { isAlive, startTimeOf } from "../src/machine/processes.ts";
+import { openStateDir } from "../src/machine/state-dir.ts";
+import { until } from "../../../test/support/until.ts";
 
 /** A machine as files. */
 async function machine(files: Record<string, string>): Promise<AsyncDisposable & { root: string }> {
@@ -68,4 +72,26 @@ test("an address beyond loopback is refused without TLS, by name and with a hint
   const config = { join: ["10.0.0.1:7070"], secret: "s", dataDir: "/tmp/x" };
   expect(() => parseConfig(JSON.stringify(config))).toThrow("10.0.0.1:7070 is beyond loopback");
   expect(parseConfig(JSON.stringify({ ...config, insecureNetwork: true })).join).toEqual(config.join);
+});
+
+test("a process that has ended holds no state directory, though nobody has reaped it yet", async () => {
+  await using it = await machine({});
+  // `sleep` takes the place of the shell and never asks for the shell's child.
+  const parent = spawn("sh", ["-c", "sleep 0.2 & echo $!; exec sleep 30"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  try {
+    const [line] = (await once(parent.stdout, "data")) as [Buffer];
+    const pid = Number(line.toString());
+    const startTime = startTimeOf(pid)!;
+    expect(isAlive(pid, startTime)).toBe(true);
+    expect(isAlive(pid, startTime + 1)).toBe(false); // another one with its number
+    await writeFile(join(it.root, "lock"), JSON.stringify({ pid, startTime }));
+    expect(() => openStateDir(it.root, "machine")).toThrow(`in use by the agent with pid ${pid}`);
+    await until(() => !isAlive(pid, startTime), { what: "the child to end" });
+    expect(startTimeOf(pid)).toBe(startTime); // still listed: a zombie
+    openStateDir(it.root, "machine").release();
+  } finally {
+    parent.kill("SIGKILL");
+  }
 });

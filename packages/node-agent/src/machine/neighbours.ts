@@ -8,7 +8,7 @@ import { availableParallelism, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { slotsOf } from "./facts.ts";
 import type { Slots } from "./facts.ts";
-import { startTimeOf } from "./processes.ts";
+import { isAlive, startTimeOf } from "./processes.ts";
 
 export interface ClaimedSlots extends Slots {
   /** A sentence when the agents of this machine have more slots than it has cores. */
@@ -63,7 +63,7 @@ function slotsOfOthers(dir: string): number[] {
     const pid = Number(name);
     if (pid === process.pid) continue;
     const said = parse(join(dir, name));
-    if (said !== undefined && startTimeOf(pid) === said.startTime) slots.push(said.slots);
+    if (said !== undefined && isAlive(pid, said.startTime)) slots.push(said.slots);
     else rmSync(join(dir, name), { force: true });
   }
   return slots;

@@ -18,6 +18,13 @@ export function startTimeOf(pid: number): number | undefined {
   return Number.isFinite(ticks) && fields !== undefined ? ticks : undefined;
 }
 
+/** The same process, and not one that has ended and whose parent has not asked for it yet. */
+export function isAlive(pid: number, startTime: number): boolean {
+  const stat = read(`/proc/${pid}/stat`);
+  const state = stat?.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3);
+  return state !== "Z" && state !== "X" && startTimeOf(pid) === startTime;
+}
+
 /** Resident and peak memory in bytes. */
 export function memoryOf(pid: number): { rss: number; peak: number } | undefined {
   const status = read(`/proc/${pid}/status`);

@@ -4,7 +4,7 @@ import { accessSync, constants, linkSync, mkdirSync, readFileSync, rmSync, write
 import { join } from "node:path";
 import type { NodeId } from "@everycore/protocol";
 import { EverycoreError, isNodeId } from "@everycore/protocol";
-import { startTimeOf } from "./processes.ts";
+import { isAlive, startTimeOf } from "./processes.ts";
 
 export interface StateDir {
   readonly node: NodeId;
@@ -39,7 +39,7 @@ function takeLock(dir: string, lock: string): void {
         return linkSync(mine, lock);
       } catch (error) {
         const holder = holderOf(lock);
-        if (attempt >= 3 || (holder !== undefined && startTimeOf(holder.pid) === holder.startTime)) {
+        if (attempt >= 3 || (holder !== undefined && isAlive(holder.pid, holder.startTime))) {
           const who = holder === undefined ? "another agent" : `the agent with pid ${holder.pid}`;
           const hint = "end it, or give this one its own state directory with --data";
           throw new EverycoreError("conflict", `state directory ${dir} is in use by ${who}`, {
