@@ -154,9 +154,12 @@ test(
     const log = new RunLog(user.home);
     const items = upTo(10).map((index) => JSON.stringify(log.item(index, { ms: 5, isHeld: index >= 5 })));
     const follow = (): Command =>
-      user.start(["map", `${taskFile("recorded.ts")}:run`, "--items", "-", "--values"], {
-        stdin: `${items.join("\n")}\n`,
-      });
+      user.start(
+        ["map", `${taskFile("recorded.ts")}:run`, "--items", "-", "--values", "--progress", "none"],
+        {
+          stdin: `${items.join("\n")}\n`,
+        },
+      );
     let command: Command;
     {
       await using up = await startUp(user, ["--slots", "1"]);
