@@ -36,7 +36,8 @@ export class Command {
   constructor(args: readonly string[], options: CommandOptions = {}) {
     this.process = spawn(process.execPath, [main, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
-      env: { ...process.env, NO_COLOR: "1", ...options.environment },
+      // CI: a command writes progress lines there, of jobs that take long enough; tests ask for those by themselves.
+      env: { ...process.env, NO_COLOR: "1", CI: undefined, ...options.environment },
       detached: true, // a group of its own: Ctrl-C is a signal to that group
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
