@@ -61,14 +61,7 @@ export class Metrics {
       registers,
     }).set({ version: sources.version }, 1);
     for (const [name, { help, read }] of Object.entries(sources.gauges)) {
-      new Gauge({
-        name: `everycore_${name}`,
-        help,
-        registers,
-        collect() {
-          this.set(read());
-        },
-      });
+      gauge(this.registry, { name: `everycore_${name}`, help, read });
     }
     registerLoad(this.registry, sources.state);
     registerTotals(this.registry, sources.state);
@@ -92,17 +85,25 @@ export class Metrics {
   }
 }
 
-/** A gauge with one label, whose values come from a record. */
-function labelled(
-  registry: Registry,
-  options: {
-    name: string;
-    help: string;
-    label: string;
-    read: () => Readonly<Record<string, number>>;
-  },
-): void {
-  const { name, help, label, read } = options;
+interface Described {
+  readonly name: string;
+  readonly help: string;
+}
+type ByLabel = Described & { readonly label: string; readonly read: () => Readonly<Record<string, number>> };
+
+function gauge(registry: Registry, { name, help, read }: Described & { readonly read: () => number }): void {
+  new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.set(read());
+    },
+  });
+}
+
+/** With one label, whose values come from a record. */
+function gauges(registry: Registry, { name, help, label, read }: ByLabel): void {
   new Gauge({
     name,
     help,
@@ -115,48 +116,51 @@ function labelled(
   });
 }
 
+function counters(registry: Registry, { name, help, label, read }: ByLabel): void {
+  new Counter({
+    name,
+    help,
+    labelNames: [label],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [value, number] of Object.entries(read())) this.inc({ [label]: value }, number);
+    },
+  });
+}
+
 /** What is there to do, and who does it. */
 function registerLoad(registry: Registry, state: () => ClusterState): void {
-  const gauge = (name: string, help: string, read: () => number): void => {
-    new Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        this.set(read());
-      },
-    });
-  };
-  const load = (): ReturnType<typeof loadOf> => loadOf(state());
-  gauge(
-    "everycore_queue_core_seconds",
-    "Work queued or leased, by the costs learned so far, in seconds of one core",
-    () => load().workSeconds,
-  );
-  gauge(
-    "everycore_queue_unknown_items",
-    "Items queued or leased whose cost is not known yet",
-    () => load().unknownItems,
-  );
-  labelled(registry, {
+  const load = oncePerTurn(() => loadOf(state()));
+  gauge(registry, {
+    name: "everycore_queue_core_seconds",
+    help: "Work queued or leased, by the costs learned so far, in seconds of one core",
+    read: () => (load().queuedMs + load().leasedMs) / 1_000,
+  });
+  gauge(registry, {
+    name: "everycore_queue_unknown_items",
+    help: "Items queued or leased whose cost is not known yet",
+    read: () => load().unknownItems,
+  });
+  gauges(registry, {
     name: "everycore_items",
     help: "Items of active jobs that have no outcome: queued, or leased to a node",
     label: "state",
     read: () => ({ ...load().items }),
   });
-  labelled(registry, {
+  gauges(registry, {
     name: "everycore_jobs",
     help: "Jobs by state",
     label: "state",
     read: () => load().jobs,
   });
-  labelled(registry, {
+  gauges(registry, {
     name: "everycore_nodes",
     help: "Nodes by state",
     label: "state",
     read: () => load().nodes,
   });
-  labelled(registry, {
+  gauges(registry, {
     name: "everycore_slots",
     help: "Slots of connected nodes: busy or idle",
     label: "state",
@@ -164,39 +168,33 @@ function registerLoad(registry: Registry, state: () => ClusterState): void {
   });
 }
 
+/** A scrape asks for several numbers of one walk through jobs and nodes. */
+function oncePerTurn<Value>(make: () => Value): () => Value {
+  let made: { readonly value: Value } | undefined;
+  return () => {
+    if (made === undefined) {
+      made = { value: make() };
+      setImmediate(() => (made = undefined));
+    }
+    return made.value;
+  };
+}
+
 /** Sums of the core as counters: they start anew with each term, as a counter of a restarted process does. */
 function registerTotals(registry: Registry, state: () => ClusterState): void {
-  const counter = (options: {
-    name: string;
-    help: string;
-    label: string;
-    read: () => Readonly<Record<string, number>>;
-  }): void => {
-    const { name, help, label, read } = options;
-    new Counter({
-      name,
-      help,
-      labelNames: [label],
-      registers: [registry],
-      collect() {
-        this.reset();
-        for (const [value, number] of Object.entries(read())) this.inc({ [label]: value }, number);
-      },
-    });
-  };
-  counter({
+  counters(registry, {
     name: "everycore_outcomes_total",
     help: "Items that ended, by outcome",
     label: "status",
     read: () => ({ ...state().totals.outcomes }),
   });
-  counter({
+  counters(registry, {
     name: "everycore_outcomes_dropped_total",
     help: "Outcomes that did not count, by reason: another one was first, or the lease was not valid",
     label: "reason",
     read: () => state().totals.dropped,
   });
-  counter({
+  counters(registry, {
     name: "everycore_strikes_total",
     help: "Items that a death touched, by cause",
     label: "cause",
@@ -220,14 +218,5 @@ function registerStorage(registry: Registry, storage: MetricsSources["storage"])
     ["everycore_log_limit_bytes", "Bytes that the logs of jobs may reserve in all", "limit"],
     ["everycore_log_segments", "Log segments", "count"],
   ];
-  for (const [name, help, field] of sizes) {
-    new Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        this.set(storage()[field]);
-      },
-    });
-  }
+  for (const [name, help, field] of sizes) gauge(registry, { name, help, read: () => storage()[field] });
 }

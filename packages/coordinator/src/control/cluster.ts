@@ -1,5 +1,5 @@
 /** ClusterService: the state of the whole in one answer; standbys answer too. */
-import { jobViews, nodeViews, waitingReasons } from "../core/index.ts";
+import { loadOf, nodeViews, waitingReasons } from "../core/index.ts";
 import { nodeInfo } from "./nodes.ts";
 import type { ControlParts } from "./parts.ts";
 import type { Handlers } from "./server.ts";
@@ -16,12 +16,7 @@ export function clusterHandlers(parts: ControlParts, facts: ClusterFacts): Handl
   return {
     status: unary(async () => {
       const { state, data, segments } = parts;
-      const jobsByState: Record<string, number> = {};
-      let queuedCoreMs = 0;
-      for (const view of jobViews(state)) {
-        jobsByState[view.state] = (jobsByState[view.state] ?? 0) + 1;
-        queuedCoreMs += view.queued * (view.itemMs ?? 0);
-      }
+      const load = loadOf(state);
       const usage = segments.usage;
       return {
         cluster: facts.cluster,
@@ -33,12 +28,12 @@ export function clusterHandlers(parts: ControlParts, facts: ClusterFacts): Handl
         natsUrl: data.nats.getServer(),
         natsVersion: data.nats.info?.version ?? "",
         nodes: nodeViews(state).map((view) => nodeInfo(parts, view)),
-        jobsByState,
+        jobsByState: load.jobs,
         storageBytes: usage.bytes,
         storageReserved: usage.reserved,
         storageLimit: usage.limit,
         segments: usage.count,
-        queuedCoreMs,
+        queuedCoreMs: load.queuedMs,
         waiting: state.leading
           ? waitingReasons(state)
           : ["another coordinator to lead, or the takeover of this one"],

@@ -36,6 +36,14 @@ export function jobHandlers(parts: ControlParts): Handlers {
   const ask = async (send: (ask: number) => void): Promise<void> => {
     await parts.asks.ask(send);
   };
+  const command = async (
+    kind: "pauseAsked" | "resumeAsked" | "retryAsked" | "deleteAsked",
+    typed: string,
+  ): Promise<JobId> => {
+    const job = findJob(parts, typed);
+    await ask((number) => parts.enqueue({ kind, job, ask: number }));
+    return job;
+  };
   return {
     statBundle: unary(async ({ digest }: { digest: string }) => ({
       present: await parts.bundles.has(localUser, digestOf(digest)),
@@ -68,26 +76,10 @@ export function jobHandlers(parts: ControlParts): Handlers {
       await ask((number) => parts.enqueue({ kind: "cancelAsked", job: id, message, ask: number }));
       return info(id);
     }),
-    pause: unary(async ({ job }: JobRequest) => {
-      const id = findJob(parts, job);
-      await ask((number) => parts.enqueue({ kind: "pauseAsked", job: id, ask: number }));
-      return info(id);
-    }),
-    resume: unary(async ({ job }: JobRequest) => {
-      const id = findJob(parts, job);
-      await ask((number) => parts.enqueue({ kind: "resumeAsked", job: id, ask: number }));
-      return info(id);
-    }),
-    retry: unary(async ({ job }: JobRequest) => {
-      const id = findJob(parts, job);
-      await ask((number) => parts.enqueue({ kind: "retryAsked", job: id, ask: number }));
-      return info(id);
-    }),
-    delete: unary(async ({ job }: JobRequest) => {
-      const id = findJob(parts, job);
-      await ask((number) => parts.enqueue({ kind: "deleteAsked", job: id, ask: number }));
-      return { job: id };
-    }),
+    pause: unary(async ({ job }: JobRequest) => info(await command("pauseAsked", job))),
+    resume: unary(async ({ job }: JobRequest) => info(await command("resumeAsked", job))),
+    retry: unary(async ({ job }: JobRequest) => info(await command("retryAsked", job))),
+    delete: unary(async ({ job }: JobRequest) => ({ job: await command("deleteAsked", job) })),
     audit: unary(async ({ job }: JobRequest, signal) => audit(parts, job, signal)),
   };
 }

@@ -4,6 +4,8 @@
  */
 import type { FoldDelta } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Totals } from "./model.ts";
+import { queuedItems } from "./queues.ts";
+import { shownState } from "./views.ts";
 
 export const newTotals = (): Totals => ({
   outcomes: { value: 0, error: 0, timeout: 0, crash: 0, lost: 0, cancelled: 0, expired: 0 },
@@ -27,9 +29,11 @@ export interface Load {
   /** Of nodes that may get work. */
   readonly slots: { readonly busy: number; readonly idle: number };
   readonly items: { readonly queued: number; readonly leased: number };
-  /** What is queued or leased, by the costs learned so far, in seconds of one core. */
-  readonly workSeconds: number;
-  /** Items queued or leased whose cost nobody knows yet: not in `workSeconds`. */
+  /** What is queued, by the costs learned so far, in ms of one core. */
+  readonly queuedMs: number;
+  /** The same of what is leased. */
+  readonly leasedMs: number;
+  /** Items queued or leased whose cost nobody knows yet: in neither. */
   readonly unknownItems: number;
 }
 
@@ -38,26 +42,26 @@ export function loadOf(state: ClusterState): Load {
   const jobs: Record<string, number> = {};
   for (const { state: of } of state.jobs.values()) jobs[of] = (jobs[of] ?? 0) + 1;
   const items = { queued: 0, leased: 0 };
-  let workSeconds = 0;
+  let queuedMs = 0;
+  let leasedMs = 0;
   let unknownItems = 0;
   for (const job of state.active) {
-    const { normal, announced, alone, crashed } = job.queues;
-    const queued = normal.size + announced.size + alone.size + crashed.size;
-    let leased = 0;
-    for (const lease of job.leases.values()) leased += lease.open.size;
+    const queued = queuedItems(job);
+    const leased = job.held.total;
     items.queued += queued;
     items.leased += leased;
     if (job.itemMs === undefined) unknownItems += queued + leased;
-    else workSeconds += ((queued + leased) * job.itemMs) / 1_000;
+    queuedMs += queued * (job.itemMs ?? 0);
+    leasedMs += leased * (job.itemMs ?? 0);
   }
   const nodes: Record<string, number> = {};
   const slots = { busy: 0, idle: 0 };
   for (const node of state.nodes.values()) {
-    const of = node.draining && node.state === "connected" ? "draining" : node.state;
+    const of = shownState(node);
     nodes[of] = (nodes[of] ?? 0) + 1;
     if (of !== "connected") continue;
     slots.busy += Math.min(node.busy, node.slots);
     slots.idle += Math.max(0, node.slots - node.busy);
   }
-  return { jobs, nodes, slots, items, workSeconds, unknownItems };
+  return { jobs, nodes, slots, items, queuedMs, leasedMs, unknownItems };
 }

@@ -2,6 +2,7 @@
 import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
+import { queuedItems } from "./queues.ts";
 import { canRun, missingOf } from "./runtimes.ts";
 
 export interface UsageView {
@@ -74,10 +75,9 @@ const isFolded = (job: Job): boolean => job.fold.seq > 0 && job.fold.seq >= job.
 export function jobView(state: ClusterState, id: JobId): JobView | undefined {
   const job = state.jobs.get(id);
   if (job === undefined) return undefined;
-  let leased = 0;
-  for (const lease of job.leases.values()) leased += lease.open.size;
-  const { queues, fold } = job;
-  const queued = queues.normal.size + queues.announced.size + queues.alone.size + queues.crashed.size;
+  const { fold } = job;
+  const leased = job.held.total;
+  const queued = queuedItems(job);
   const usage = [...fold.usage].map(([node, used]) => ({
     node,
     host: state.nodes.get(node)?.host ?? "",
@@ -139,13 +139,17 @@ export function nodeView(state: ClusterState, id: NodeId): NodeView | undefined 
 export const nodeViews = (state: ClusterState): NodeView[] =>
   [...state.nodes.values()].map((node) => viewOf(state, node));
 
+/** A node that drains is connected to the core, and something else to people. */
+export const shownState = (node: Node): string =>
+  node.draining && node.state === "connected" ? "draining" : node.state;
+
 function viewOf(state: ClusterState, node: Node): NodeView {
   let leased = 0;
   for (const [lease, job] of node.leases) leased += state.jobs.get(job)?.leases.get(lease)?.open.size ?? 0;
   return {
     id: node.id,
     host: node.host,
-    state: node.draining && node.state === "connected" ? "draining" : node.state,
+    state: shownState(node),
     reason: node.reason,
     slots: node.slots,
     busy: node.busy,
