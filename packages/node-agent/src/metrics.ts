@@ -2,13 +2,20 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { Agent } from "./agent.ts";
 
+/** The event loop is looked at by a timer of its own; an idle agent should hardly wake. */
+const eventLoopLookMs = 100;
+
 type Numbers = readonly (readonly [name: string, help: string, read: () => number])[];
 
 const ackSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30, 120];
 
 export function agentMetrics(agent: Agent): Registry {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry, prefix: "everycore_agent_" });
+  collectDefaultMetrics({
+    register: registry,
+    prefix: "everycore_agent_",
+    eventLoopMonitoringPrecision: eventLoopLookMs,
+  });
   registerGauges(registry, gaugesOf(agent));
   registerCounters(registry, agent);
   const ack = new Histogram({

@@ -11,17 +11,19 @@ const read = (path: string): string | undefined => {
 
 /** Clock ticks since boot at which the process started: with the pid its identity. */
 export function startTimeOf(pid: number): number | undefined {
+  const ticks = Number(statOf(pid)?.[19]);
+  return Number.isFinite(ticks) ? ticks : undefined;
+}
+
+/** Fields of proc(5) "stat" from the third, the state, on; the name before may hold spaces and parentheses. */
+function statOf(pid: number): string[] | undefined {
   const stat = read(`/proc/${pid}/stat`);
-  // The name in parentheses may hold spaces and parentheses; the 22nd field is counted from behind it.
-  const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const ticks = Number(fields?.[19]);
-  return Number.isFinite(ticks) && fields !== undefined ? ticks : undefined;
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
 
 /** The same process, and not one that has ended and whose parent has not asked for it yet. */
 export function isAlive(pid: number, startTime: number): boolean {
-  const stat = read(`/proc/${pid}/stat`);
-  const state = stat?.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3);
+  const state = statOf(pid)?.[0];
   return state !== "Z" && state !== "X" && startTimeOf(pid) === startTime;
 }
 
