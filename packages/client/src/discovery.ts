@@ -145,7 +145,8 @@ function checkedAddress(address: string): string {
   });
 }
 
-function isAlive(pid: number): boolean {
+/** Somebody's process has this number, ours or another user's. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -1,10 +1,11 @@
 /** What a caller may say about a job, and the specification that comes of it. */
-import { randomBytes } from "node:crypto";
 import { basename } from "node:path";
 import { EverycoreError, limits, times } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
+import { codeFields } from "./bundle/task.ts";
 import { ItemRange } from "./items.ts";
 import type { Items } from "./items.ts";
+import { newSeed, seedOfDigits, seedOfInteger } from "./seed.ts";
 import type { LoadedTask } from "./task-module.ts";
 
 export interface JobOptions {
@@ -50,11 +51,7 @@ export function jobSpec(parts: SpecParts): JobSpec {
   return {
     name: (options.name ?? basename(task.title)).slice(0, 200),
     task: {
-      runtime: code.runtime,
-      bundle: code.bundle.digest,
-      entry: code.bundle.entry,
-      export: code.export,
-      ...(code.reduce === undefined ? {} : { reduce: code.reduce }),
+      ...codeFields(code),
       ...(options.python === undefined || code.runtime !== "python" ? {} : { python: options.python }),
       seed: seedText(options.seed),
       rangeStart: range?.start ?? 0,
@@ -75,11 +72,11 @@ export function check(name: string, value: number, least: number, most: number):
 }
 
 function seedText(seed: JobOptions["seed"]): string {
-  if (seed === undefined) return randomBytes(8).toString("hex");
-  if (typeof seed === "string" && /^[0-9a-fA-F]{16}$/.test(seed)) return seed.toLowerCase();
+  if (seed === undefined) return newSeed();
   const isWhole = typeof seed === "bigint" || Number.isSafeInteger(seed);
-  if (isWhole && BigInt(seed) >= 0n && BigInt(seed) < 2n ** 64n)
-    return BigInt(seed).toString(16).padStart(16, "0");
+  const found =
+    typeof seed === "string" ? seedOfDigits(seed) : isWhole ? seedOfInteger(BigInt(seed)) : undefined;
+  if (found !== undefined) return found;
   throw new EverycoreError("bad-input", `"${seed}" is not a seed`, {
     hint: "give a whole number from 0 to 2^64-1, or 16 hex digits",
   });

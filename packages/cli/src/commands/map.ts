@@ -1,5 +1,5 @@
 /** `everycore map`: a function over items. */
-import { checkTaskFile, loadTask, parseTaskName } from "@everycore/client/internal";
+import { checkTaskFile, codeFields, loadTask, parseTaskName } from "@everycore/client/internal";
 import type { JobInfo, OutcomeList } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
@@ -82,11 +82,7 @@ async function map(task: string, flags: MapFlags): Promise<number> {
     name: task,
     strict: flags.strict ?? false,
     task: {
-      runtime: code.runtime,
-      bundle: code.bundle.digest,
-      entry: code.bundle.entry,
-      export: code.export,
-      ...(code.reduce === undefined ? {} : { reduce: code.reduce }),
+      ...codeFields(code),
       ...(python === undefined ? {} : { python }),
     },
   });

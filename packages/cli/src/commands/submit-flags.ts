@@ -1,5 +1,5 @@
 /** Flags that `map` and `run` share, and the job they describe. */
-import { randomBytes } from "node:crypto";
+import { newSeed } from "@everycore/client/internal";
 import type { ItemSource } from "@everycore/client/internal";
 import { checkRequirements, EverycoreError, limits, times } from "@everycore/protocol";
 import type { Codec, JobSpec, TaskSpec } from "@everycore/protocol";
@@ -134,7 +134,7 @@ export function specOf(options: {
     name: (flags.name ?? options.name).slice(0, 200),
     task: {
       ...options.task,
-      seed: flags.seed ?? randomBytes(8).toString("hex"),
+      seed: flags.seed ?? newSeed(),
       rangeStart: input.range?.start ?? 0,
       retries: flags.retries,
       ...(flags.require === undefined ? {} : { require: flags.require }),

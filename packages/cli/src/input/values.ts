@@ -1,4 +1,5 @@
 /** Values of flags: ranges, durations, counts. Each refusal says what was given and what would do. */
+import { seedOfDigits, seedOfInteger } from "@everycore/client/internal";
 import { EverycoreError, limits } from "@everycore/protocol";
 
 const unitMs: Readonly<Record<string, number>> = {
@@ -75,8 +76,8 @@ export function parseCount(flag: string, options: { min: number; max: number }):
 
 /** A seed: any integer, or 16 hex digits; as 16 hex digits. */
 export function parseSeed(text: string): string {
-  if (/^[0-9a-fA-F]{16}$/.test(text)) return text.toLowerCase();
-  if (/^\d{1,20}$/.test(text) && BigInt(text) < 2n ** 64n) return BigInt(text).toString(16).padStart(16, "0");
+  const seed = seedOfDigits(text) ?? (/^\d{1,20}$/.test(text) ? seedOfInteger(BigInt(text)) : undefined);
+  if (seed !== undefined) return seed;
   throw new EverycoreError("bad-input", `"${text}" is not a seed`, {
     hint: "write an integer from 0 to 2^64-1, or 16 hex digits",
   });

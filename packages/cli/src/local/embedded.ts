@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isAlive } from "@everycore/client/internal";
 import type { Config } from "@everycore/client/internal";
 import { parseCount } from "../input/values.ts";
 import { coresHere } from "./cores.ts";
@@ -68,16 +69,7 @@ async function removeStale(): Promise<void> {
     const pid = name.startsWith(folderPrefix)
       ? Number(name.slice(folderPrefix.length).split("-")[0])
       : Number.NaN;
-    if (!Number.isInteger(pid) || pid <= 0 || isRunning(pid)) continue;
+    if (!Number.isInteger(pid) || pid <= 0 || isAlive(pid)) continue;
     await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => {}); // another user's: theirs to remove
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
   }
 }

@@ -14,6 +14,15 @@ export interface TaskCode {
   readonly reduce?: string;
 }
 
+/** What the specification of a job says of its code. */
+export const codeFields = ({ runtime, bundle, export: name, reduce }: TaskCode) => ({
+  runtime,
+  bundle: bundle.digest,
+  entry: bundle.entry,
+  export: name,
+  ...(reduce === undefined ? {} : { reduce }),
+});
+
 /** Splits FILE[:EXPORT]. A colon belongs to the export only if a name follows it. */
 export function parseTaskName(text: string): { path: string; wanted: string | undefined } {
   const match = /^(.+):([A-Za-z_$][\w$]*)$/.exec(text);
