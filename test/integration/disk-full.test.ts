@@ -1,46 +1,37 @@
 // The disk of an agent is full: items are not done there, nothing is struck, the job says why it waits, and goes on
 // when there is room again (DESIGN 11). Needs a small file system of its own, hence root; in CI it must run.
 
-import { execFileSync } from "node:child_process";
 import { rm, statfs, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type TestCluster, expectNoLeftovers, makeTestFolder, startCluster } from "../support/cluster.ts";
+import { type TestCluster, startCluster } from "../support/cluster.ts";
 import { collect, submit, upTo } from "../support/jobs.ts";
+import { type SmallDisk, mountSmallDisk } from "../support/small-disk.ts";
 import { until } from "../support/until.ts";
 
 const MB = 1024 * 1024;
 let cluster: TestCluster | undefined;
-let mounted: string | undefined;
+let disk: SmallDisk | undefined;
 
 beforeAll(async () => {
   cluster = await startCluster({ agents: 0 });
-  const folder = await makeTestFolder();
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=160m", "tmpfs", folder], { stdio: "pipe" });
-    mounted = folder;
-  } catch (error) {
-    if (process.env["CI"] === "true") throw error; // there it must not be left out
-  }
+  disk = await mountSmallDisk(160);
 });
 
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
-  if (mounted === undefined) return;
-  await expectNoLeftovers(mounted);
-  execFileSync("umount", [mounted]);
-  await rm(mounted, { recursive: true });
+  await disk?.[Symbol.asyncDispose]();
 });
 
 test(
   "an agent whose disk is full loses nothing: it waits, says so, and goes on with room",
   { timeout: 90_000 },
   async ({ skip }) => {
-    if (mounted === undefined || cluster === undefined)
+    if (disk === undefined || cluster === undefined)
       return skip("no file system may be mounted here: needs root");
     const { client } = cluster;
-    const agent = await cluster.addAgent({ dataDir: `${mounted}/agent`, slots: 1 });
-    const { bavail, bsize } = await statfs(mounted);
-    const filler = `${mounted}/filler`;
+    const agent = await cluster.addAgent({ dataDir: `${disk.path}/agent`, slots: 1 });
+    const { bavail, bsize } = await statfs(disk.path);
+    const filler = `${disk.path}/filler`;
     await writeFile(filler, Buffer.alloc(Math.max(0, bavail * bsize - 2 * MB)));
 
     // The agent looks once a second; a quick job would be over before it did.

@@ -2,33 +2,24 @@
 // the outcome is kept and committed all the same, and the agent goes on (DESIGN 11). Needs a small file system, as
 // disk-full.test.ts does.
 
-import { execFileSync } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type TestCluster, expectNoLeftovers, makeTestFolder, startCluster } from "../support/cluster.ts";
+import { type TestCluster, startCluster } from "../support/cluster.ts";
 import { RunLog, collect, runJob, submit, upTo, valuesOf } from "../support/jobs.ts";
+import { type SmallDisk, mountSmallDisk } from "../support/small-disk.ts";
 
 let cluster: TestCluster | undefined;
-let mounted: string | undefined;
+let disk: SmallDisk | undefined;
 
 beforeAll(async () => {
   cluster = await startCluster({ agents: 0 });
-  const folder = await makeTestFolder();
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=100m", "tmpfs", folder], { stdio: "pipe" });
-    mounted = folder;
-  } catch (error) {
-    if (process.env["CI"] === "true") throw error; // there it must not be left out
-  }
+  disk = await mountSmallDisk(100);
 });
 
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
-  if (mounted === undefined) return;
-  await expectNoLeftovers(mounted);
-  execFileSync("umount", [mounted]);
-  await rm(mounted, { recursive: true });
+  await disk?.[Symbol.asyncDispose]();
 });
 
 /** Takes all the room there is. */
@@ -48,10 +39,10 @@ test(
   "an item's timeout on a full disk is its outcome, and costs neither agent nor neighbours",
   { timeout: 60_000 },
   async ({ skip }) => {
-    if (mounted === undefined || cluster === undefined)
+    if (disk === undefined || cluster === undefined)
       return skip("no file system may be mounted here: needs root");
     const { client } = cluster;
-    const agent = await cluster.addAgent({ dataDir: `${mounted}/agent`, slots: 1 });
+    const agent = await cluster.addAgent({ dataDir: `${disk.path}/agent`, slots: 1 });
     const log = new RunLog(cluster.dir, "stuck");
     const job = await submit(client, {
       task: "timeouts.ts:stuck",
@@ -59,7 +50,7 @@ test(
       itemTimeoutMs: 4_000,
     });
     await log.hasBegun(2);
-    fill(`${mounted}/filler`);
+    fill(`${disk.path}/filler`);
 
     const { outcomes, info } = await collect(client, job);
     expect(outcomes[1]!.error()).toMatchObject({ kind: "timeout" });
@@ -67,7 +58,7 @@ test(
     expect(agent.log()).toContain("kept in memory");
     expect(agent.isRunning).toBe(true);
 
-    await rm(`${mounted}/filler`);
+    await rm(`${disk.path}/filler`);
     const after = await runJob(client, { task: "arithmetic.ts:square", range: [1, 3] });
     expect(valuesOf(after.outcomes)).toEqual([1, 4, 9]);
   },

@@ -3,7 +3,7 @@
  * before each, dies of poison or of a signal. Its agent learns what a real one does: from files and from its death.
  */
 import type { JobId } from "@everycore/protocol";
-import { levelAt } from "@everycore/protocol";
+import { levelAt, levelOf } from "@everycore/protocol";
 import type { Disk, Outcome, SliceFile } from "./disk.ts";
 import type { JobPlan } from "./plan.ts";
 import type { Random } from "./random.ts";
@@ -147,7 +147,7 @@ export class SimWorker {
   #record(file: SliceFile, at: number, failures: number): void {
     file.items += 1;
     if (file.reduced) return;
-    const tried = file.attempts.find((run) => run.start <= at && at < run.end)?.level ?? 0;
+    const tried = levelOf(file.attempts, at);
     file.outcomes.push({ start: at, end: at + 1, status: tried < failures ? 1 : 0, missing: undefined });
   }
 

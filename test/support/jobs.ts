@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  codeFields,
   type Connection,
   type JobInfo,
   type Outcome,
@@ -61,11 +62,7 @@ async function taskSpecOf(cluster: Connection, options: JobOptions): Promise<Tas
   const code = await build(task, options.reduce);
   await cluster.putBundle(code.bundle);
   return {
-    runtime: code.runtime,
-    bundle: code.bundle.digest,
-    entry: code.bundle.entry,
-    export: code.export,
-    ...(code.reduce === undefined ? {} : { reduce: code.reduce }),
+    ...codeFields(code),
     ...shared,
   };
 }

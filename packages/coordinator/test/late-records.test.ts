@@ -2,48 +2,15 @@
 // came from a machine that was suspended. It may have been answered to a client, so it must be taken up (P1).
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { JobId, JobRecord, SegmentId } from "@everycore/protocol";
-import { buckets, decodeJobRecord, encodeJobRecord, foldVersion } from "@everycore/protocol";
-import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
-import { startNatsServer } from "../../../test/support/nats-server.ts";
+import { decodeJobRecord, encodeJobRecord, foldVersion } from "@everycore/protocol";
 import { until } from "../../../test/support/until.ts";
-import { Calls, CoordinatorProcess, secret, spec } from "./support/coordinator-process.ts";
-import { FakeAgent } from "./support/fake-agent.ts";
+import type { CoordinatorCluster } from "./support/coordinator-cluster.ts";
+import { startCoordinatorCluster } from "./support/coordinator-cluster.ts";
+import { spec } from "./support/coordinator-process.ts";
 
-async function setUp() {
-  const nats = await startNatsServer();
-  const coordinator = await CoordinatorProcess.start(nats.url);
-  const held = { value: false };
-  const agent = await FakeAgent.start({
-    address: coordinator.listen,
-    secret,
-    natsUrl: nats.url,
-    node: "a".repeat(16),
-    isHeld: () => held.value,
-  });
-  await until(() => agent.linked > 0, { what: "the agent's welcome" });
-  const calls = new Calls(coordinator.listen);
-  const former = await connect({ servers: nats.url });
-  const jobs = await new Kvm(former).open(buckets.jobs);
-  return {
-    calls,
-    agent,
-    held,
-    jobs,
-    epoch: async (): Promise<number> => (await calls.unary("ClusterService", "Status", {})).epoch,
-    async [Symbol.asyncDispose]() {
-      await former.close();
-      calls[Symbol.dispose]();
-      await agent[Symbol.asyncDispose]();
-      await coordinator[Symbol.asyncDispose]();
-      await nats[Symbol.asyncDispose]();
-    },
-  };
-}
-
-let cluster: Awaited<ReturnType<typeof setUp>>;
+let cluster: CoordinatorCluster;
 beforeEach(async () => {
-  cluster = await setUp();
+  cluster = await startCoordinatorCluster();
 });
 afterEach(async () => {
   await cluster[Symbol.asyncDispose]();

@@ -2,49 +2,20 @@
 // may count for the new one, whether in the leader, in the next one, or in a reader.
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { JobSpec } from "@everycore/protocol";
-import { buckets, decodeJobRecord, encodeJobRecord } from "@everycore/protocol";
-import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
-import { startNatsServer } from "../../../test/support/nats-server.ts";
+import { decodeJobRecord, encodeJobRecord } from "@everycore/protocol";
 import { until } from "../../../test/support/until.ts";
-import { Calls, CoordinatorProcess, secret, spec } from "./support/coordinator-process.ts";
-import { FakeAgent } from "./support/fake-agent.ts";
+import { startCoordinatorCluster } from "./support/coordinator-cluster.ts";
+import { spec } from "./support/coordinator-process.ts";
 
 async function setUp() {
-  const nats = await startNatsServer();
-  const coordinator = await CoordinatorProcess.start(nats.url);
   const life = { value: "first" };
-  const held = { value: false };
-  const agent = await FakeAgent.start({
-    address: coordinator.listen,
-    secret,
-    natsUrl: nats.url,
-    node: "a".repeat(16),
-    run: (index, input) => `${life.value} ${input?.toString() ?? index}`,
-    isHeld: () => held.value,
-  });
-  await until(() => agent.linked > 0, { what: "the agent's welcome" });
-  const calls = new Calls(coordinator.listen);
-  const former = await connect({ servers: nats.url });
-  return {
-    calls,
-    coordinator,
-    agent,
-    life,
-    held,
-    jobs: await new Kvm(former).open(buckets.jobs),
-    remove: async (id: string): Promise<void> => {
-      await calls.unary("JobService", "Delete", { job: id });
-    },
-    epoch: async (): Promise<number> => (await calls.unary("ClusterService", "Status", {})).epoch,
-    async [Symbol.asyncDispose]() {
-      await former.close();
-      calls[Symbol.dispose]();
-      await agent[Symbol.asyncDispose]();
-      await coordinator[Symbol.asyncDispose]();
-      await nats[Symbol.asyncDispose]();
-    },
+  const cluster = await startCoordinatorCluster(
+    (index, input) => `${life.value} ${input?.toString() ?? index}`,
+  );
+  const remove = async (id: string): Promise<void> => {
+    await cluster.calls.unary("JobService", "Delete", { job: id });
   };
+  return { ...cluster, life, remove };
 }
 
 let cluster: Awaited<ReturnType<typeof setUp>>;

@@ -1,13 +1,15 @@
 // Outcome files as the agent reads and writes them: runs of like items, and what it appends for a worker it has ended.
 import type { JobId, LeaseId, NodeId, SegmentId } from "@everycore/protocol";
-import { outcomeStatus, readU64, recordHeadBytes, recordStatus, writeU64 } from "@everycore/protocol";
+import { outcomeStatus, readU64, recordHeadBytes, recordStatus } from "@everycore/protocol";
 import { appendFileSync, existsSync, readFileSync, writeSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { OutcomeFiles } from "../src/slots/outcome-files.ts";
+import type { SliceHead } from "../src/slots/slice-head.ts";
 import { encodeHead } from "../src/slots/slice-head.ts";
+import { slotRecord } from "./support/slot-records.ts";
 
 let dir: string;
 beforeEach(async () => {
@@ -15,35 +17,37 @@ beforeEach(async () => {
 });
 afterEach(() => rm(dir, { recursive: true }));
 
-function record(index: number, status: number, payload: Uint8Array): Buffer {
-  const bytes = Buffer.alloc(recordHeadBytes + payload.length);
-  bytes.writeUInt32LE(bytes.length - 4, 0);
-  writeU64(bytes, index, 4);
-  bytes[12] = status;
-  bytes.set(payload, recordHeadBytes);
-  return bytes;
-}
+/** Of a slice of the lease [0, end). */
+const headOf = (
+  slice: Pick<SliceHead, "start" | "end"> & Partial<Pick<SliceHead, "retries" | "attempts">>,
+): Buffer =>
+  encodeHead({
+    job: "0".repeat(20) as JobId,
+    segment: "s1" as SegmentId,
+    epoch: 1,
+    grant: {
+      id: "a".repeat(32) as LeaseId,
+      start: 0,
+      end: slice.end,
+      node: "1".repeat(16) as NodeId,
+      round: 0,
+      n: 1,
+    },
+    slot: 0,
+    retries: 0,
+    attempts: [],
+    reduced: false,
+    ...slice,
+  });
 
 /** A worker that has ended item 3 of [3, 9) and died within item 4, its record torn. */
 function died(write?: typeof writeSync): { files: OutcomeFiles; path: string } {
   const files = new OutcomeFiles(dir, write);
   const path = files.pathForSlice();
-  const grant = { id: "a".repeat(32) as LeaseId, start: 0, end: 9, node: "1".repeat(16) as NodeId };
-  const head = encodeHead({
-    job: "0".repeat(20) as JobId,
-    segment: "s1" as SegmentId,
-    epoch: 1,
-    grant: { ...grant, round: 0, n: 1 },
-    start: 3,
-    end: 9,
-    slot: 0,
-    retries: 0,
-    attempts: [],
-    reduced: false,
-  });
-  const value = record(3, outcomeStatus.value, Buffer.from("three"));
-  const torn = record(4, outcomeStatus.value, Buffer.from("four")).subarray(0, 10);
-  appendFileSync(path, Buffer.concat([record(1, recordStatus.head, head), value, torn]));
+  const head = headOf({ start: 3, end: 9 });
+  const value = slotRecord(3, outcomeStatus.value, Buffer.from("three"));
+  const torn = slotRecord(4, outcomeStatus.value, Buffer.from("four")).subarray(0, 10);
+  appendFileSync(path, Buffer.concat([slotRecord(1, recordStatus.head, head), value, torn]));
   return { files, path };
 }
 
@@ -115,21 +119,9 @@ test("what is not a lack of room is not hidden", () => {
 test("failures that were tried differently often are no run: one is tried again, its neighbour is not", () => {
   const files = new OutcomeFiles(dir);
   const path = files.pathForSlice();
-  const grant = { id: "a".repeat(32) as LeaseId, start: 0, end: 6, node: "1".repeat(16) as NodeId };
-  const head = encodeHead({
-    job: "0".repeat(20) as JobId,
-    segment: "s1" as SegmentId,
-    epoch: 1,
-    grant: { ...grant, round: 0, n: 1 },
-    start: 0,
-    end: 6,
-    slot: 0,
-    retries: 1,
-    attempts: [{ start: 2, end: 4, level: 1 }],
-    reduced: false,
-  });
-  const failures = [0, 1, 2, 3, 4].map((index) => record(index, outcomeStatus.error, Buffer.from("no")));
-  appendFileSync(path, Buffer.concat([record(1, recordStatus.head, head), ...failures]));
+  const head = headOf({ start: 0, end: 6, retries: 1, attempts: [{ start: 2, end: 4, level: 1 }] });
+  const failures = [0, 1, 2, 3, 4].map((index) => slotRecord(index, outcomeStatus.error, Buffer.from("no")));
+  appendFileSync(path, Buffer.concat([slotRecord(1, recordStatus.head, head), ...failures]));
   const runs = files.read().flatMap((slice) => slice.runs);
   expect(runs.map(({ start, end }) => [start, end])).toEqual([
     [0, 2],
@@ -137,7 +129,7 @@ test("failures that were tried differently often are no run: one is tried again,
     [4, 5],
   ]);
   // Values end an item however often it was tried: they stay one run.
-  const values = [5].map((index) => record(index, outcomeStatus.value, Buffer.from("yes")));
+  const values = [5].map((index) => slotRecord(index, outcomeStatus.value, Buffer.from("yes")));
   appendFileSync(path, Buffer.concat(values));
   expect(
     files

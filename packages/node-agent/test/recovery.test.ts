@@ -1,6 +1,6 @@
 // What a former agent's slot files say, by their boot (DESIGN 8): published and struck, or discarded and said so.
 import type { JobId, LeaseId, NodeId, SegmentId } from "@everycore/protocol";
-import { outcomeStatus, page, phases, recordHeadBytes, recordStatus, writeU64 } from "@everycore/protocol";
+import { outcomeStatus, page, phases, recordStatus, writeU64 } from "@everycore/protocol";
 import { closeSync, existsSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -12,6 +12,7 @@ import { encodeHead } from "../src/slots/slice-head.ts";
 import { SlotPage } from "../src/slots/slot-page.ts";
 import { workerDirName } from "../src/slots/worker-dir.ts";
 import { FakeLeader, newJob, startAgent } from "./support/fake-leader.ts";
+import { slotRecord } from "./support/slot-records.ts";
 import { until } from "../../../test/support/until.ts";
 
 const thisBoot = "11".repeat(16);
@@ -23,15 +24,6 @@ beforeEach(async () => {
   slots = await mkdtemp(join(tmpdir(), "everycore-test-recovery-"));
 });
 afterEach(() => rm(slots, { recursive: true }));
-
-function record(index: number, status: number, payload: Uint8Array): Buffer {
-  const bytes = Buffer.alloc(recordHeadBytes + payload.length);
-  bytes.writeUInt32LE(bytes.length - 4, 0);
-  writeU64(bytes, index, 4);
-  bytes[12] = status;
-  bytes.set(payload, recordHeadBytes);
-  return bytes;
-}
 
 /** A worker that had ended item 3 of [3, 9) and was within item 4. */
 function left(bootId: string, worker: number, folder = slots): string {
@@ -67,8 +59,8 @@ function left(bootId: string, worker: number, folder = slots): string {
     attempts: [],
     reduced: false,
   });
-  const value = record(3, outcomeStatus.value, Buffer.from("three"));
-  writeFileSync(join(dir, "out-1"), Buffer.concat([record(1, recordStatus.head, head), value]));
+  const value = slotRecord(3, outcomeStatus.value, Buffer.from("three"));
+  writeFileSync(join(dir, "out-1"), Buffer.concat([slotRecord(1, recordStatus.head, head), value]));
   return dir;
 }
 
@@ -104,7 +96,7 @@ test("files that cannot be read are not passed over in silence; a folder without
   await rm(join(dir, "page"));
   expect(collectLeftovers(slots, { bootId: thisBoot, log })).toMatchObject({ isComplete: true, commits: [] });
   const torn = left(thisBoot, 2);
-  writeFileSync(join(torn, "out-1"), record(1, recordStatus.head, Buffer.from("no head")));
+  writeFileSync(join(torn, "out-1"), slotRecord(1, recordStatus.head, Buffer.from("no head")));
   expect(collectLeftovers(slots, { bootId: thisBoot, log }).isComplete).toBe(false);
 });
 
