@@ -5,8 +5,7 @@
  */
 import { createWriteStream } from "node:fs";
 import { constants } from "node:os";
-import { basename } from "node:path";
-import { decodeErrorInfo } from "@everycore/protocol";
+import { argumentsOf, decodeErrorInfo } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
 import type { Connection, ItemSource, Outcome } from "@everycore/client/internal";
 import { Sink } from "./terminal/sink.ts";
@@ -98,20 +97,8 @@ export function commandText(spec: JobSpec, index: number, item: string | undefin
   const line =
     task.argv === undefined
       ? `${spec.name} ${known}`
-      : task.argv.map((part) => (text === undefined ? part : filled(part, { text, index }))).join(" ");
+      : (text === undefined ? task.argv : argumentsOf(task.argv, { text, index })).join(" ");
   return line.replaceAll(/[\t\r\n]/g, " ");
-}
-
-/** As the agent's exec hosts fill it. */
-function filled(part: string, item: { text: string; index: number }): string {
-  const { text, index } = item;
-  const values: Readonly<Record<string, string>> = {
-    "{}": text,
-    "{/}": basename(text),
-    "{.}": text.replace(/\.[^./]*$/, ""),
-    "{#}": String(index + 1),
-  };
-  return part.replaceAll(/\{[/.#]?\}/g, (name) => values[name]!);
 }
 
 /** Names of nodes, asked for when one is new; its id where it has gone. */

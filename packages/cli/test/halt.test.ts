@@ -40,6 +40,8 @@ test("the command of a joblog is what ran, on one line", () => {
   const argv = ["convert", "{}", "{.}.png", "{/}"];
   expect(commandText(spec("utf8", argv), 0, "a/b.jpg")).toBe("convert a/b.jpg a/b.png b.jpg");
   expect(commandText(spec("utf8", ["cat", "{}"]), 6, undefined)).toBe("cat {}");
+  // As the item runs: without a placeholder it is the last argument.
+  expect(commandText(spec("utf8", ["gzip", "-9"]), 0, "a/b.txt")).toBe("gzip -9 a/b.txt");
   expect(commandText(spec("json"), 1, '{"a":\t1}')).toBe('task.ts {"a": 1}');
   expect(commandText(spec("json"), 1, undefined)).toBe("task.ts (item 1)");
 });

@@ -3,6 +3,7 @@ export * from "./checks.ts";
 export * from "./lease-id.ts";
 export * from "./messages.ts";
 export * from "./packing.ts";
+export * from "./program-arguments.ts";
 export * from "./pure.ts";
 export * from "./record-codec.ts";
 export * from "./slot-file.ts";

@@ -6,6 +6,7 @@ export * from "./errors.ts";
 export * from "./limits.ts";
 export * from "./outcomes.ts";
 export * from "./packing.ts";
+export * from "./program-arguments.ts";
 export * from "./slot-file.ts";
 export * from "./slot-layout.ts";
 export * from "./wire.ts";

@@ -6,10 +6,18 @@
 import type { ChildProcessByStdio } from "node:child_process";
 import { spawn } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
-import { basename, delimiter, join } from "node:path";
+import { delimiter, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { ErrorInfo, TaskFrame } from "@everycore/protocol/worker";
-import { codecs, encode, EverycoreError, limits, outcomeStatus } from "@everycore/protocol/worker";
+import {
+  argumentsOf,
+  codecs,
+  encode,
+  EverycoreError,
+  hasPlaceholder,
+  limits,
+  outcomeStatus,
+} from "@everycore/protocol/worker";
 import { describe } from "./failures.ts";
 import type { Runner } from "./loop.ts";
 import { serve } from "./serve.ts";
@@ -27,13 +35,10 @@ interface NotStarted {
   readonly message: string;
 }
 
-const placeholders = /\{\}|\{\/\}|\{\.\}|\{#\}/g;
-
 class ExecRunner implements Runner {
   #argv: readonly string[] = [];
   #env: NodeJS.ProcessEnv = {};
   #cwd = "";
-  #appends = false;
 
   async load(task: TaskFrame): Promise<void> {
     this.#argv = task.argv ?? [];
@@ -41,23 +46,12 @@ class ExecRunner implements Runner {
     mustBeFolder(this.#cwd);
     const bare = { PATH: process.env["PATH"], HOME: task.scratch, ...task.addEnv };
     this.#env = { ...(task.env ?? bare), EVERYCORE_WORKER: "1" };
-    // As GNU parallel: without any placeholder the item is the last argument.
-    this.#appends = !this.#argv.some((part) => part.search(placeholders) >= 0);
     const program = this.#argv[0] ?? "";
-    if (program.search(placeholders) < 0) mustBeThere(program, this.#env["PATH"] ?? "", this.#cwd);
+    if (!hasPlaceholder(program)) mustBeThere(program, this.#env["PATH"] ?? "", this.#cwd);
   }
 
   run(item: unknown, index: number): Promise<Ended | NotStarted> {
-    const text = textOf(item);
-    const values: Record<string, string> = {
-      "{}": text,
-      "{/}": basename(text),
-      "{.}": text.replace(/\.[^./]*$/, ""),
-      "{#}": String(index + 1),
-    };
-    const argv = this.#argv.map((part) => part.replace(placeholders, (mark) => values[mark] ?? mark));
-    if (this.#appends) argv.push(text);
-    return this.#spawn(argv);
+    return this.#spawn(argumentsOf(this.#argv, { text: textOf(item), index }));
   }
 
   #spawn(argv: readonly string[]): Promise<Ended | NotStarted> {
