@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { bundleJs, makeBundle } from "@everycore/client/internal";
+import { bundleJs, makeBundle, newRequestId } from "@everycore/client/internal";
 import type { Bundle, Connection, JobInfo } from "@everycore/client/internal";
 import { decode, times } from "@everycore/protocol";
 import { sumOf, takeSnapshot, usageBetween } from "./process-tree.ts";
@@ -84,7 +84,7 @@ export async function runColdJob(job: ColdJob): Promise<ColdRun> {
 
 function submit({ cluster, bundle, items, ...job }: ColdJob): ReturnType<Connection["submit"]> {
   return cluster.submit({
-    requestId: randomBytes(16).toString("hex"),
+    requestId: newRequestId(),
     spec: {
       name: job.export,
       task: {

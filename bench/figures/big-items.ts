@@ -1,5 +1,6 @@
 /** 300 items of 1 MB that come back as they went: bytes through client, log, agent and worker, and all the way back. */
 import { randomBytes } from "node:crypto";
+import { newRequestId } from "@everycore/client/internal";
 import { times } from "@everycore/protocol";
 import { startTemporaryCluster } from "../../scripts/temporary-cluster.ts";
 import type { TemporaryCluster } from "../../scripts/temporary-cluster.ts";
@@ -52,7 +53,7 @@ async function measure({ cluster }: TemporaryCluster): Promise<Run> {
   const startedAt = performance.now();
   const since = (): number => (performance.now() - startedAt) / 1_000;
   const submission = cluster.submit({
-    requestId: randomBytes(16).toString("hex"),
+    requestId: newRequestId(),
     spec: {
       name: "echo",
       task: {

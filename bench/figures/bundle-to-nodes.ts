@@ -1,6 +1,6 @@
 /** A bundle of 50 MB to three nodes that do not have it: from its upload until an item has run on each of them. */
 import { randomBytes } from "node:crypto";
-import { bundleJs, makeBundle } from "@everycore/client/internal";
+import { bundleJs, makeBundle, newRequestId } from "@everycore/client/internal";
 import type { Bundle, Connection } from "@everycore/client/internal";
 import { decode } from "@everycore/protocol";
 import { fileURLToPath } from "node:url";
@@ -24,7 +24,7 @@ async function reachAll(cluster: Connection, bundle: Bundle): Promise<number> {
   const startedAt = performance.now();
   await cluster.putBundle(bundle);
   const submission = cluster.submit({
-    requestId: randomBytes(16).toString("hex"),
+    requestId: newRequestId(),
     detached: true,
     spec: {
       name: "bundle to nodes",

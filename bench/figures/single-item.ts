@@ -2,8 +2,8 @@
  * A stored job of one item, again and again on a warm cluster: from submit to result. The jobs are kept, as a cluster
  * keeps them for their time to live: the last one to go takes the log segment with it, and the next would make it anew.
  */
-import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { newRequestId } from "@everycore/client/internal";
 import type { Bundle, Connection } from "@everycore/client/internal";
 import { times } from "@everycore/protocol";
 import { startTemporaryCluster } from "../../scripts/temporary-cluster.ts";
@@ -46,7 +46,7 @@ export const singleItem: Figure = {
 async function measureOne(cluster: Connection, bundle: Bundle): Promise<number> {
   const startedAt = performance.now();
   const submission = cluster.submit({
-    requestId: randomBytes(16).toString("hex"),
+    requestId: newRequestId(),
     spec: {
       name: "single",
       task: {

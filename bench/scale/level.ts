@@ -1,7 +1,7 @@
 /** One measurement: so many agents, so many items per second each, on a cluster of its own. */
-import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { newRequestId } from "@everycore/client/internal";
 import type { Connection } from "@everycore/client/internal";
 import { limits } from "@everycore/protocol";
 import type { BareCluster } from "./cluster.ts";
@@ -71,7 +71,7 @@ export async function measureLevel(options: LevelOptions): Promise<Level> {
 
 async function submit(cluster: Connection, items: number, sleepMs: number): Promise<void> {
   const spec = sleepingJob("sleepers", items, sleepMs);
-  const submission = cluster.submit({ requestId: randomBytes(16).toString("hex"), spec });
+  const submission = cluster.submit({ requestId: newRequestId(), spec });
   await submission.accepted;
   await submission.closed;
 }

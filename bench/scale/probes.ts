@@ -2,8 +2,8 @@
  * Probes: stored jobs of one item that takes no time, one after the other while the cluster is at work. Client and
  * agents share a machine, so the times of one can be held against those of the other.
  */
-import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { newRequestId } from "@everycore/client/internal";
 import type { Connection } from "@everycore/client/internal";
 import type { JobId, JobSpec } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
@@ -40,7 +40,7 @@ export async function probe(cluster: Connection, signal: AbortSignal): Promise<P
   while (!signal.aborted) {
     const submittedAt = wallMs();
     const submission = cluster.submit({
-      requestId: randomBytes(16).toString("hex"),
+      requestId: newRequestId(),
       spec: sleepingJob("probe", 1, 0),
     });
     const job = await submission.accepted;

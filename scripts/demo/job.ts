@@ -2,7 +2,7 @@
  * One job of a demo, from submit to last result, with live progress on stderr: items, rate, time left, and how busy
  * the cores are. Outcomes go to the caller as they come; what ran where is in the job that is returned.
  */
-import { randomBytes } from "node:crypto";
+import { newRequestId } from "@everycore/client/internal";
 import type { Connection, JobInfo, OutcomeList } from "@everycore/client/internal";
 import { isEnded, times } from "@everycore/protocol";
 import type { Codec, TaskSpec } from "@everycore/protocol";
@@ -46,7 +46,7 @@ export async function runJob(job: DemoJob): Promise<EndedJob> {
   const { cluster, items, signal } = job;
   const startedAt = performance.now();
   const submission = cluster.submit({
-    requestId: randomBytes(16).toString("hex"),
+    requestId: newRequestId(),
     spec: {
       name: job.name,
       task: { ...job.task, seed: "0000000000000001", rangeStart: 0, retries: 0 },

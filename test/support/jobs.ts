@@ -1,7 +1,6 @@
 // Jobs as tests submit them: a task of test/support/tasks by its name, a range or a list of items, and the outcomes
 // read back. The public client does the work.
 
-import { randomBytes } from "node:crypto";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -11,6 +10,7 @@ import {
   type Outcome,
   type TaskCode,
   loadTask,
+  newRequestId,
 } from "@everycore/client/internal";
 import { EverycoreError, type JobSpec, type TaskSpec } from "@everycore/protocol";
 import { until } from "./until.ts";
@@ -91,7 +91,7 @@ async function* encoded(
 export async function submit(cluster: Connection, options: JobOptions): Promise<string> {
   const spec = await specOf(cluster, options);
   const submission = cluster.submit({
-    requestId: randomBytes(16).toString("hex"),
+    requestId: newRequestId(),
     spec,
     detached: options.detached ?? true,
     pipe: options.pipe ?? false,

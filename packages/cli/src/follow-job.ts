@@ -5,8 +5,7 @@
  *  J1  input that turns out to be bad cancels the job: half a job that looks whole would be worse than none;
  *  J2  after a cancel nothing more is printed: a million "cancelled" lines help nobody.
  */
-import { randomBytes } from "node:crypto";
-import { endedItems, failedItems } from "@everycore/client/internal";
+import { endedItems, failedItems, newRequestId } from "@everycore/client/internal";
 import type { Connection, JobInfo, OutcomeList, Submission } from "@everycore/client/internal";
 import { EverycoreError, isEnded, shortId } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
@@ -100,7 +99,7 @@ function submit(
   const source = input.source(signal);
   const items = source === undefined || log === undefined ? source : log.remember(source);
   return cluster.submit({
-    requestId: randomBytes(16).toString("hex"),
+    requestId: newRequestId(),
     spec,
     detached,
     pipe: input.pipe,

@@ -26,6 +26,6 @@ export { Outcome, decodeValue } from "./outcomes.ts";
 export { Results } from "./results.ts";
 export type { OutcomeList, ResultsOptions } from "./results.ts";
 export { newSeed, seedOfDigits, seedOfInteger } from "./seed.ts";
-export { Submission } from "./submission.ts";
+export { newRequestId, Submission } from "./submission.ts";
 export type { ItemSource, SubmitOptions } from "./submission.ts";
 export * from "./wire-types.ts";

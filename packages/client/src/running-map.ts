@@ -6,7 +6,6 @@
  *  M2  whatever goes wrong on the way in (a bad item, an input that throws, a lost cluster) ends the way out with the
  *      same error: a reader of half an input would take it for the whole.
  */
-import { randomBytes } from "node:crypto";
 import { EverycoreError, isEnded } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
 import type { Bundle } from "./bundle/archive.ts";
@@ -14,13 +13,11 @@ import type { Connection } from "./connection.ts";
 import { ItemRange, Lead, encodedItems } from "./items.ts";
 import type { Input } from "./items.ts";
 import type { OutcomeList, Results } from "./results.ts";
+import { newRequestId } from "./submission.ts";
 import type { Submission } from "./submission.ts";
 import type { JobInfo } from "./wire-types.ts";
 
 const stopWithinMs = 5_000;
-
-/** Names one submit: repeated after a break, it is the same job. */
-export const newRequestId = (): string => randomBytes(16).toString("hex");
 
 export interface RunOptions {
   readonly input: Input;

@@ -7,6 +7,7 @@
  *      in the next block. So `tail -f` is live, and a fast file is packed in whole blocks;
  *  S3  an unacknowledged block is kept; the job's `appended` says after a break which of them to send again.
  */
+import { randomBytes } from "node:crypto";
 import { EverycoreError, encodeSpec, limits, packEntries } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
 import type { ClientDuplexStream } from "@grpc/grpc-js";
@@ -16,6 +17,9 @@ import type { JobInfo, SubmitResponse } from "./wire-types.ts";
 const blocksInFlight = 4;
 /** An item travels in one gRPC message, whatever larger items the log could keep. */
 const itemBytesMax = Math.min(limits.itemBytesMax, limits.grpcMessageBytesMax - 4096);
+
+/** Names one submit: repeated after a break, it is the same job. */
+export const newRequestId = (): string => randomBytes(16).toString("hex");
 
 /** Items, as bytes in the job's codec; each list holds what was there at once. */
 export type ItemSource = AsyncIterable<readonly Uint8Array[]>;

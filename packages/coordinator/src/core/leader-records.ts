@@ -8,6 +8,8 @@ import type { Effect, LeaderRecord } from "./events.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { abandonAll } from "./queues.ts";
 
+type EndingIntent = Exclude<JobIntent, { kind: "reopen" }>;
+
 /** Ranges in one record, so that its header keeps its bound. */
 const rangesPerRecord = 500;
 
@@ -80,21 +82,14 @@ function appendReopen(
 }
 
 /** Kills what runs and gives every uncovered item the outcome that the intent names. */
-export function sealRest(
-  state: ClusterState,
-  job: Job,
-  intent: Exclude<JobIntent, { kind: "reopen" }>,
-  effects: Effect[],
-): void {
-  const { message } = intent;
-  const status = intent.kind === "cancel" ? intent.status : "cancelled";
+export function sealRest(state: ClusterState, job: Job, intent: EndingIntent, effects: Effect[]): void {
   for (const node of state.nodes.values()) {
     if (node.state !== "lost") effects.push({ kind: "sendCancel", node: node.id, job: job.id });
   }
   abandonAll(state, job);
   if (job.fold.total === undefined) appendClose(job, effects);
   const itemsEnd = job.reducing ? endOf(job) + 1 : endOf(job);
-  seal(state, job, { ranges: job.fold.covered.missingIn(0, itemsEnd), status, message }, effects);
+  seal(state, job, { ranges: job.fold.covered.missingIn(0, itemsEnd), ...verdictOf(intent) }, effects);
 }
 
 /** What of a job that is being ended has no seal on its way yet. */
@@ -104,9 +99,14 @@ export function sealUnsealed(state: ClusterState, job: Job, effects: Effect[]): 
   const ranges = job.fold.covered
     .missingIn(0, endOf(job))
     .flatMap(({ start, end }) => job.sealing.missingIn(start, end));
-  const status = intent.kind === "cancel" ? intent.status : "cancelled";
-  seal(state, job, { ranges, status, message: intent.message }, effects);
+  seal(state, job, { ranges, ...verdictOf(intent) }, effects);
 }
+
+/** How a cancelled or failed job ends the items that have no outcome. */
+const verdictOf = (intent: EndingIntent): { status: SealedStatus; message: string } => ({
+  status: intent.kind === "cancel" ? intent.status : "cancelled",
+  message: intent.message,
+});
 
 /** Items that the job has at this moment. */
 export function endOf(job: Job): number {
