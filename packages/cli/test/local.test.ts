@@ -11,7 +11,8 @@ import { Child } from "../src/local/child.ts";
 import { keepAddresses, keptAddresses } from "../src/local/kept-addresses.ts";
 import { KeptPart } from "../src/local/kept-part.ts";
 import { natsUser } from "../src/local/nats-config.ts";
-import { freePort, startNats } from "../src/local/parts.ts";
+import { freePort } from "../src/local/free-port.ts";
+import { startNats } from "../src/local/parts.ts";
 import { keepSecret, makeStateFolder, takeFolder } from "../src/local/state-folder.ts";
 import { resolveNatsServer } from "../src/nats-server/index.ts";
 

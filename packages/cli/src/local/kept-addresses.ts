@@ -3,10 +3,10 @@
  * that follow a job when their `up` is killed find the next one by themselves (P3).
  */
 import { readFile, rename, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { isLoopback } from "../input/values.ts";
 import { splitAddress } from "./addresses.ts";
+import { isFree } from "./free-port.ts";
 
 export interface Listens {
   readonly listen: string;
@@ -43,9 +43,5 @@ async function usable(address: unknown): Promise<string> {
   const anyPort = "127.0.0.1:0";
   if (typeof address !== "string" || !isLoopback(address)) return anyPort;
   const [host, port] = splitAddress(address);
-  const server = createServer();
-  const answer = Promise.withResolvers<string>();
-  server.once("error", () => answer.resolve(anyPort));
-  server.listen(port, host.replaceAll(/[[\]]/g, ""), () => server.close(() => answer.resolve(address)));
-  return answer.promise;
+  return (await isFree(host.replaceAll(/[[\]]/g, ""), port)) ? address : anyPort;
 }

@@ -9,6 +9,7 @@
  *      nats-server and the coordinator do.
  */
 import { join } from "node:path";
+import { freePort } from "./free-port.ts";
 import { resolveNatsServer } from "../nats-server/index.ts";
 import { EverycoreError } from "@everycore/protocol";
 import { loopbackOf, planAddresses, splitAddress } from "./addresses.ts";
@@ -16,7 +17,7 @@ import { divideSlots } from "./cores.ts";
 import type { StopKind } from "./child.ts";
 import { KeptPart } from "./kept-part.ts";
 import type { Closable } from "./kept-part.ts";
-import { freePort, startAgent, startCoordinator, startNats } from "./parts.ts";
+import { startAgent, startCoordinator, startNats } from "./parts.ts";
 
 export interface LocalClusterOptions {
   /** Where everything is kept. */

@@ -4,7 +4,6 @@
  */
 import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { getCompileCacheDir } from "node:module";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -18,20 +17,6 @@ const natsReadyMs = 20_000;
 export interface Started<Ready> {
   readonly child: Child;
   readonly ready: Ready;
-}
-
-/** A port of this machine that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  const listening = Promise.withResolvers<void>();
-  server.once("error", listening.reject).listen(0, "127.0.0.1", listening.resolve);
-  await listening.promise;
-  const address = server.address();
-  const closed = Promise.withResolvers<void>();
-  server.close(() => closed.resolve());
-  await closed.promise;
-  if (address === null || typeof address === "string") throw new EverycoreError("internal", "no port");
-  return address.port;
 }
 
 export interface NatsOptions {
