@@ -31,7 +31,7 @@ function left(bootId: string, worker: number, folder = slots): string {
   mkdirSync(join(dir, "scratch"), { recursive: true });
   writeFileSync(join(dir, "scratch", "large"), "much");
   const shared = SlotPage.create(dir);
-  shared.setProcess({ pid: 0, startTime: 0, bootId });
+  shared.setProcess({ pid: 1, startTime: 0, bootId }); // never ended: no worker has this pid
   shared.setLimit(1, 9);
   shared.close();
   const phase = Buffer.alloc(16);
@@ -98,6 +98,17 @@ test("files that cannot be read are not passed over in silence; a folder without
   const torn = left(thisBoot, 2);
   writeFileSync(join(torn, "out-1"), slotRecord(1, recordStatus.head, Buffer.from("no head")));
   expect(collectLeftovers(slots, { bootId: thisBoot, log }).isComplete).toBe(false);
+});
+
+test("a folder whose page names no process yet had no slice: an agent killed while it started a worker lost nothing", () => {
+  left(thisBoot, 1);
+  const dir = join(slots, workerDirName({ slot: 0, worker: 2, bootId: thisBoot }));
+  mkdirSync(dir);
+  SlotPage.create(dir).close();
+  const found = collectLeftovers(slots, { bootId: thisBoot, log });
+  expect(found).toMatchObject({ isComplete: true, commits: [{}], strikes: [{}] });
+  found.remove();
+  expect(existsSync(dir)).toBe(false);
 });
 
 test("after a reboot the hello says that the files are lost, until a leader has leased to this agent", async () => {

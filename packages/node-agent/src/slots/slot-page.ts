@@ -87,8 +87,10 @@ export function readLeftPage(dir: string): LeftPage | undefined {
   ) {
     return undefined;
   }
+  const sight = sightOf(bytes);
+  if (sight.pid === 0) return undefined; // its agent was killed between page and process: no slice was sent here
   return {
-    ...sightOf(bytes),
+    ...sight,
     limitOf: (slice) => {
       const at = page.limitCellAt(slice);
       return readU64(bytes, at) === slice ? readU64(bytes, at + 8) : undefined;
