@@ -68,6 +68,23 @@ test("--halt soon lets what runs come to its end and begins nothing more", async
   expect(stdout.split("\n").filter((line) => line.includes('"value"')).length).toBe(begun);
 });
 
+test("--halt soon does so while the input is still coming too", async () => {
+  const log = new RunLog(cluster.dir, "open");
+  const command = new Command(
+    ["map", `${taskFile("recorded.ts")}:run`, "--items", "-", "--halt", "soon,fail=1"],
+    { environment: cluster.environment, cwd: cluster.dir },
+  );
+  const items = [{ poison: true }, ...Array.from({ length: 50 }, (_, n) => log.item(n, { ms: 300 }))];
+  for (const item of items) command.process.stdin!.write(`${JSON.stringify(item)}\n`);
+  const { code, stderr, stdout } = await command.end();
+  command.process.stdin!.destroy();
+  expect(code).toBe(1);
+  expect(stderr).toContain("halted (--halt soon,fail=1): 1 item failed");
+  const begun = log.begun().length;
+  expect(begun).toBeLessThan(50);
+  expect(stdout.split("\n").filter((line) => line.includes('"value"')).length).toBe(begun);
+});
+
 test("--halt and --joblog are refused where nobody follows the job, or nothing is to be logged", async () => {
   const square = `${taskFile("arithmetic.ts")}:square`;
   const base = ["map", square, "--range", "0-9"];

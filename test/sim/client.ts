@@ -3,6 +3,7 @@
  * tries again. Coordinators come and go under it; its request id makes each call the same call.
  */
 import type { Answer } from "@everycore/coordinator/core";
+import { takesInput } from "@everycore/coordinator/core";
 import { isEnded } from "@everycore/protocol";
 import type { SimCoordinator, WorldEvent } from "./coordinator.ts";
 import type { JobPlan } from "./plan.ts";
@@ -38,6 +39,8 @@ export class Client {
   retryAsked = false;
   /** Pauses that were answered with ok. */
   pauses = 0;
+  /** Those of them that came before its input was complete. */
+  openPauses = 0;
   readonly #world: ClientWorld;
 
   constructor(plan: JobPlan, world: ClientWorld) {
@@ -104,7 +107,8 @@ export class Client {
     const { store, time, random } = this.#world;
     if (!leader.isLeading || leader.epoch !== epoch) return this.#again(() => this.#submit());
     // Its coordinator refuses more input of a job that is being ended.
-    if (leader.state.jobs.get(plan.id)?.state !== "accepting") return;
+    const job = leader.state.jobs.get(plan.id);
+    if (job === undefined || !takesInput(job)) return;
     const count = Math.min(plan.blockItems, plan.items - last.appended);
     const isLast = plan.blockItems === 0 || count === 0;
     const record = isLast
@@ -151,7 +155,7 @@ export class Client {
     );
   }
 
-  /** Asked until it is paused, or its time is over: before its input is complete it is refused. */
+  /** Asked until it is paused, or its time is over: before its submit is stored there is no job. */
   #pause(until: number): void {
     const { time } = this.#world;
     const leader = this.#world.leader();
@@ -167,7 +171,10 @@ export class Client {
         if (answer === undefined || answer.ok)
           time.after(Math.max(0, until - time.now), () => this.#resume());
         if (answer?.ok !== true) again();
-        else this.pauses += 1;
+        else {
+          this.pauses += 1;
+          if (!this.isClosed) this.openPauses += 1;
+        }
       },
     );
   }

@@ -24,6 +24,8 @@ export interface Report {
   readonly takeovers: number;
   /** Jobs that were paused for a while. */
   readonly pauses: number;
+  /** Those of them whose input was still coming. */
+  readonly openPauses: number;
 }
 
 /** Ids as good as an HMAC for a world without enemies. */
@@ -314,6 +316,7 @@ export class World {
       simulatedMs: Math.round(this.time.now),
       takeovers: this.store.epoch,
       pauses: [...this.clients.values()].reduce((sum, client) => sum + client.pauses, 0),
+      openPauses: [...this.clients.values()].reduce((sum, client) => sum + client.openPauses, 0),
     };
   }
 

@@ -62,8 +62,7 @@ export class Halting {
       return;
     }
     if (!isReached(this.#halt, info)) return;
-    // A job whose input still comes cannot be paused: more of it would begin. It ends at once.
-    if (this.#halt.when === "now" || info.state === "accepting") return await this.#cancel(info, signal);
+    if (this.#halt.when === "now") return await this.#cancel(info, signal);
     this.#isPausing = true;
     try {
       await this.#cluster.pauseJob(info.id, { signal });

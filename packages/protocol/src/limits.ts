@@ -95,6 +95,8 @@ export const limits = {
   /** Share of reserved storage in use: at the first, submits and new leases pause; at the second appends are refused. */
   storagePauseShare: 0.8,
   storageRefuseShare: 0.95,
+  /** Bytes of input that a paused job takes before its submit waits: it may stay paused for days. */
+  pausedInputBytesMax: 64 * MB,
   /** Bytes that one pull from JetStream may carry. Never bounded by message count (slow-consumer loop). */
   pullBytes: 8 * MB,
   /** Bytes of outcome bodies that a reader keeps while it waits for item order. */
@@ -111,6 +113,14 @@ export const limits = {
   activeJobsMax: 10_000,
   /** Retries a user may ask for. */
   retriesMax: 1_000,
+  /** Ended spans that wait for their collector; beyond it they are dropped and counted. */
+  traceQueueSpans: 2_048,
+  /** Spans of one agent, each second, and at once after a quiet time: kept apart for what failed and for the rest. */
+  traceSpansPerSecond: 200,
+  traceSpansBurst: 2_000,
+  /** Spans of items in one slice, and how long an item must take to have one, ms; failed items have one anyway. */
+  traceItemsPerSlice: 32,
+  traceItemMs: 10,
   /** Bytes of argv, env and names in a job's specification. */
   specBytesMax: 256 * KB,
 } as const;

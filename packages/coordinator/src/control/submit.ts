@@ -4,7 +4,8 @@
  *  S1  `accepted` is sent once the job's record is stored; `closed` once all blocks and the close are (P1);
  *  S2  a repeated request id is the same job; what is stored of its input says where to go on;
  *  S3  a job that failed or was cancelled meanwhile needs no more input: the submit is answered with the job as it is;
- *  S4  a block is taken from the stream only when the one before is durable: that is the back-pressure (P7).
+ *  S4  a block is taken from the stream only when the one before is durable: that is the back-pressure (P7). A
+ *      paused job takes a bounded number of bytes more; then its stream waits for the resume, or the job's end.
  */
 import { createHash } from "node:crypto";
 import type { JobId, JobSpec } from "@everycore/protocol";
@@ -17,6 +18,7 @@ import {
   PackedEntries,
   subjects,
 } from "@everycore/protocol";
+import { isHeldBack, takesInput } from "../core/index.ts";
 import type { Job } from "../core/model.ts";
 import type { InputWriter } from "../data/log-writer.ts";
 import type { InputHint } from "../data/segment-policy.ts";
@@ -66,6 +68,8 @@ export async function submit(parts: ControlParts, stream: SubmitStream): Promise
       const next = await iterator.next();
       if (next.done === true || stream.signal.aborted) break;
       const { block, close } = next.value;
+      if (block) await roomWhilePaused(parts, job, stream.signal); // S4
+      if (stream.signal.aborted) break;
       if (isOver(job)) {
         isClosed = true; // S3
         await stream.write({ closed: jobInfo(viewOf(parts, job.id)) });
@@ -83,6 +87,18 @@ export async function submit(parts: ControlParts, stream: SubmitStream): Promise
     }
   } finally {
     if (!isClosed) parts.enqueue({ kind: "submitBroke", job: job.id, detached: open.detached });
+  }
+}
+
+async function roomWhilePaused(parts: ControlParts, job: Job, signal: AbortSignal): Promise<void> {
+  if (!isHeldBack(job)) return;
+  using following = parts.changes.follow(jobKey(job.id), signal);
+  for (;;) {
+    const seen = following.version();
+    // Another term's job is another object, and this one stays as it was.
+    const isCurrent = parts.state.jobs.get(job.id) === job;
+    if (signal.aborted || !isCurrent || !isHeldBack(job)) return;
+    await following.changed(seen);
   }
 }
 
@@ -218,7 +234,7 @@ function mustTakeInput(parts: ControlParts, job: Job): void {
   parts.mustLead();
   if (parts.state.jobs.get(job.id) !== job)
     throw new EverycoreError("no-leader", "the leader changed meanwhile");
-  if (job.state === "accepting") return;
+  if (takesInput(job)) return;
   const reason = job.reason === "" ? "" : `: ${job.reason}`;
   throw new EverycoreError("conflict", `job ${job.id} is ${job.state} and takes no more input${reason}`);
 }

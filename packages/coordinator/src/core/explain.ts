@@ -6,6 +6,7 @@ import type { JobId, NodeId, Range } from "@everycore/protocol/pure";
 import { isEnded, times } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node, StrikeNote } from "./model.ts";
 import { usableFor } from "./nodes.ts";
+import { isHeldBack } from "./pause.ts";
 import { servedFirst } from "./place.ts";
 import { queuedItems } from "./queues.ts";
 import { hasRuntime, lackedLabels } from "./runtimes.ts";
@@ -199,7 +200,8 @@ function aheadText(state: ClusterState, job: Job): string {
 
 function inputText(state: ClusterState, job: Job): string {
   if (job.fold.total !== undefined) return `complete: ${items(job.fold.total)}`;
-  const soFar = `open: ${items(job.spec.rangeItems ?? job.fold.appended)} so far`;
+  const held = isHeldBack(job) ? `; much of it came since the pause, more waits for the resume` : "";
+  const soFar = `open: ${items(job.spec.rangeItems ?? job.fold.appended)} so far${held}`;
   const { orphan } = job;
   if (orphan === undefined) return soFar;
   const left = span(times.acceptingOrphanMs - (state.now - orphan.at));

@@ -3,7 +3,9 @@ export type { Answer, Effect, EffectKind, Event, EventKind, LeaderRecord } from 
 export type { ExplainLine } from "./explain.ts";
 export { explainJob } from "./explain.ts";
 export { checkInvariants } from "./invariants.ts";
+export { takesInput } from "./jobs.ts";
 export type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport, StorageLevel } from "./model.ts";
+export { isHeldBack } from "./pause.ts";
 export { newCluster, step } from "./step.ts";
 export type { Load } from "./totals.ts";
 export { loadOf } from "./totals.ts";

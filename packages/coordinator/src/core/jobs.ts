@@ -67,12 +67,19 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     puttingIntent: undefined,
     puttingPaused: false,
     askedBackAt: 0,
+    pausedInputBytes: 0,
     intentActed: false,
     stored: false,
     fenceDue: false,
     asks: [],
     retryAsks: [],
   };
+}
+
+/** Its input is not complete: more of it may come, also while the job is paused. */
+export function takesInput(job: Job): boolean {
+  const isOpen = job.fold.total === undefined && job.finalTotal === undefined;
+  return isOpen && (job.state === "accepting" || job.state === "paused");
 }
 
 /** A job enters: its record is stored before it is answered, and nothing is leased before that (P1). */
@@ -329,7 +336,7 @@ export function tickJob(state: ClusterState, job: Job, effects: Effect[]): void 
     remove(state, job, undefined, effects);
     return;
   }
-  if (job.state !== "accepting" || job.orphan === undefined || job.phase === "folding") return;
+  if (!takesInput(job) || job.orphan === undefined || job.phase === "folding") return;
   if (state.now - job.orphan.at < times.acceptingOrphanMs) return;
   if (job.orphan.detached) {
     appendClose(job, effects);

@@ -13,7 +13,7 @@ import type { ClusterState, Job } from "./model.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { judge, noteStrikes } from "./strikes.ts";
 import { addToTotals } from "./totals.ts";
-import { jobTransitions, move } from "./transitions.ts";
+import { jobTransitions, may, move } from "./transitions.ts";
 
 export function applyRecord(
   state: ClusterState,
@@ -125,7 +125,10 @@ function trackBlock(job: Job, seq: number, record: Extract<LogRecord, { kind: "i
   job.pieces.push(seq);
   if (piece !== pieces - 1) return;
   // A block that does not continue the input is a repetition by a re-attached client.
-  if (first + count === job.fold.appended) job.blocks.push({ first, count, bytes, seqs: job.pieces });
+  if (first + count === job.fold.appended) {
+    job.blocks.push({ first, count, bytes, seqs: job.pieces });
+    if (job.state === "paused") job.pausedInputBytes += bytes;
+  }
   job.pieces = [];
 }
 
@@ -145,7 +148,7 @@ function closed(state: ClusterState, job: Job, effects: Effect[]): void {
   job.orphan = undefined;
   // The client's close may have come before that of the cancel, with items that the cancel had not seen (P5).
   if (job.state === "cancelling" && job.intentActed) sealUnsealed(state, job, effects);
-  if (job.state !== "accepting") return;
+  if (!may(jobTransitions, job.state, "close")) return;
   job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "close" });
   // A job that ends in this very step is written once, by its end.
   if (job.phase !== "folding" && job.fold.total !== 0) save(state, job, effects);

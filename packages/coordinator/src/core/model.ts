@@ -142,6 +142,8 @@ export interface Job {
   puttingPaused: boolean;
   /** When its nodes were last asked for all they hold of it, while it is paused. */
   askedBackAt: number;
+  /** Bytes of input that came while it was paused; to a new leader, all of its input did. */
+  pausedInputBytes: number;
   intentActed: boolean;
   /** The record was stored at least once by this leader. */
   stored: boolean;

@@ -1,12 +1,13 @@
 /**
  * A paused job: nothing of it is leased, what is leased is asked back, what runs comes to its end. The state stands in
  * the job's record before the command is answered, so that it survives this leader. Asking back is repeated while the
- * job holds leases: a lease may have been on its way, a message may be lost.
+ * job holds leases: a lease may have been on its way, a message may be lost. Input that is still coming goes on coming,
+ * up to a bound (P7); whether it is complete is told by the log, not by the state.
  */
-import { isEnded } from "@everycore/protocol/pure";
+import { isEnded, limits } from "@everycore/protocol/pure";
 import type { Answer, Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { lowestTag, maybeFinish } from "./jobs.ts";
+import { lowestTag, maybeFinish, takesInput } from "./jobs.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { jobTransitions, may, move } from "./transitions.ts";
 
@@ -20,18 +21,20 @@ export function pause(state: ClusterState, job: Job, ask: number, effects: Effec
     return;
   }
   job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "pause" });
+  job.pausedInputBytes = 0;
   job.asks.push(ask);
   save(state, job, effects);
   askBack(state, job, effects);
 }
 
 export function resume(state: ClusterState, job: Job, ask: number, effects: Effect[]): void {
-  if (job.state === "running") return answerStored(job, ask, effects);
-  if (job.state !== "paused") {
+  if (job.state === "running" || job.state === "accepting") return answerStored(job, ask, effects);
+  if (!may(jobTransitions, job.state, "resume")) {
     effects.push({ kind: "answer", ask, answer: refusal(job, "resumed") });
     return;
   }
-  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "resume" });
+  const event = takesInput(job) ? "resumeOpen" : "resume";
+  job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event });
   // It is not owed the time of its pause.
   job.tag = Math.max(job.tag, lowestTag(state));
   job.asks.push(ask);
@@ -47,15 +50,14 @@ function answerStored(job: Job, ask: number, effects: Effect[]): void {
 }
 
 function refusal(job: Job, what: "paused" | "resumed"): Answer {
-  const hint =
-    job.state === "accepting"
-      ? "it can be paused once its input is complete"
-      : isEnded(job.state)
-        ? ""
-        : `wait for its end: everycore job wait ${job.id.slice(0, 8)}`;
+  const hint = isEnded(job.state) ? "" : `wait for its end: everycore job wait ${job.id.slice(0, 8)}`;
   const message = `job ${job.id} is ${job.state} and cannot be ${what}`;
   return { ok: false, code: "conflict", message, hint };
 }
+
+/** So much has come since the pause that its submit waits for the resume. */
+export const isHeldBack = (job: Job): boolean =>
+  job.state === "paused" && job.pausedInputBytes >= limits.pausedInputBytesMax;
 
 /** With each tick: what a paused job still holds is asked back, of each node that holds it. */
 export function tickPaused(state: ClusterState, job: Job, effects: Effect[]): void {

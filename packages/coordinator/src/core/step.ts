@@ -5,7 +5,7 @@
  */
 import type { Effect, Event } from "./events.ts";
 import { applyRecord } from "./log.ts";
-import { cancel, fail, noSuchJob, remove, retry, stored, submit, tickJob } from "./jobs.ts";
+import { cancel, fail, noSuchJob, remove, retry, stored, submit, takesInput, tickJob } from "./jobs.ts";
 import { answered, sliceStarting } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import {
@@ -149,7 +149,7 @@ function attached(
     | { kind: "submitResumed"; job: Job["id"] },
 ): void {
   withJob(state, event, (job) => {
-    if (job.state !== "accepting") return;
+    if (!takesInput(job)) return;
     job.orphan = event.kind === "submitBroke" ? { at: state.now, detached: event.detached } : undefined;
   });
 }

@@ -7,7 +7,7 @@ import type { JobRecord, NodeId } from "@everycore/protocol/pure";
 import { isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { maybeFinish, newJob, retry } from "./jobs.ts";
+import { maybeFinish, newJob, retry, takesInput } from "./jobs.ts";
 import { act, endOf } from "./leader-records.ts";
 import { newGrant } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
@@ -59,7 +59,7 @@ export function recover(
   else {
     state.active.add(job);
     // A submit under way is gone with the old leader; its client re-attaches, or the orphan rule ends it.
-    if (job.state === "accepting") job.orphan = { at: state.now, detached: false };
+    if (takesInput(job)) job.orphan = { at: state.now, detached: false };
     job.fenceDue = true;
     save(state, job, effects);
   }

@@ -9,11 +9,18 @@ type Table<State extends string> = Readonly<Record<State, Readonly<Partial<Recor
 /** States of a job are documented in DESIGN 9; `close` = the input has ended. */
 export const jobTransitions = {
   /** Its input is still coming; what came is run already. */
-  accepting: { close: "running", cancel: "cancelling", fail: "cancelling" },
+  accepting: { close: "running", cancel: "cancelling", fail: "cancelling", pause: "paused" },
   /** Input complete; items run or wait. */
   running: { finish: "done", cancel: "cancelling", fail: "cancelling", pause: "paused" },
-  /** Nothing of it is leased; what was running may be its last item. */
-  paused: { resume: "running", finish: "done", cancel: "cancelling", fail: "cancelling" },
+  /** Nothing of it is leased; what was running may be its last item. Its input may still be coming. */
+  paused: {
+    close: "paused",
+    resume: "running",
+    resumeOpen: "accepting",
+    finish: "done",
+    cancel: "cancelling",
+    fail: "cancelling",
+  },
   /** Its intent is stored; workers are killed, the rest of its items sealed. A new leader completes it. */
   cancelling: { cancelled: "cancelled", failed: "failed", finish: "done" },
   /** Ended states keep their log until the job is deleted; `retry` opens a new round. */
