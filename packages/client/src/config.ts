@@ -19,6 +19,11 @@ export const settings = {
     variable: "EVERYCORE_DATA",
     about: "folder in which up, coordinator and agent keep their folders",
   },
+  labels: {
+    variable: "EVERYCORE_LABELS",
+    about: "labels of the nodes of this machine: gpu=a100,zone=eu",
+    isList: true,
+  },
   logLevel: { variable: "EVERYCORE_LOG_LEVEL", about: "trace, debug, info, warn, error or silent" },
   python: { variable: "EVERYCORE_PYTHON", about: "version of Python that .py tasks ask for, such as 3.11" },
   nats: { variable: "EVERYCORE_NATS", about: "URL of the NATS server to use" },
@@ -94,12 +99,18 @@ function readConfigFile(file: string): Settings {
   const found: Settings = {};
   for (const [key, value] of Object.entries(parsed)) {
     if (!Object.hasOwn(settings, key)) throw unknownKey(file, key);
-    if (typeof value !== "string" && typeof value !== "number") {
-      throw new EverycoreError("bad-input", `the configuration ${file} has no text or number as "${key}"`);
-    }
-    found[key as SettingName] = String(value);
+    found[key as SettingName] = settingText(file, key as SettingName, value);
   }
   return found;
+}
+
+/** A list may be written as one, or as its variable would be. */
+function settingText(file: string, name: SettingName, value: unknown): string {
+  const isList = "isList" in settings[name];
+  if (isList && Array.isArray(value) && value.every((one) => typeof one === "string")) return value.join(",");
+  if (typeof value === "string" || typeof value === "number") return String(value);
+  const wanted = isList ? "text or list of texts" : "text or number";
+  throw new EverycoreError("bad-input", `the configuration ${file} has no ${wanted} as "${name}"`);
 }
 
 function unknownKey(file: string, key: string): EverycoreError {

@@ -42,6 +42,23 @@ test("flag beats variable beats ./everycore.json beats the user's config, and ea
   expect(config.dataDir?.value).toBe("/d");
 });
 
+test("labels may be written as a list or as their variable is; another list, or anything else, is an error", async () => {
+  await using at = await place();
+  const { root, environment } = at;
+  const read = async (fields: object): Promise<string | undefined> => {
+    await writeFile(join(root, "everycore.json"), JSON.stringify(fields));
+    return loadConfig({ environment, cwd: root }).labels?.value;
+  };
+  expect(await read({ labels: ["gpu=a100", "zone=eu"] })).toBe("gpu=a100,zone=eu");
+  expect(await read({ labels: "gpu=a100" })).toBe("gpu=a100");
+  await expect(read({ labels: [1] })).rejects.toThrow('has no text or list of texts as "labels"');
+  await expect(read({ labels: { gpu: "a100" } })).rejects.toThrow('has no text or list of texts as "labels"');
+  await expect(read({ slots: ["2"] })).rejects.toThrow('has no text or number as "slots"');
+  await read({ labels: [] });
+  const variable = loadConfig({ cwd: root, environment: { ...environment, EVERYCORE_LABELS: "zone=us" } });
+  expect(variable.labels).toEqual({ value: "zone=us", origin: "EVERYCORE_LABELS" });
+});
+
 test("an unknown key of a configuration is an error that names the nearest known one", async () => {
   await using at = await place();
   await writeFile(join(at.root, "everycore.json"), JSON.stringify({ adress: "c:1" }));

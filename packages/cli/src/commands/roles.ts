@@ -3,12 +3,13 @@ import { join, resolve } from "node:path";
 import { loadConfig, readSecretFile } from "@everycore/client/internal";
 import type { Config } from "@everycore/client/internal";
 import { checkLabels, EverycoreError } from "@everycore/protocol";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { exitCodes } from "../failure.ts";
 import { parseCount, parseDuration, parseListen, parseSize } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
 import { planAddresses } from "../local/addresses.ts";
 import type { Child } from "../local/child.ts";
+import { configuredLabels, configuredSlots } from "../local/node-settings.ts";
 import { startAgent, startCoordinator, startNats } from "../local/parts.ts";
 import { keepSecret, makeStateFolder, stateHome, takeFolder } from "../local/state-folder.ts";
 import { resolveNatsServer } from "../nats-server/index.ts";
@@ -56,11 +57,7 @@ export const agentCommand = (): Command =>
       "workers at once (default: the cores of this machine)",
       parseCount("--slots", { min: 1, max: 4096 }),
     )
-    .option(
-      "--label <key=value>",
-      "a label of this node, for jobs that require it; may be given several times",
-      (text: string, list: readonly string[] | undefined) => checkLabels([...(list ?? []), text]),
-    )
+    .addOption(labelOption("this node"))
     .option(
       "--worker-memory <size>",
       "memory of one worker, beyond which its item crashes: 500M, 2G (default: memory / slots)",
@@ -82,6 +79,13 @@ export const agentCommand = (): Command =>
         "  everycore agent --join head.lan:7070 --secret-file ./secret --insecure-network",
     )
     .action(agent);
+
+/** Given once, it stands for all that is configured. */
+export const labelOption = (whose: string): Option =>
+  new Option(
+    "--label <key=value>",
+    `a label of ${whose}, for jobs that require it; may be given several times`,
+  ).argParser((text: string, list: readonly string[] | undefined) => checkLabels([...(list ?? []), text]));
 
 /** The secret that is configured, or the one kept in the folder where one may be made. */
 async function secretFor(flags: RoleFlags, config: Config, makeIn?: string): Promise<string> {
@@ -162,10 +166,9 @@ async function agent(
 ): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
+  const labels = flags.label ?? configuredLabels(config);
   const dir = resolve(flags.data ?? join(stateHome(config), "agent"));
   await makeStateFolder(dir);
-  const configured =
-    config.slots === undefined ? undefined : parseCount("slots", { min: 1, max: 4096 })(config.slots.value);
   using interrupts = new Interrupts("leave");
   const { child, ready } = await startAgent({
     name: "agent",
@@ -176,10 +179,10 @@ async function agent(
     isForeground: true,
     insecureNetwork: flags.insecureNetwork ?? false,
     join: flags.join ?? [config.address?.value ?? defaults.listen],
-    slots: flags.slots ?? configured,
+    slots: flags.slots ?? configuredSlots(config),
     workerMemoryBytes: flags.workerMemory,
     stateBytesMax: flags.dataMax,
-    labels: flags.label,
+    labels,
     drainMs: flags.drainWithin,
     httpListen: flags.httpListen ?? defaults.agentHttpListen,
     signal: interrupts.signal,

@@ -10,15 +10,18 @@ import { parseCount } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
 import { coresHere } from "../local/cores.ts";
 import { keepAddresses, keptAddresses } from "../local/kept-addresses.ts";
+import { configuredLabels, configuredSlots } from "../local/node-settings.ts";
 import { startLocalCluster } from "../local/local-cluster.ts";
 import { keepSecret, makeStateFolder, stateHome, takeFolder } from "../local/state-folder.ts";
 import { checkNetwork, withNetworkFlags } from "./network-flags.ts";
 import type { NetworkFlags } from "./network-flags.ts";
+import { labelOption } from "./roles.ts";
 
 interface UpFlags extends NetworkFlags {
   readonly agents: number;
   readonly slots?: number;
   readonly data?: string;
+  readonly label?: readonly string[];
 }
 
 export const upCommand = (): Command =>
@@ -37,6 +40,7 @@ export const upCommand = (): Command =>
       "workers at once, in all (default: the cores of this machine)",
       parseCount("--slots", { min: 1, max: 4096 }),
     )
+    .addOption(labelOption("its agents"))
     .option("--data <dir>", "state folder (default: $XDG_STATE_HOME/everycore/up)")
     .addHelpText(
       "after",
@@ -57,15 +61,15 @@ async function up(flags: UpFlags): Promise<void> {
     );
   }
   const config = loadConfig();
+  const labels = flags.label ?? configuredLabels(config);
   const dir = resolve(flags.data ?? join(stateHome(config), "up"));
   await makeStateFolder(dir);
   await using _owner = await takeFolder(dir);
   using interrupts = new Interrupts("leave", "ending; once more to leave at once");
   const { signal } = interrupts;
   const say = (line: string): void => void process.stderr.write(`everycore up: ${line}\n`);
-  const configured =
-    config.slots === undefined ? undefined : parseCount("slots", { min: 1, max: 4096 })(config.slots.value);
-  const slots = flags.slots ?? configured ?? (flags.agents === 1 ? undefined : coresHere().cores);
+  const slots =
+    flags.slots ?? configuredSlots(config) ?? (flags.agents === 1 ? undefined : coresHere().cores);
   const secret = await keepSecret(join(dir, "secret"));
   const kept = await keptAddresses(dir);
   await using cluster = await startLocalCluster({
@@ -73,6 +77,7 @@ async function up(flags: UpFlags): Promise<void> {
     secret,
     agents: flags.agents,
     slots,
+    labels,
     logLevel: config.logLevel?.value ?? "info",
     listen: flags.listen ?? kept.listen,
     httpListen: flags.httpListen ?? kept.httpListen,

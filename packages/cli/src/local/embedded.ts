@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isAlive } from "@everycore/client/internal";
 import type { Config } from "@everycore/client/internal";
-import { parseCount } from "../input/values.ts";
 import { coresHere } from "./cores.ts";
+import { configuredLabels, configuredSlots } from "./node-settings.ts";
 import { startLocalCluster } from "./local-cluster.ts";
 
 const folderPrefix = "everycore-embedded-";
@@ -29,8 +29,8 @@ export interface EmbeddedCluster extends AsyncDisposable {
 
 export async function startEmbeddedCluster(options: EmbeddedOptions): Promise<EmbeddedCluster> {
   const { config, quiet, signal } = options;
-  const slots =
-    config.slots === undefined ? undefined : parseCount("slots", { min: 1, max: 4096 })(config.slots.value);
+  const slots = configuredSlots(config);
+  const labels = configuredLabels(config);
   const say = (line: string): void => void (quiet || process.stderr.write(`${line}\n`));
   const count = slots ?? coresHere().cores;
   say(`no cluster configured: using ${count} ${count === 1 ? "core" : "cores"} of this machine`);
@@ -43,6 +43,7 @@ export async function startEmbeddedCluster(options: EmbeddedOptions): Promise<Em
       secret: randomBytes(32).toString("hex"),
       agents: 1,
       slots,
+      labels,
       logLevel: config.logLevel?.value ?? "warn",
       listen: "127.0.0.1:0",
       httpListen: "127.0.0.1:0",

@@ -26,6 +26,8 @@ export interface LocalClusterOptions {
   readonly agents: number;
   /** Slots in all; undefined lets a single agent find out. */
   readonly slots: number | undefined;
+  /** Of each agent. */
+  readonly labels?: readonly string[] | undefined;
   readonly logLevel: string;
   /** gRPC address; port 0 lets us choose. */
   readonly listen: string;
@@ -175,6 +177,7 @@ function agentPart(
         logFile: join(options.dir, `${name}.log`),
         join: [options.address],
         slots: options.slots,
+        labels: options.labels,
         httpListen: previous?.http ?? "127.0.0.1:0",
         signal: stop,
       }),
