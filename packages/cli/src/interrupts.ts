@@ -7,16 +7,25 @@ const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export class Interrupts implements Disposable {
   readonly #asked = new AbortController();
-  readonly #handle: () => void;
+  readonly #handle: (name: NodeJS.Signals) => void;
+  #leavesCtrlC = false;
 
   /** `what` the first Ctrl-C means to this command; `say` is shown on it. */
   constructor(what: "cancel" | "leave", say = "") {
-    this.#handle = () => {
+    this.#handle = (name) => {
+      if (name === "SIGINT" && this.#leavesCtrlC) return;
       if (this.#asked.signal.aborted) process.exit(exitCodes.left);
       if (say !== "") process.stderr.write(`${say}\n`);
       this.#asked.abort(new Interrupted(what));
     };
     for (const name of signals) process.on(name, this.#handle);
+  }
+
+  /** Ctrl-C is for the program that has our terminal, such as pdb. */
+  static leavingCtrlC(what: "cancel" | "leave"): Interrupts {
+    const interrupts = new Interrupts(what);
+    interrupts.#leavesCtrlC = true;
+    return interrupts;
   }
 
   get signal(): AbortSignal {

@@ -3,9 +3,12 @@
  * closing it ends every call. Jobs may be named by a unique prefix of their id: the coordinator resolves it.
  */
 import { EverycoreError, isEnded } from "@everycore/protocol";
+import type { BundleDigest } from "@everycore/protocol";
 import type { Bundle } from "./bundle/archive.ts";
 import { Channel } from "./channel.ts";
 import type { CallOptions, ChannelOptions } from "./channel.ts";
+import { readBundle, readItemInput } from "./item-input.ts";
+import type { ItemInput } from "./item-input.ts";
 import { Results } from "./results.ts";
 import type { ResultsOptions } from "./results.ts";
 import { Submission } from "./submission.ts";
@@ -47,6 +50,18 @@ export class Connection implements AsyncDisposable {
       () => this.#channel.upload("JobService", "PutBundle", piecesOf(bundle), call),
       call,
     );
+  }
+
+  /** A bundle's bytes, checked by its digest. */
+  getBundle(digest: BundleDigest, options: CallOptions = {}): Promise<Buffer> {
+    const call = this.#call(options);
+    return this.#channel.patiently(() => readBundle(this.#channel, digest, call), call);
+  }
+
+  /** One item as it was submitted, with its job's specification. */
+  itemInput(job: string, index: number, options: CallOptions = {}): Promise<ItemInput> {
+    const call = this.#call(options);
+    return this.#channel.patiently(() => readItemInput(this.#channel, { job, index }, call), call);
   }
 
   /** Begins a submit; it goes on by itself, `accepted` and `closed` tell how far it is. */

@@ -21,6 +21,7 @@ export {
 export type { Found, UpFile } from "./discovery.ts";
 export { refuseInWorker } from "./embedded.ts";
 export type { EmbeddedModule } from "./embedded.ts";
+export type { ItemInput } from "./item-input.ts";
 export { nearest } from "./nearest.ts";
 export { Outcome, decodeValue } from "./outcomes.ts";
 export { Results } from "./results.ts";

@@ -215,6 +215,12 @@ export interface SubmitResponse {
   readonly closed?: JobInfo;
 }
 
+export interface ItemResponse {
+  readonly part?: "head" | "data";
+  readonly head?: { readonly job: string; readonly spec: Buffer; readonly bytes: number };
+  readonly data?: Buffer;
+}
+
 export interface ResultsResponse {
   readonly part?: "batch" | "piece" | "end";
   readonly batch?: {

@@ -15,13 +15,17 @@ COUNTED, PARTIAL = 16, 17
 
 
 class PythonRunner:
-    def __init__(self):
+    def __init__(self, debugger=None):
+        """`debugger`: the module post_mortem, where a person at the terminal wants to look into what is raised."""
+        self.debugger = debugger
         self.task = None
         self.function = None
         self.combine = None
 
     def load(self, task):
         try:
+            if self.debugger:
+                self.debugger.hear_interrupts()
             os.chdir(task["scratch"])
             sys.path.insert(0, task["dir"])
             module = importlib.import_module(task["entry"])
@@ -31,6 +35,7 @@ class PythonRunner:
             self.task = task
             return None
         except BaseException as error:  # a script may even call sys.exit while it loads
+            self.examine(error)
             return failures.describe(error, kind="error")
 
     def reader(self, frame):
@@ -41,6 +46,7 @@ class PythonRunner:
             seeding.seed_all(self.task["seed"], index)
             return VALUE, *values.encode(self.function(read(index)))
         except BaseException as error:  # sys.exit and KeyboardInterrupt of a task are its error, not our end
+            self.examine(error)
             return ERROR, ERROR_CODEC, failures.describe(error)
 
     def reduce(self, slot, frame):
@@ -72,11 +78,16 @@ class PythonRunner:
                 seeding.seed_all(self.task["seed"], index)
                 return self.function(read(index)), None
             except BaseException as error:
+                self.examine(error)
                 if attempt < self.task["retries"]:
                     attempt += 1
                     continue
                 print(f"item {index}: {error!r}", file=sys.stderr)
                 return None, error
+
+    def examine(self, error):
+        if self.debugger:
+            self.debugger.examine(error)
 
     def combine_partials(self, slot, frame):
         start = int(frame["start"])
@@ -88,6 +99,7 @@ class PythonRunner:
             codec, payload = values.encode(None if node is None or node.none else node.value)
             status = VALUE
         except BaseException as error:
+            self.examine(error)
             status, codec, payload = ERROR, ERROR_CODEC, failures.describe(error)
         slot.append(start, status, codec, int((time.perf_counter() - began) * 1e6), payload)
         return start + 1
@@ -109,5 +121,13 @@ def exported(module, name):
     raise LookupError(f"{what} in {module.__name__}; functions there: {', '.join(there) or 'none'}")
 
 
+def debugger_wanted(arguments):
+    if "--pdb" not in arguments:
+        return None
+    from . import post_mortem
+
+    return post_mortem
+
+
 if __name__ == "__main__":
-    WorkerLoop(sys.argv[1], PythonRunner()).run()
+    WorkerLoop(sys.argv[1], PythonRunner(debugger_wanted(sys.argv[2:]))).run()

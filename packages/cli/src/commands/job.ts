@@ -13,6 +13,7 @@ import { openSink } from "../terminal/sink.ts";
 import { endText, FirstFailure, sayFailures } from "../terminal/summary.ts";
 import { printerOf } from "./map.ts";
 import { pauseCommand, resumeCommand } from "./pause.ts";
+import { replayCommand } from "./replay.ts";
 import { watchCommand } from "./watch.ts";
 
 interface FormatFlags extends ClusterFlags {
@@ -82,7 +83,7 @@ export function jobCommand(): Command {
     .addHelpText("after", "\nExample:\n  everycore job list");
   command.addCommand(list()).addCommand(get()).addCommand(watchCommand());
   command.addCommand(pauseCommand()).addCommand(resumeCommand());
-  for (const verb of [wait(), results(), output(), cancel(), retry(), remove(), audit()])
+  for (const verb of [wait(), results(), output(), cancel(), retry(), replayCommand(), remove(), audit()])
     command.addCommand(verb);
   return command;
 }

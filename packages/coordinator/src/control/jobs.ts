@@ -4,6 +4,8 @@ import type { BundleDigest, JobId } from "@everycore/protocol";
 import { EverycoreError, isBundleDigest, isEnded, jobStates, limits } from "@everycore/protocol";
 import { explainJob, jobViews } from "../core/index.ts";
 import { jobKey } from "../effects.ts";
+import type { ItemRequest } from "./item-input.ts";
+import { bundleBytes, itemInput } from "./item-input.ts";
 import { jobInfo } from "./job-info.ts";
 import type { ControlParts } from "./parts.ts";
 import { findJob, localUser, viewOf } from "./parts.ts";
@@ -49,6 +51,9 @@ export function jobHandlers(parts: ControlParts): Handlers {
       present: await parts.bundles.has(localUser, digestOf(digest)),
     })),
     putBundle: upload(bundleUpload(parts)),
+    getBundle: download<{ digest: string }>(({ digest }, writing) =>
+      bundleBytes(parts, digestOf(digest), writing),
+    ),
     submit: duplex<SubmitRequest>((stream) => submit(parts, stream)),
     get: unary(async ({ job, explain }: JobRequest & { explain: boolean }) => {
       const id = findJob(parts, job);
@@ -69,6 +74,7 @@ export function jobHandlers(parts: ControlParts): Handlers {
       }
     }),
     results: download<ResultsRequest>((request, writing) => results(parts, request, writing)),
+    item: download<ItemRequest>((request, writing) => itemInput(parts, request, writing)),
     output: download<JobRequest>(({ job }, writing) => output(parts, job, writing)),
     cancel: unary(async ({ job, reason }: JobRequest & { reason: string }) => {
       const id = findJob(parts, job);

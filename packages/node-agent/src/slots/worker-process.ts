@@ -15,6 +15,7 @@ import { encodeFrame, FrameReader } from "./frames.ts";
 import { OutcomeFiles } from "./outcome-files.ts";
 import type { ScannedSlice } from "./outcome-scan.ts";
 import { SlotPage } from "./slot-page.ts";
+import { workerEnvironment } from "./worker-environment.ts";
 
 export interface WorkerCommand {
   readonly file: string;
@@ -36,15 +37,6 @@ export interface WorkerOptions {
   readonly onPrint: (stream: "stdout" | "stderr", data: Buffer) => void;
 }
 
-/** Numeric libraries start a thread per core by themselves: one per worker is what slots are for. */
-const threadVariables = [
-  "OMP_NUM_THREADS",
-  "OPENBLAS_NUM_THREADS",
-  "MKL_NUM_THREADS",
-  "NUMEXPR_NUM_THREADS",
-  "VECLIB_MAXIMUM_THREADS",
-  "RAYON_NUM_THREADS",
-];
 /** The kernel takes a worker before it takes the agent. */
 const oomScoreAdjust = "500";
 const niceness = 5;
@@ -85,14 +77,10 @@ export class WorkerProcess {
     const { command } = options;
     const prefix = options.setpriv === undefined ? [] : [options.setpriv, "--pdeathsig", "KILL", "--"];
     const [file, ...args] = [...prefix, command.file, ...command.args];
-    const env: Record<string, string> = { EVERYCORE_WORKER: "1" };
-    for (const [name, value] of Object.entries({ ...process.env, ...command.env }))
-      if (value !== undefined) env[name] = value;
-    for (const name of threadVariables) env[name] ??= "1";
     // Its own group (detached): one signal reaches whatever the task has started.
     const child = spawn(file!, args, {
       cwd: this.scratch,
-      env,
+      env: workerEnvironment(command.env),
       detached: true,
       stdio: ["ignore", "pipe", "pipe", "pipe"],
     });

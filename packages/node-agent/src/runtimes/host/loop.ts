@@ -35,20 +35,30 @@ export interface Runner {
   readonly encodes?: (result: unknown) => { status: number; codec: number; bytes: Uint8Array };
 }
 
+/** Ends the worker: its process, or what stands for it where tasks run in another's process (in-process.ts). */
+export type EndWorker = (exitCode: number) => never;
+
 const micros = (): number => Math.round(performance.now() * 1000);
 
 export class WorkerLoop {
   readonly #runner: Runner;
   readonly #slot: Slot;
   readonly #send: (frame: FromWorker) => void;
+  readonly #end: EndWorker;
   readonly #frames: ToWorker[] = [];
   #task: TaskFrame | undefined;
   #busy = false;
 
-  constructor(runner: Runner, slot: Slot, send: (frame: FromWorker) => void) {
+  constructor(
+    runner: Runner,
+    slot: Slot,
+    send: (frame: FromWorker) => void,
+    end: EndWorker = (exitCode) => process.exit(exitCode),
+  ) {
     this.#runner = runner;
     this.#slot = slot;
     this.#send = send;
+    this.#end = end;
   }
 
   /** Resolves when there is nothing more to do. */
@@ -68,7 +78,7 @@ export class WorkerLoop {
     if (this.#busy) return;
     this.#busy = true;
     for (let frame = this.#frames.shift(); frame !== undefined; frame = this.#frames.shift()) {
-      if (frame.t === "stop") process.exit(0);
+      if (frame.t === "stop") this.#end(0);
       if (frame.t === "task") await this.#load(frame);
       else await this.#slice(frame);
     }
@@ -110,7 +120,7 @@ export class WorkerLoop {
         `everycore: cannot ${disk ? "write outcomes" : "go on with this slice"}: ${String(error)}\n`,
       );
       if (disk) slot.setPhase("idle", frame.slice); // no item is to blame
-      process.exit(disk ? exitDiskFull : 1);
+      this.#end(disk ? exitDiskFull : 1);
     }
     slot.setPhase("idle", frame.slice);
     this.#send({
