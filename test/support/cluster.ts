@@ -32,6 +32,8 @@ export interface ClusterOptions {
   /** Account-wide limit of the file store. */
   readonly maxFileStoreBytes?: number;
   readonly logLevel?: string;
+  /** Added to the environment of both roles. */
+  readonly environment?: NodeJS.ProcessEnv;
   /** Added to the agents' environment, which their workers inherit in part. */
   readonly agentEnvironment?: NodeJS.ProcessEnv;
 }
@@ -82,6 +84,7 @@ export class TestCluster implements AsyncDisposable {
       role: "coordinator",
       config: coordinatorConfig(fields),
       logFile: join(this.dir, "coordinator.log"),
+      environment: { ...process.env, ...fields.options.environment },
     });
   }
 
@@ -126,7 +129,12 @@ export class TestCluster implements AsyncDisposable {
         labels: options.labels ?? [],
       },
       logFile: join(this.dir, `${name}.log`),
-      environment: { ...process.env, ...this.#options.agentEnvironment, ...options.environment },
+      environment: {
+        ...process.env,
+        ...this.#options.environment,
+        ...this.#options.agentEnvironment,
+        ...options.environment,
+      },
     });
     this.agents.push(agent);
     await agent.start();

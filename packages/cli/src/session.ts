@@ -42,14 +42,21 @@ export function configOf(flags: ClusterFlags): Config {
 /** A cluster that is there already. */
 export async function openSession(flags: ClusterFlags): Promise<Session> {
   const found = await findCluster(configOf(flags));
-  if (found.kind !== "none") return sessionOf(found);
+  if (found.kind !== "none") return sessionOf(found, flags);
   throw new EverycoreError("unreachable", "no cluster is configured and none runs here", {
     hint: "start one with: everycore up   (or name one by --address and --secret-file)",
   });
 }
 
-function sessionOf(found: Exclude<Found, { kind: "none" }>): Session {
-  const cluster = new Connection({ address: found.address, secret: found.secret });
+/** What went wrong beside the job: a remark, which changes no exit code. */
+const remarksOf =
+  ({ quiet = false }: ClusterFlags) =>
+  (sentence: string): void =>
+    void (quiet || process.stderr.write(`everycore: ${sentence}\n`));
+
+function sessionOf(found: Exclude<Found, { kind: "none" }>, flags: ClusterFlags): Session {
+  const { address, secret } = found;
+  const cluster = new Connection({ address, secret, onTrouble: remarksOf(flags) });
   return {
     cluster,
     isHere: found.kind === "up",
@@ -65,7 +72,7 @@ export async function openOrEmbed(
 ): Promise<Session> {
   const config = configOf(flags);
   const found = await findCluster(config, signal);
-  if (found.kind !== "none") return sessionOf(found);
+  if (found.kind !== "none") return sessionOf(found, flags);
   if (flags.detach === true) {
     throw new EverycoreError(
       "unreachable",
@@ -79,7 +86,8 @@ export async function openOrEmbed(
 
 async function embed(flags: ClusterFlags, config: Config, signal: AbortSignal): Promise<Session> {
   const local = await startEmbeddedCluster({ config, quiet: flags.quiet === true, signal });
-  const cluster = new Connection({ address: local.address, secret: local.secret });
+  const { address, secret } = local;
+  const cluster = new Connection({ address, secret, onTrouble: remarksOf(flags) });
   const dispose = async (): Promise<void> => {
     await cluster.close();
     await local[Symbol.asyncDispose]();

@@ -42,7 +42,8 @@ export async function connect(options: ConnectOptions = {}): Promise<Cluster> {
   const python = config.python?.value;
   const found = await findCluster(config, signal);
   if (found.kind === "none") return embedded({ config, options, python, patience });
-  const connection = new Connection({ address: found.address, secret: found.secret, ...patience });
+  const { address, secret } = found;
+  const connection = new Connection({ address, secret, onTrouble: remarksOf(options), ...patience });
   try {
     // A wrong address or secret is said here, not in the middle of a program.
     await connection.status({ signal });
@@ -66,9 +67,15 @@ async function embedded(parts: {
     signal: options.signal ?? new AbortController().signal,
   });
   const { address, secret } = local;
-  const connection = new Connection({ address, secret, ...parts.patience });
+  const onTrouble = remarksOf(options);
+  const connection = new Connection({ address, secret, onTrouble, ...parts.patience });
   return new Cluster({ connection, isEmbedded: true, python, end: () => local.stop() });
 }
+
+const remarksOf =
+  ({ quiet = false }: ConnectOptions) =>
+  (sentence: string): void =>
+    void (quiet || process.stderr.write(`everycore: ${sentence}\n`));
 
 function configOf(options: ConnectOptions): Config {
   const { address, secret, secretFile, slots } = options;

@@ -13,6 +13,8 @@ import { Results } from "./results.ts";
 import type { ResultsOptions } from "./results.ts";
 import { Submission } from "./submission.ts";
 import type { SubmitOptions } from "./submission.ts";
+import { SubmitTracing } from "./tracing.ts";
+import type { SubmitTracingOptions } from "./tracing.ts";
 import type { AuditInfo, ClusterStatus, ExplainedJob, JobInfo, NodeInfo, OutputChunk } from "./wire-types.ts";
 
 const uploadPieceBytes = 512 * 1024;
@@ -24,11 +26,13 @@ export interface WaitOptions extends CallOptions {
 
 export class Connection implements AsyncDisposable {
   readonly #channel: Channel;
+  readonly #tracing: SubmitTracing;
   readonly #closing = new AbortController();
 
   /** Nothing is sent before the first call. */
-  constructor(options: ChannelOptions) {
+  constructor(options: ChannelOptions & SubmitTracingOptions) {
     this.#channel = new Channel(options);
+    this.#tracing = new SubmitTracing(options);
   }
 
   get address(): string {
@@ -66,7 +70,7 @@ export class Connection implements AsyncDisposable {
 
   /** Begins a submit; it goes on by itself, `accepted` and `closed` tell how far it is. */
   submit(options: SubmitOptions): Submission {
-    return new Submission(this.#channel, { ...options, ...this.#call(options) });
+    return new Submission(this.#channel, this.#tracing, { ...options, ...this.#call(options) });
   }
 
   results(job: string, options: ResultsOptions = {}): Results {
@@ -187,10 +191,11 @@ export class Connection implements AsyncDisposable {
     return this.#channel.ask("ClusterService", "Status", {}, this.#call(options));
   }
 
+  /** Ends every call at once; spans that wait for their collector have a second. */
   close(): Promise<void> {
     this.#closing.abort(new EverycoreError("cancelled", "the connection to the cluster was closed"));
     this.#channel.close();
-    return Promise.resolve();
+    return this.#tracing.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -12,6 +12,7 @@ import { EverycoreError, encodeSpec, limits, packEntries } from "@everycore/prot
 import type { JobSpec } from "@everycore/protocol";
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import type { Channel } from "./channel.ts";
+import type { SubmitTracing } from "./tracing.ts";
 import type { JobInfo, SubmitResponse } from "./wire-types.ts";
 
 const blocksInFlight = 4;
@@ -50,6 +51,7 @@ type Request =
 
 export class Submission {
   readonly #channel: Channel;
+  readonly #tracing: SubmitTracing;
   readonly #options: SubmitOptions;
   readonly #accepted = Promise.withResolvers<string>();
   readonly #closed: Promise<JobInfo>;
@@ -65,12 +67,13 @@ export class Submission {
   readonly #stopReading = new AbortController();
   readonly #reading: Promise<void>;
 
-  constructor(channel: Channel, options: SubmitOptions) {
+  constructor(channel: Channel, tracing: SubmitTracing, options: SubmitOptions) {
     this.#channel = channel;
+    this.#tracing = tracing;
     this.#options = options;
     // The reader is not waited for: it may sit in a read of stdin that nobody can cut short.
     this.#reading = this.#readInput();
-    this.#closed = this.#run().finally(() => {
+    this.#closed = this.#traced().finally(() => {
       this.#stopReading.abort();
       this.#room.resolve();
     });
@@ -115,12 +118,24 @@ export class Submission {
     this.#wake.resolve();
   }
 
-  async #run(): Promise<JobInfo> {
+  async #traced(): Promise<JobInfo> {
+    const { spec, end } = await this.#tracing.begin(this.#options.spec);
+    try {
+      const info = await this.#run(encodeSpec(spec));
+      end({ job: info.id });
+      return info;
+    } catch (error) {
+      end({ error });
+      throw error;
+    }
+  }
+
+  async #run(spec: Buffer): Promise<JobInfo> {
     const { signal } = this.#options;
     const patience = this.#channel.patience({ signal });
     for (;;) {
       try {
-        return await this.#attempt(() => patience.reset());
+        return await this.#attempt(spec, () => patience.reset());
       } catch (error) {
         if (this.#inputError !== undefined) throw this.#inputError;
         if (signal?.aborted === true) throw signal.reason;
@@ -129,14 +144,14 @@ export class Submission {
     }
   }
 
-  async #attempt(onAnswer: () => void): Promise<JobInfo> {
-    const { requestId, spec, detached = false, pipe = false, inputBytes = 0 } = this.#options;
+  async #attempt(spec: Buffer, onAnswer: () => void): Promise<JobInfo> {
+    const { requestId, detached = false, pipe = false, inputBytes = 0 } = this.#options;
     const over = new AbortController();
     const signal = this.#options.signal ? AbortSignal.any([this.#options.signal, over.signal]) : over.signal;
     const { call, messages } = this.#channel.duplex<Request, SubmitResponse>("JobService", "Submit", {
       signal,
     });
-    call.write({ open: { requestId, spec: encodeSpec(spec), detached, pipe, inputBytes } });
+    call.write({ open: { requestId, spec, detached, pipe, inputBytes } });
     let sending: Promise<void> | undefined;
     const failed = Promise.withResolvers<never>();
     failed.promise.catch(() => {});

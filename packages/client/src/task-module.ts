@@ -16,6 +16,9 @@ export interface TaskContext {
   readonly job: string;
   /** A float in [0, 1) from the item's own stream: the same wherever and whenever the item runs. */
   readonly random: () => number;
+  /** Where the item stands in its job's trace (W3C Trace Context), if that has one: what spans of its own continue. */
+  readonly traceparent: string | undefined;
+  readonly tracestate: string | undefined;
 }
 
 declare const moduleType: unique symbol;

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, SegmentId } from "@everycore/protocol";
 import { EverycoreError } from "@everycore/protocol";
+import { openTracing } from "@everycore/protocol/tracing";
 import type { Logger } from "pino";
 import { Asks } from "./asks.ts";
 import { Changes } from "./changes.ts";
@@ -42,6 +43,7 @@ import { serveHttp } from "./http.ts";
 import { Loop } from "./loop.ts";
 import { Metrics } from "./metrics.ts";
 import { Term } from "./term.ts";
+import { JobTracing } from "./tracing.ts";
 
 const version = "0.1.0";
 /** A probe of our readiness is answered within this time, whatever NATS does. */
@@ -59,7 +61,11 @@ export async function startCoordinator(config: CoordinatorConfig, log: Logger): 
   try {
     const buckets = await openBuckets(data);
     const key = await clusterKey(buckets.meta);
-    const coordinator = new Coordinator({ config, log, data, buckets, key });
+    const onTrouble = (reason: string): void => log.warn({ reason }, "traces");
+    const tracing = new JobTracing(
+      await openTracing({ service: "everycore-coordinator", version, onTrouble }),
+    );
+    const coordinator = new Coordinator({ config, log, data, buckets, key, tracing });
     await coordinator.start();
     return coordinator;
   } catch (error) {
@@ -74,6 +80,7 @@ interface Opened {
   readonly data: Data;
   readonly buckets: Buckets;
   readonly key: Uint8Array;
+  readonly tracing: JobTracing;
 }
 
 class Coordinator implements RunningCoordinator {
@@ -194,6 +201,7 @@ class Coordinator implements RunningCoordinator {
     await this.#server.close();
     await this.#http?.[Symbol.asyncDispose]();
     await this.#indexes.close();
+    await this.#opened.tracing.close();
     await this.#opened.data.nats.close();
     await watching;
   }
@@ -214,7 +222,7 @@ class Coordinator implements RunningCoordinator {
   }
 
   async #lead(epoch: number, signal: AbortSignal, opened: () => void): Promise<void> {
-    const { log, data } = this.#opened;
+    const { log, data, tracing } = this.#opened;
     this.#term = new Term(
       {
         data,
@@ -224,7 +232,10 @@ class Coordinator implements RunningCoordinator {
         segments: this.#segments,
         metrics: this.#metrics,
         log,
-        onRecord: (job, segment, seq, record) => this.#indexes.feed(job, segment, seq, record),
+        onRecord: (job, segment, seq, record) => {
+          this.#indexes.feed(job, segment, seq, record);
+          tracing.logged(this.#loop.state.jobs.get(job), record);
+        },
         stepDown: (reason) => this.#stepDown(reason),
       },
       epoch,
@@ -235,6 +246,7 @@ class Coordinator implements RunningCoordinator {
     } finally {
       this.#term = undefined;
       this.#indexes.termOver();
+      tracing.termOver();
       this.#asks.rejectAll();
       this.#links.closeAll(new EverycoreError("no-leader", "this coordinator no longer leads"));
       this.#changes.touchAll();
@@ -259,7 +271,7 @@ class Coordinator implements RunningCoordinator {
   }
 
   #performer(): (effect: Effect) => void {
-    const { log, data } = this.#opened;
+    const { log, data, tracing } = this.#opened;
     const never = AbortSignal.abort();
     return performer({
       state: () => this.#loop.state,
@@ -272,6 +284,7 @@ class Coordinator implements RunningCoordinator {
         nats: data.nats,
         bodies: this.#bodies,
         log,
+        tracing,
         onSent: () => this.#metrics.count("leases"),
         onAnswered: (afterMs) => this.#metrics.leaseAnswered(afterMs),
         onMalformed: () => this.#metrics.malformed("lease"),
@@ -279,6 +292,7 @@ class Coordinator implements RunningCoordinator {
       links: this.#links,
       asks: this.#asks,
       changes: this.#changes,
+      tracing,
       stepDown: (reason) => this.#stepDown(reason),
       deleteJob: ({ job, segment }) => void this.#deleteJob(job, segment),
     });
@@ -300,6 +314,7 @@ class Coordinator implements RunningCoordinator {
         return;
       }
       this.#indexes.forget(job, segment);
+      this.#opened.tracing.forget(job);
       await this.#segments.jobDeleted(job, segment);
       if (!this.#segments.has(segment)) await term.closeSegment(segment);
     } catch (error) {
@@ -376,6 +391,7 @@ class Coordinator implements RunningCoordinator {
       version,
       state,
       storage: () => this.#segments.usage,
+      spans: () => this.#opened.tracing.counts,
       gauges: {
         leading: { help: "1 while this coordinator leads", read: () => (state().leading ? 1 : 0) },
         epoch: { help: "Epoch of this leader's term", read: () => state().epoch },

@@ -8,6 +8,7 @@ import type { KnownNodes } from "./data/known-nodes.ts";
 import type { LeaseSender } from "./data/lease-sender.ts";
 import type { LogWriter } from "./data/log-writer.ts";
 import type { WorldEvent } from "./loop.ts";
+import type { JobTracing } from "./tracing.ts";
 
 /** Messages to agents, by their link; lost when the link is: hello and reports repeat what matters. */
 export interface AgentMessages {
@@ -27,6 +28,7 @@ export interface EffectsOptions {
   readonly links: AgentMessages;
   readonly asks: Asks;
   readonly changes: Changes;
+  readonly tracing: JobTracing;
   /** Deletes record and log of a job. */
   readonly deleteJob: (effect: Extract<Effect, { kind: "deleteJob" }>) => void;
   readonly stepDown: (reason: string) => void;
@@ -92,8 +94,10 @@ function putJob(effect: Extract<Effect, { kind: "putJob" }>, options: EffectsOpt
   const term = options.term();
   void options.jobRecords.put(effect.record, term).then((refusal) => {
     if (term.aborted) return;
-    if (refusal === undefined) options.enqueue({ kind: "jobStored", job });
-    else options.enqueue({ kind: "jobStoreFailed", job, message: refusal });
+    if (refusal === undefined) {
+      options.tracing.stored(effect.record);
+      options.enqueue({ kind: "jobStored", job });
+    } else options.enqueue({ kind: "jobStoreFailed", job, message: refusal });
   });
 }
 

@@ -5,6 +5,7 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { ClusterState } from "./core/index.ts";
 import { loadOf } from "./core/index.ts";
+import type { SpanCounts } from "@everycore/protocol/tracing";
 
 export type Plane = "log" | "lease" | "fetch" | "link" | "rpc" | "leader" | "command";
 
@@ -13,6 +14,7 @@ export interface MetricsSources {
   readonly version: string;
   readonly state: () => ClusterState;
   readonly storage: () => { bytes: number; reserved: number; limit: number; count: number };
+  readonly spans: () => Readonly<SpanCounts>;
   readonly gauges: Readonly<Record<string, { readonly help: string; readonly read: () => number }>>;
 }
 
@@ -66,6 +68,12 @@ export class Metrics {
     registerLoad(this.registry, sources.state);
     registerTotals(this.registry, sources.state);
     registerStorage(this.registry, sources.storage);
+    counters(this.registry, {
+      name: "everycore_trace_spans_total",
+      help: "Spans for the collector of traces, by what became of them",
+      label: "state",
+      read: () => ({ ...sources.spans() }),
+    });
   }
 
   count(what: "leases" | "records" | "commits" | "fetched" | "reconnects", by = 1): void {

@@ -25,13 +25,12 @@ import { DiskWatch } from "./machine/disk-watch.ts";
 import { findOnPath, isOutOfSpace, machineIdOf, memoryBytesOf } from "./machine/facts.ts";
 import { type ClaimedSlots, claimSlots } from "./machine/neighbours.ts";
 import { bootIdOf } from "./machine/processes.ts";
-import { openStateDir } from "./machine/state-dir.ts";
-import type { StateDir } from "./machine/state-dir.ts";
-import type { Leftovers } from "./recovery.ts";
-import { collectLeftovers, publishLeftovers } from "./recovery.ts";
+import { type StateDir, openStateDir } from "./machine/state-dir.ts";
+import { type Leftovers, collectLeftovers, publishLeftovers } from "./recovery.ts";
 import { OutputStore } from "./slots/output-store.ts";
 import { WorkerPool } from "./slots/worker-pool.ts";
 import type { WorkerCommand } from "./slots/worker-process.ts";
+import type { SliceTracing } from "./tracing.ts";
 
 export interface AgentParts {
   readonly config: AgentConfig;
@@ -40,6 +39,7 @@ export interface AgentParts {
   /** How to start a worker of one of `runtimeNames`. */
   readonly command: (runtime: string, dir: string) => WorkerCommand;
   readonly version: string;
+  readonly tracing: SliceTracing;
 }
 
 /** While slices run: overruns and item timeouts are looked for. Idle agents have no such timer. */
@@ -121,6 +121,7 @@ export class Agent {
       node: this.node,
       log,
       output: this.#output,
+      tracing: parts.tracing,
       command: parts.command,
       now: () => performance.now(),
       emit: (event) => this.emit(event),

@@ -4,16 +4,31 @@
  * it too.
  */
 import { pino } from "pino";
+import type { Logger } from "pino";
 import type { ErrorCode, Runtime } from "@everycore/protocol";
 import { errorCodes, EverycoreError } from "@everycore/protocol";
+import { openTracing } from "@everycore/protocol/tracing";
 import { Agent } from "./agent.ts";
 import { parseConfig } from "./config.ts";
 import { openHttp } from "./http.ts";
 import { agentMetrics } from "./metrics.ts";
 import { execInterpreter } from "./runtimes/exec.ts";
 import { discover, startCommand } from "./runtimes/index.ts";
+import type { FoundRuntime } from "./runtimes/index.ts";
+import { SliceTracing } from "./tracing.ts";
 
 const version = "0.1.0";
+
+async function tracingOf(log: Logger): Promise<SliceTracing> {
+  const onTrouble = (reason: string): void => log.warn({ reason }, "traces");
+  return new SliceTracing(await openTracing({ service: "everycore-agent", version, onTrouble }));
+}
+
+function sayExecHost(log: Logger, runtimes: readonly FoundRuntime[]): void {
+  const python = execInterpreter(runtimes);
+  const execHost = python === undefined ? `node ${process.versions.node}` : `python ${python.version}`;
+  log.info({ execHost }, "host of programs chosen");
+}
 
 async function main(): Promise<void> {
   const config = parseConfig(process.argv[2]);
@@ -22,15 +37,13 @@ async function main(): Promise<void> {
     pino.destination({ fd: 2, sync: true }),
   );
   const runtimes = await discover();
-  const python = execInterpreter(runtimes);
-  log.info(
-    { execHost: python === undefined ? `node ${process.versions.node}` : `python ${python.version}` },
-    "host of programs chosen",
-  );
+  sayExecHost(log, runtimes);
+  const tracing = await tracingOf(log);
   const agent = new Agent({
     config,
     log,
     version,
+    tracing,
     runtimes,
     command: (name, slotDir) => {
       const version = /^python(.+)$/.exec(name)?.[1];
@@ -44,13 +57,14 @@ async function main(): Promise<void> {
   });
   const http = await openHttp(config.httpListen, {
     ready: () => agent.isReady,
-    metrics: agentMetrics(agent),
+    metrics: agentMetrics(agent, tracing),
   });
   let ending = false;
   const end = async (code: number): Promise<void> => {
     if (ending) return;
     ending = true;
     await agent.stop();
+    await tracing.close();
     await http.close();
     process.exit(code);
   };

@@ -1,6 +1,7 @@
 /** The agent's numbers for Prometheus, read from its state when they are asked for: docs/guides/operations.md. */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { Agent } from "./agent.ts";
+import type { SliceTracing } from "./tracing.ts";
 
 /** The event loop is looked at by a timer of its own; an idle agent should hardly wake. */
 const eventLoopLookMs = 100;
@@ -9,7 +10,7 @@ type Numbers = readonly (readonly [name: string, help: string, read: () => numbe
 
 const ackSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30, 120];
 
-export function agentMetrics(agent: Agent): Registry {
+export function agentMetrics(agent: Agent, tracing: SliceTracing): Registry {
   const registry = new Registry();
   collectDefaultMetrics({
     register: registry,
@@ -17,7 +18,7 @@ export function agentMetrics(agent: Agent): Registry {
     eventLoopMonitoringPrecision: eventLoopLookMs,
   });
   registerGauges(registry, gaugesOf(agent));
-  registerCounters(registry, agent);
+  registerCounters(registry, agent, tracing);
   const ack = new Histogram({
     name: "everycore_agent_record_ack_seconds",
     help: "From publishing a commit, chunk or strike to the log's acknowledgement, resends included",
@@ -64,7 +65,7 @@ function registerGauges(registry: Registry, gauges: Numbers): void {
   }
 }
 
-function registerCounters(registry: Registry, agent: Agent): void {
+function registerCounters(registry: Registry, agent: Agent, tracing: SliceTracing): void {
   const counters: Numbers = [
     ["everycore_agent_leases_accepted_total", "Leases accepted", () => agent.state.accepted],
     [
@@ -99,14 +100,37 @@ function registerCounters(registry: Registry, agent: Agent): void {
       },
     });
   }
-  new Counter({
+  labelled(registry, {
     name: "everycore_malformed_messages_total",
     help: "Messages that were refused as malformed",
-    labelNames: ["plane"],
+    label: "plane",
+    read: () => ({ ...agent.malformed }),
+  });
+  labelled(registry, {
+    name: "everycore_agent_trace_spans_total",
+    help: "Spans for the collector of traces, by what became of them",
+    label: "state",
+    read: () => ({ ...tracing.counts }),
+  });
+}
+
+function labelled(
+  registry: Registry,
+  {
+    name,
+    help,
+    label,
+    read,
+  }: { name: string; help: string; label: string; read: () => Readonly<Record<string, number>> },
+): void {
+  new Counter({
+    name,
+    help,
+    labelNames: [label],
     registers: [registry],
     collect() {
       this.reset();
-      for (const [plane, count] of Object.entries(agent.malformed)) this.inc({ plane }, count);
+      for (const [value, count] of Object.entries(read())) this.inc({ [label]: value }, count);
     },
   });
 }

@@ -8,4 +8,5 @@ export * from "./pure.ts";
 export * from "./record-codec.ts";
 export * from "./slot-file.ts";
 export * from "./subjects.ts";
+export * from "./trace-context.ts";
 export * from "./wire.ts";

@@ -39,6 +39,9 @@ export interface TaskSpec {
   readonly itemTimeoutMs?: number;
   /** Tries after the first for error and timeout. */
   readonly retries: number;
+  /** Where the job stands in a trace (trace-context.ts); in a lease: the lease. */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
 }
 
 export interface JobSpec {

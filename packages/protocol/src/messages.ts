@@ -20,6 +20,7 @@ import type { LevelRun } from "./level-set.ts";
 import { leaseFromWire, leaseToWire, rangesFromWire, rangesToWire } from "./record-codec.ts";
 import type { LeaseGrant } from "./records.ts";
 import { protocolVersion } from "./subjects.ts";
+import { isTracestate, traceFields } from "./trace-context.ts";
 import { decode, encode } from "./wire.ts";
 
 /** `ec.v1.fetch`, request of an agent. Authorised by the lease's id; bundles by a lease of a job that uses it. */
@@ -141,6 +142,18 @@ function pythonVersion(fields: Fields, field: string, what: string): string {
   return version;
 }
 
+function traceparent(fields: Fields, field: string, what: string): string {
+  const value = text(fields, field, what);
+  if (traceFields(value) === undefined) throw bad(what, field);
+  return value;
+}
+
+function tracestate(fields: Fields, field: string, what: string): string {
+  const value = text(fields, field, what);
+  if (!isTracestate(value)) throw bad(what, field);
+  return value;
+}
+
 export function parseTask(value: unknown): TaskSpec {
   const what = "task";
   const fields = fieldsOf(value, what);
@@ -162,6 +175,8 @@ export function parseTask(value: unknown): TaskSpec {
     rangeStart: number(fields, "rangeStart", what),
     itemTimeoutMs: optional(fields, "itemTimeoutMs", what, number),
     retries: count(fields, "retries", what),
+    traceparent: optional(fields, "traceparent", what, traceparent),
+    tracestate: optional(fields, "tracestate", what, tracestate),
   }) as TaskSpec;
   if (!/^[0-9a-f]{16}$/.test(task.seed)) throw bad(what, "seed");
   if (task.runtime === "exec" ? (task.argv?.length ?? 0) === 0 : task.bundle === undefined) {

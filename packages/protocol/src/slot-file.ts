@@ -60,6 +60,9 @@ export interface SliceFrame {
   readonly partials?: string;
   /** The slice is one span of a reduced job. */
   readonly reduced: boolean;
+  /** Where the slice stands in the trace of its job, if that has one: what tasks continue from. */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
 }
 
 export interface TaskFrame {

@@ -24,6 +24,7 @@ class ExecRunner:
         self._range_start = 0
         self._arguments = []
         self._appends = False
+        self._environment = {}
         self._programs = None
 
     def load(self, task):
@@ -33,7 +34,8 @@ class ExecRunner:
             cwd = task.get("cwd")
             if cwd is not None:
                 enter(cwd)
-            self._programs = Programs(environment_of(task))
+            self._environment = environment_of(task)
+            self._programs = Programs(self._environment)
             self._range_start = int(task["rangeStart"])
             argv = task.get("argv") or []
             self._arguments = [pieces_of(part) for part in argv]
@@ -49,6 +51,13 @@ class ExecRunner:
             return packb({"kind": "error", "name": "EverycoreError", "message": str(error)[:MESSAGE_MAX]})
         except Exception as error:
             return failure_of_error(error)
+
+    def continue_trace(self, traceparent, tracestate):
+        """In place of what the submitting environment had: that is further up in the trace."""
+        self._environment[b"TRACEPARENT"] = os_bytes(traceparent)
+        self._environment.pop(b"TRACESTATE", None)
+        if tracestate is not None:
+            self._environment[b"TRACESTATE"] = os_bytes(tracestate)
 
     def reader(self, frame):
         return item_reader(frame, self._range_start, item_text)

@@ -7,8 +7,9 @@ W2  the head of a slice is appended before its first item; a slice without head 
 W4  phases keep a failing load from being blamed on an item.
 
 A runner brings what its runtime does: `load(task)`, which returns the bytes of the job's one failure or None;
-`reader(frame)`, a function from an index to an item; `outcome(read, index)`, which gives status, codec and bytes and
-raises nothing; `flush()` after a slice; and for reductions `reduce(slot, frame)` and `combine_partials(slot, frame)`.
+`continue_trace(traceparent, tracestate)`, before each slice of a traced job; `reader(frame)`, a function from an
+index to an item; `outcome(read, index)`, which gives status, codec and bytes and raises nothing; `flush()` after a
+slice; and for reductions `reduce(slot, frame)` and `combine_partials(slot, frame)`.
 
 Imported by every host, and a host is started for each job and slot: nothing heavy here. `signal` alone costs 3 ms (30
 with cold files), for it makes its numbers an enum; `_signal` is the C module behind it.
@@ -61,6 +62,8 @@ class WorkerLoop:
         cpu = cpu_seconds()
         began = time.perf_counter()
         try:
+            if "traceparent" in frame:
+                runner.continue_trace(frame["traceparent"], frame.get("tracestate"))
             slot.enter(frame["slice"], frame["file"])
             slot.append(frame["slice"], HEAD, MSGPACK, 0, frame["head"])
             slot.set_phase("item", frame["slice"])

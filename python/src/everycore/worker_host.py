@@ -38,6 +38,12 @@ class PythonRunner:
             self.examine(error)
             return failures.describe(error, kind="error")
 
+    def continue_trace(self, traceparent, tracestate):
+        os.environ["TRACEPARENT"] = traceparent
+        os.environ.pop("TRACESTATE", None)
+        if tracestate is not None:
+            os.environ["TRACESTATE"] = tracestate
+
     def reader(self, frame):
         return item_reader(frame, int(self.task["rangeStart"]), values.decode)
 

@@ -3,7 +3,7 @@
  * larger ones by the blocks that the lease names (fetch.ts).
  */
 import { setImmediate } from "node:timers/promises";
-import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply, Range } from "@everycore/protocol";
+import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply, Range, TaskSpec } from "@everycore/protocol";
 import {
   decodeLeaseReply,
   encodeLease,
@@ -17,6 +17,7 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import type { Logger } from "pino";
 import type { Effect } from "../core/index.ts";
 import type { Job } from "../core/model.ts";
+import type { JobTracing } from "../tracing.ts";
 import type { Bodies } from "./bodies.ts";
 
 /** A single item in a few blocks is worth cutting out here; more blocks are cheaper to fetch whole. */
@@ -28,6 +29,7 @@ export interface LeaseSenderOptions {
   readonly nats: NatsConnection;
   readonly bodies: Bodies;
   readonly log: Logger;
+  readonly tracing: JobTracing;
   readonly onSent: () => void;
   /** Gets how long the agent's answer took. */
   readonly onAnswered: (afterMs: number) => void;
@@ -43,13 +45,23 @@ export class LeaseSender {
 
   /** undefined: no answer in time. */
   async send(effect: SendLease, job: Job, epoch: number): Promise<LeaseReply | undefined> {
+    const { task, answered } = this.#options.tracing.lease(job, effect);
+    const reply = await this.#ask(effect, { job, epoch, task });
+    answered(reply);
+    return reply;
+  }
+
+  async #ask(
+    effect: SendLease,
+    { job, epoch, task }: { job: Job; epoch: number; task: TaskSpec },
+  ): Promise<LeaseReply | undefined> {
     const { nats, log, onSent, onAnswered, onMalformed } = this.#options;
     try {
       const message: LeaseMessage = {
         epoch,
         job: job.id,
         segment: job.segment,
-        task: job.spec.task,
+        task,
         grant: effect.grant,
         items: await this.#items(effect, job),
         attempts: effect.attempts,

@@ -4,6 +4,8 @@
  */
 import { levelOf, outcomeStatus, readU64, recordHeadBytes, recordStatus } from "@everycore/protocol";
 import type { OutcomeRun } from "../core/index.ts";
+import type { ItemTimes } from "./item-times.ts";
+import { newItemTimes, noteItem } from "./item-times.ts";
 import type { SliceHead } from "./slice-head.ts";
 import { parseHead } from "./slice-head.ts";
 
@@ -15,6 +17,8 @@ export interface ScannedSlice {
   items: number;
   /** Found since they were last taken. */
   runs: OutcomeRun[];
+  /** Of a traced slice. */
+  readonly times: ItemTimes | undefined;
 }
 
 /** Where the scan of one file stands: the records of a slice may come in several reads. */
@@ -35,12 +39,15 @@ export function scanRecords(state: ScanState, file: number, bytes: Buffer): Scan
     const status = bytes[at + 12]!;
     if (status === recordStatus.head) {
       const head = parseHead(bytes.subarray(at + recordHeadBytes, next));
-      state.slice = { slice: index, head, items: 0, runs: [] };
+      const times = head.timed === true ? newItemTimes() : undefined;
+      state.slice = { slice: index, head, items: 0, runs: [], times };
       grown.push(state.slice);
     } else if (state.slice !== undefined) {
       const run = { file, from: base + at, to: base + next, status };
       if (status === recordStatus.partial) addPartial(state.slice, run, index, bytes, at);
       else addItem(state.slice, run, index);
+      if (state.slice.times !== undefined && status !== recordStatus.partial)
+        noteItem(state.slice.times, index, bytes.subarray(at, next));
     }
     at = next;
   }

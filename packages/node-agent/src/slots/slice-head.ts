@@ -15,6 +15,7 @@ import {
   leaseFromWire,
   leaseToWire,
   list,
+  optional,
   protocolVersion,
 } from "@everycore/protocol";
 
@@ -30,6 +31,8 @@ export interface SliceHead {
   readonly attempts: readonly LevelRun[];
   /** Its outcomes are partials of spans. */
   readonly reduced: boolean;
+  /** Its job has a trace that shows items. */
+  readonly timed?: boolean;
 }
 
 export const encodeHead = (head: SliceHead): Buffer =>
@@ -44,6 +47,7 @@ export function parseHead(bytes: Uint8Array): SliceHead {
   const what = "slice head";
   const fields = fieldsOf(decode(bytes), what);
   const { job, segment } = fields;
+  const timed = optional(fields, "timed", what, flag);
   if (fields["v"] !== protocolVersion) throw bad(what, "v");
   if (!isJobId(job)) throw bad(what, "job");
   if (!isSegmentId(segment)) throw bad(what, "segment");
@@ -61,5 +65,6 @@ export function parseHead(bytes: Uint8Array): SliceHead {
       return { start: start!, end: end!, level: level! };
     }),
     reduced: flag(fields, "reduced", what),
+    ...(timed === undefined ? {} : { timed }),
   };
 }

@@ -12,7 +12,9 @@ const threadVariables = [
 
 export function workerEnvironment(own: Readonly<Record<string, string | undefined>>): Record<string, string> {
   const environment: Record<string, string> = { EVERYCORE_WORKER: "1" };
-  for (const [name, value] of Object.entries({ ...process.env, ...own }))
+  // Our own place in a trace is nobody else's: tasks of a traced job are told theirs with each slice.
+  const inherited = { ...process.env, TRACEPARENT: undefined, TRACESTATE: undefined };
+  for (const [name, value] of Object.entries({ ...inherited, ...own }))
     if (value !== undefined) environment[name] = value;
   for (const name of threadVariables) environment[name] ??= "1";
   return environment;

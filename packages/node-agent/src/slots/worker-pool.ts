@@ -6,10 +6,12 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import type { FromWorker, JobId, SegmentId, TaskSpec } from "@everycore/protocol";
+import type { DeathDetail, FromWorker, JobId, Phase, SegmentId, TaskSpec } from "@everycore/protocol";
 import { codecs, encodeErrorInfo, exitDiskFull, outcomeStatus } from "@everycore/protocol";
 import type { AgentEvent, Effect, OutcomeRun, SeenRuns, SliceSight } from "../core/index.ts";
+import type { KillReason } from "../core/model.ts";
 import type { LeaseInputs } from "../data/inputs.ts";
+import type { SliceTracing } from "../tracing.ts";
 import type { LeaseMessage } from "@everycore/protocol";
 import { encodeHead } from "./slice-head.ts";
 import type { OutcomeFiles } from "./outcome-files.ts";
@@ -30,6 +32,7 @@ export interface PoolOptions {
   readonly node: string;
   readonly log: Logger;
   readonly output: OutputStore;
+  readonly tracing: SliceTracing;
   readonly command: (runtime: string, dir: string) => WorkerCommand;
   readonly now: () => number;
   readonly emit: (event: AgentEvent) => void;
@@ -49,6 +52,7 @@ interface Entry {
   /** Memory when its task was loaded. */
   loadedBytes: number | undefined;
   memoryBytesMax: number;
+  killed: KillReason["kind"] | undefined;
 }
 
 type Of<Kind extends Effect["kind"]> = Extract<Effect, { kind: Kind }>;
@@ -79,6 +83,7 @@ export class WorkerPool {
       onFrame: (frame) => this.#heard(worker, frame),
       onDeath: ({ phase, detail }) => {
         this.look(worker);
+        this.#traceDeath(worker, { phase, detail });
         if (detail.exitCode === exitDiskFull && phase !== "item") {
           emit({ kind: "diskLevel", at: now(), level: "full" }); // the next heartbeat looks again
         }
@@ -95,6 +100,7 @@ export class WorkerPool {
       sights: new Map(),
       loadedBytes: undefined,
       memoryBytesMax: this.#options.memoryBytesMax,
+      killed: undefined,
     });
     this.#stores.set(started.files, started);
   }
@@ -116,6 +122,7 @@ export class WorkerPool {
         const entry = this.#workers.get(worker);
         entry?.sights.delete(frame.slice);
         entry?.process.files.sliceEnded();
+        this.#options.tracing.ended(worker, frame);
         return emit({
           kind: "sliceEnded",
           at: now(),
@@ -136,12 +143,20 @@ export class WorkerPool {
     const seen: SeenRuns[] = [];
     for (const slice of entry.process.read()) {
       entry.sights.set(slice.slice, slice.head.start + slice.items);
+      this.#options.tracing.found(worker, slice.slice, slice.times);
       if (slice.runs.length === 0) continue;
       for (const run of slice.runs) this.#storeOf.set(run.file, entry.process.files);
       seen.push({ slice: slice.slice, job: slice.head.job, lease: slice.head.grant.id, runs: slice.runs });
       slice.runs = [];
     }
     if (seen.length > 0) this.#options.emit({ kind: "outcomesSeen", at: this.#options.now(), worker, seen });
+  }
+
+  #traceDeath(worker: number, death: { phase: Phase; detail: DeathDetail }): void {
+    const entry = this.#workers.get(worker);
+    this.#options.tracing.died(worker, { ...death, kill: entry?.killed }, (slice) =>
+      entry?.sights.get(slice),
+    );
   }
 
   lookAll(): void {
@@ -186,6 +201,8 @@ export class WorkerPool {
     // For the rest of its life: the core gives such a worker nothing else.
     entry.memoryBytesMax = Math.max(entry.memoryBytesMax, Math.min(memoryBytes, this.#options.machineBytes));
     const reduced = task.reduce !== undefined && !effect.partials;
+    const { slot } = entry.process;
+    const trace = this.#options.tracing.begin({ worker: effect.worker, slot, slice, start, end }, message);
     const head = encodeHead({
       job: effect.job,
       segment: message.segment as SegmentId, // checked by decodeLease
@@ -193,10 +210,11 @@ export class WorkerPool {
       grant,
       start,
       end,
-      slot: entry.process.slot,
+      slot,
       retries: task.retries,
       attempts: effect.attempts,
       reduced,
+      ...(trace.isTimed ? { timed: true } : {}),
     });
     const files = inputs?.files?.filter((file) => file.first < end && file.first + file.count > start);
     entry.process.page.setLimit(slice, end);
@@ -214,6 +232,7 @@ export class WorkerPool {
       ...(files === undefined ? {} : { files }),
       ...(inputs?.partials === undefined ? {} : { partials: inputs.partials }),
       reduced,
+      ...trace.context,
     });
   }
 
@@ -245,6 +264,7 @@ export class WorkerPool {
   kill(effect: Of<"killGroup">): void {
     const { worker, reason } = effect;
     const entry = this.#workers.get(worker);
+    if (entry !== undefined) entry.killed ??= reason.kind;
     entry?.process.kill(reason.kind === "memory" ? entry.memoryBytesMax : undefined);
   }
 

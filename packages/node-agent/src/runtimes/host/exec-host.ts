@@ -8,7 +8,7 @@ import { spawn } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { Readable } from "node:stream";
-import type { ErrorInfo, TaskFrame } from "@everycore/protocol/worker";
+import type { ErrorInfo, SliceFrame, TaskFrame } from "@everycore/protocol/worker";
 import {
   argumentsOf,
   codecs,
@@ -49,6 +49,12 @@ class ExecRunner implements Runner {
     const program = this.#argv[0] ?? "";
     if (!hasPlaceholder(program)) mustBeThere(program, this.#env["PATH"] ?? "", this.#cwd);
   }
+
+  /** In place of what the submitting environment had: that is further up in the trace. */
+  continueTrace = ({ traceparent, tracestate }: SliceFrame): void => {
+    this.#env["TRACEPARENT"] = traceparent;
+    this.#env["TRACESTATE"] = tracestate; // undefined: spawn leaves it out
+  };
 
   run(item: unknown, index: number): Promise<Ended | NotStarted> {
     return this.#spawn(argumentsOf(this.#argv, { text: textOf(item), index }));

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { TaskFrame } from "@everycore/protocol/worker";
+import type { SliceFrame, TaskFrame } from "@everycore/protocol/worker";
 import { EverycoreError } from "@everycore/protocol/worker";
 import type { Runner } from "./loop.ts";
 import { randomOf } from "./random.ts";
@@ -14,6 +14,8 @@ type Task = (item: unknown, context: Context) => unknown;
 class Context {
   index = 0;
   readonly job: string;
+  traceparent: string | undefined;
+  tracestate: string | undefined;
   readonly #seed: string;
   #random: (() => number) | undefined;
   #randomOf = -1;
@@ -52,6 +54,10 @@ export class JsRunner implements Runner {
     this.combine = task.reduce === undefined ? undefined : (exported(module, task.reduce) as Combine);
     this.#context = new Context(task);
   }
+
+  continueTrace = ({ traceparent, tracestate }: SliceFrame): void => {
+    Object.assign(this.#context!, { traceparent, tracestate });
+  };
 
   run(item: unknown, index: number): unknown {
     this.#context!.index = index;

@@ -31,6 +31,8 @@ export interface Runner {
   /** The value, or a promise of it. Throws what the task throws. */
   run(item: unknown, index: number): unknown;
   readonly combine?: Combine | undefined;
+  /** Where the items to come stand in the trace of their job; not called for jobs without. */
+  readonly continueTrace?: (frame: SliceFrame) => void;
   /** Bytes of an outcome when the runtime encodes by itself (exec). */
   readonly encodes?: (result: unknown) => { status: number; codec: number; bytes: Uint8Array };
 }
@@ -107,6 +109,7 @@ export class WorkerLoop {
     const began = performance.now();
     let at = frame.start;
     try {
+      if (frame.traceparent !== undefined) this.#runner.continueTrace?.(frame);
       slot.enter(frame.slice, frame.file);
       slot.append(frame.slice, recordStatus.head, codecs.msgpack, 0, frame.head);
       slot.setPhase("item", frame.slice);
