@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from everycore import _msgpack, frames, packing, seeding, slot_file
+from everycore import _msgpack, file_patterns, frames, packing, seeding, slot_file
 
 VECTORS = pathlib.Path(__file__).parents[2] / "proto" / "vectors"
 
@@ -53,6 +53,14 @@ def without_c_library():
 @pytest.fixture(params=["as installed", "pure"])
 def codec(request):
     return _msgpack if request.param == "as installed" else without_c_library()
+
+
+def test_file_patterns():
+    for vector in vectors("file-patterns"):
+        matches = file_patterns.matcher([vector["pattern"]])
+        assert [name for name in vector["matches"] if not matches(name.split("/"))] == [], vector["pattern"]
+        assert [name for name in vector["others"] if matches(name.split("/"))] == [], vector["pattern"]
+    assert not file_patterns.matcher([])(["a"])
 
 
 def test_msgpack(codec):

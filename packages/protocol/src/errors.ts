@@ -68,5 +68,8 @@ export interface ErrorInfo {
   readonly stderrTail?: string;
   /** `exec`: what the program printed before it failed. */
   readonly stdout?: Uint8Array;
+  /** `exec`, of a job with `returns`: what it left in its folder (returned-files.ts). */
+  readonly files?: Readonly<Record<string, Uint8Array>>;
+  readonly executable?: readonly string[];
   readonly native?: { readonly codec: string; readonly bytes: Uint8Array };
 }

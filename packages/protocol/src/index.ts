@@ -6,6 +6,7 @@ export * from "./packing.ts";
 export * from "./program-arguments.ts";
 export * from "./pure.ts";
 export * from "./record-codec.ts";
+export * from "./returned-files.ts";
 export * from "./slot-file.ts";
 export * from "./subjects.ts";
 export * from "./trace-context.ts";

@@ -13,7 +13,7 @@ export type Runtime = (typeof runtimes)[number];
 /** All that an agent needs to run items of a job. */
 export interface TaskSpec {
   readonly runtime: Runtime;
-  /** js, python: the code. */
+  /** js, python: the code. exec: files that stand in each item's folder. */
   readonly bundle?: BundleDigest;
   /** js: file inside the bundle; python: module name. */
   readonly entry?: string;
@@ -26,6 +26,8 @@ export interface TaskSpec {
   readonly env?: Readonly<Record<string, string>>;
   /** exec, without `env`: variables beside those of the bare environment (`--env`). */
   readonly addEnv?: Readonly<Record<string, string>>;
+  /** exec: patterns of the files that an item gives back from its folder (file-patterns.ts). */
+  readonly returns?: readonly string[];
   /** python: the interpreter the client asks for, "3.11", or absent for any. */
   readonly python?: string;
   /** What a node must have to run items of the job (labels.ts). */

@@ -101,6 +101,12 @@ export const limits = {
   pullBytes: 8 * MB,
   /** Bytes of outcome bodies that a reader keeps while it waits for item order. */
   readerCacheBytes: 32 * MB,
+  /** Files that a job may ship: each has to be copied for each item. Their bytes are those of a bundle. */
+  shippedFilesMax: 10_000,
+  /** Files, and their bytes, that one item may give back: they travel in its outcome. Patterns that name them. */
+  returnedFilesMax: 1_000,
+  returnedFilesBytesMax: 64 * MB,
+  returnPatternsMax: 100,
   /** Bytes of one bundle. */
   bundleBytesMax: 256 * MB,
   /** Bytes of one gRPC message, received. */

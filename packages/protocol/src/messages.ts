@@ -6,6 +6,7 @@ import type { Fields } from "./checks.ts";
 import { bad, bytes, count, fieldsOf, flag, list, number, oneOf, optional, text } from "./checks.ts";
 import type { ErrorInfo } from "./errors.ts";
 import { EverycoreError } from "./errors.ts";
+import { patternFault } from "./file-patterns.ts";
 import type { BundleDigest, JobId } from "./ids.ts";
 import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply } from "./lease.ts";
 import { leaseModes, leaseRefusals } from "./lease.ts";
@@ -19,6 +20,7 @@ import { codecName, codecs, emptyCounts } from "./outcomes.ts";
 import type { LevelRun } from "./level-set.ts";
 import { leaseFromWire, leaseToWire, rangesFromWire, rangesToWire } from "./record-codec.ts";
 import type { LeaseGrant } from "./records.ts";
+import { returnedFilesOf } from "./returned-files.ts";
 import { protocolVersion } from "./subjects.ts";
 import { isTracestate, traceFields } from "./trace-context.ts";
 import { decode, encode } from "./wire.ts";
@@ -129,6 +131,13 @@ const strings = (fields: Fields, field: string, what: string): string[] =>
 const requirements = (fields: Fields, field: string, what: string): readonly string[] =>
   checkRequirements(strings(fields, field, what));
 
+function patterns(fields: Fields, field: string, what: string): readonly string[] {
+  const given = list(fields, field, what, limits.returnPatternsMax);
+  for (const pattern of given)
+    if (typeof pattern !== "string" || patternFault(pattern) !== undefined) throw bad(what, field);
+  return given as readonly string[];
+}
+
 const stringMap = (fields: Fields, field: string, what: string): Record<string, string> => {
   const map = fieldsOf(fields[field], `${what}.${field}`);
   for (const value of Object.values(map)) if (typeof value !== "string") throw bad(what, field);
@@ -168,6 +177,7 @@ export function parseTask(value: unknown): TaskSpec {
     cwd: optional(fields, "cwd", what, text),
     env: optional(fields, "env", what, stringMap),
     addEnv: optional(fields, "addEnv", what, stringMap),
+    returns: optional(fields, "returns", what, patterns),
     python: optional(fields, "python", what, pythonVersion),
     require: optional(fields, "require", what, requirements),
     reduce: optional(fields, "reduce", what, text),
@@ -182,6 +192,10 @@ export function parseTask(value: unknown): TaskSpec {
   if (task.runtime === "exec" ? (task.argv?.length ?? 0) === 0 : task.bundle === undefined) {
     throw bad(what, task.runtime === "exec" ? "argv" : "bundle");
   }
+  if (task.returns !== undefined && task.runtime !== "exec") throw bad(what, "returns");
+  // Files stand in the item's own folder.
+  if (task.cwd !== undefined && (task.returns ?? (task.runtime === "exec" ? task.bundle : undefined)))
+    throw bad(what, "cwd");
   if (task.python !== undefined && task.runtime !== "python") throw bad(what, "python");
   if (task.retries > limits.retriesMax) {
     throw new EverycoreError("over-limit", `retries ${task.retries} is more than ${limits.retriesMax}`);
@@ -350,6 +364,7 @@ export function decodeErrorInfo(data: Uint8Array): ErrorInfo {
     peakBytes: integer("peakBytes"),
     stderrTail: string("stderrTail", limits.stderrTailBytesMax),
     stdout: stdout instanceof Uint8Array ? stdout : undefined,
+    ...returnedFilesOf(fields),
     native: native?.bytes instanceof Uint8Array ? native : undefined,
   }) as ErrorInfo;
 }

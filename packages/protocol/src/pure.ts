@@ -4,6 +4,7 @@
  */
 export * from "./cut.ts";
 export * from "./errors.ts";
+export * from "./file-patterns.ts";
 export * from "./fold.ts";
 export * from "./ids.ts";
 export * from "./job.ts";

@@ -69,7 +69,7 @@ export interface TaskFrame {
   readonly t: "task";
   readonly job: string;
   readonly runtime: string;
-  /** Folder of the unpacked bundle. */
+  /** Folder of the unpacked bundle; exec: only where the job ships files. */
   readonly dir?: string;
   readonly entry?: string;
   readonly export?: string;
@@ -78,6 +78,7 @@ export interface TaskFrame {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly addEnv?: Readonly<Record<string, string>>;
+  readonly returns?: readonly string[];
   readonly seed: string;
   readonly rangeStart: number;
   /** Reduced jobs retry in place. */

@@ -3,6 +3,7 @@
  * so every module it loads costs all of them.
  */
 export * from "./errors.ts";
+export * from "./file-patterns.ts";
 export * from "./limits.ts";
 export * from "./outcomes.ts";
 export * from "./packing.ts";

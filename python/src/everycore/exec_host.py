@@ -11,9 +11,10 @@ import sys
 from ._msgpack import packb
 from .item_text import item_text
 from .items import ERROR as ERROR_CODEC
-from .items import RAW, item_reader
+from .items import MSGPACK, RAW, item_reader
 from .loop import ERROR, VALUE, WorkerLoop
 from .programs import STDOUT_BYTES_MAX, NotStarted, Programs
+from .slot_file import DiskError
 
 MARKS = ("{}", "{/}", "{.}", "{#}")
 MESSAGE_MAX = 8 * 1024  # errorMessageBytesMax of protocol/limits.ts
@@ -26,6 +27,7 @@ class ExecRunner:
         self._appends = False
         self._environment = {}
         self._programs = None
+        self._folders = None  # where each item has one of its own
 
     def load(self, task):
         try:
@@ -41,10 +43,11 @@ class ExecRunner:
             self._arguments = [pieces_of(part) for part in argv]
             # As GNU parallel: without any placeholder the item is the last argument.
             self._appends = not any(piece in MARKS for pieces in self._arguments for piece in pieces)
+            self._folders = folders_of(task)
             program = argv[0] if argv else ""
             if not any(piece in MARKS for piece in pieces_of(program)):
                 # One failure of the job that says so, not one per item.
-                if not self._programs.can_find(os_bytes(program)):
+                if not self._can_find(program, task):
                     raise BadTask(f'no program "{program}" that can be run on this node')
             return None
         except BadTask as error:
@@ -62,18 +65,48 @@ class ExecRunner:
     def reader(self, frame):
         return item_reader(frame, self._range_start, item_text)
 
+    def _can_find(self, program, task):
+        """What is shipped stands in each item's folder as it does in the bundle's."""
+        if self._folders is None or task.get("dir") is None:
+            return self._programs.can_find(os_bytes(program))
+        os.chdir(task["dir"])
+        try:
+            return self._programs.can_find(os_bytes(program))
+        finally:
+            os.chdir(task["scratch"])
+
     def outcome(self, read, index):
+        if self._folders is None:
+            return self._outcome(read, index)
+        try:
+            return self._outcome(read, index, self._folders)
+        finally:
+            self._folders.leave()
+
+    def _outcome(self, read, index, folders=None):
+        returned = None
         try:
             argv = self._argv(str(read(index)), index)
+            if folders is not None:
+                folders.enter()
             ended = self._programs.run(argv)
+            if folders is not None:
+                returned = folders.returned()
+        except DiskError:
+            raise  # no item is to blame
         except NotStarted as error:
             program = argv[0].decode("utf-8", "replace")
             message = f"spawn {program} {error}"
             return ERROR, ERROR_CODEC, packb({"kind": "error", "name": "Error", "message": cut(message)})
         except Exception as error:  # an item that is no JSON, say
             return ERROR, ERROR_CODEC, failure_of_error(error)
-        failure = failure_of(ended)
-        return (VALUE, RAW, ended.stdout) if failure is None else (ERROR, ERROR_CODEC, packb(failure))
+        failure = failure_of(ended, returned)
+        if failure is not None:
+            return ERROR, ERROR_CODEC, packb(failure)
+        if returned is None:
+            return VALUE, RAW, ended.stdout
+        value = {"stdout": ended.stdout, "files": returned.files, "executable": returned.executable}
+        return VALUE, MSGPACK, packb(value)
 
     def _argv(self, text, index):
         values = {
@@ -93,6 +126,15 @@ class ExecRunner:
 
 class BadTask(Exception):
     """The job cannot run here."""
+
+
+def folders_of(task):
+    shipped, returns = task.get("dir"), task.get("returns")
+    if shipped is None and returns is None:
+        return None
+    from .item_folder import ItemFolders  # a host is started for each job and slot, and few jobs need it
+
+    return ItemFolders(task["scratch"], shipped, returns)
 
 
 def environment_of(task):
@@ -145,17 +187,24 @@ def os_bytes(text):
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
 
 
-def failure_of(ended):
+def failure_of(ended, returned=None):
     if ended.stdout_bytes > STDOUT_BYTES_MAX:
         message = f"the program printed {ended.stdout_bytes} bytes, more than execOutputBytesMax = {STDOUT_BYTES_MAX}"
         return {"kind": "output-too-large", "name": "OutputTooLarge", "message": message}
     kept = {"stdout": ended.stdout, "stderrTail": ended.stderr_tail}
+    refusal = None if returned is None else returned.refusal
+    also = "" if refusal is None else f"; {refusal}"
+    if returned is not None and refusal is None:
+        kept |= {"files": returned.files, "executable": returned.executable}
     if ended.signal is not None:
-        message = f"killed by {ended.signal}"
+        message = f"killed by {ended.signal}{also}"
         return {"kind": "signal", "name": "Signal", "message": message, "signal": ended.signal, **kept}
-    if ended.code == 0:
-        return None
-    return {"kind": "exit", "name": "Exit", "message": f"exit code {ended.code}", "exitCode": ended.code, **kept}
+    if ended.code != 0:
+        message = f"exit code {ended.code}{also}"
+        return {"kind": "exit", "name": "Exit", "message": message, "exitCode": ended.code, **kept}
+    if refusal is not None:
+        return {"kind": "output-too-large", "name": "OutputTooLarge", "message": refusal, **kept}
+    return None
 
 
 def failure_of_error(error):

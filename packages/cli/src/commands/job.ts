@@ -4,6 +4,7 @@ import { endedItems, failedItems } from "@everycore/client/internal";
 import { EverycoreError, isEnded, jobStates, limits, shortId } from "@everycore/protocol";
 import { Command, Option } from "commander";
 import { describeFailure, exitCodeOf, exitCodes } from "../failure.ts";
+import { endOfReturned, returnedFilesOf } from "../files/program-files.ts";
 import { Interrupts } from "../interrupts.ts";
 import { parseCount, parseDuration } from "../input/values.ts";
 import type { ClusterFlags } from "../session.ts";
@@ -228,6 +229,7 @@ interface ResultsFlags extends ClusterFlags {
   readonly values?: boolean;
   readonly unordered?: boolean;
   readonly out?: string;
+  readonly outputDir?: string;
 }
 
 function results(): Command {
@@ -242,10 +244,12 @@ function results(): Command {
     .option("--values", "print bare values and skip failures")
     .option("--unordered", "as they come instead of in item order")
     .option("--out <file>", "write to a file instead of stdout")
+    .option("--output-dir <dir>", "write the files of `run --output` into DIR/INDEX/NAME")
     .action((job: string, flags: ResultsFlags) =>
       withCluster(flags, async (cluster, signal) => {
         await using sink = openSink(flags.out);
         const info = await cluster.getJob(job, { signal });
+        const returned = returnedFilesOf(info, flags);
         const { follow, unordered = false } = flags;
         // A reduction has one result, an item of its own behind all others (docs/decisions/0012).
         const ended = info.reduced && follow ? await cluster.waitJob(info.id, { signal }) : info;
@@ -259,15 +263,15 @@ function results(): Command {
         const first = new FirstFailure();
         const print = printerOf(sink, { valuesOnly: flags.values === true, first });
         try {
-          for await (const list of reading.lists()) await print(list);
+          for await (const list of reading.lists()) await print(returned?.take(list) ?? list);
         } catch (error) {
           if (sink.gone.aborted && !signal.aborted) return exitCodes.good; // the reader has seen enough
           throw error;
         }
         const { end } = reading;
-        if (!isEnded(end.state)) return exitCodes.good;
-        sayFailures(end, { quiet: flags.quiet ?? false, first });
-        return exitCodeOf(end);
+        if (isEnded(end.state)) sayFailures(end, { quiet: flags.quiet ?? false, first });
+        if (returned !== undefined) return endOfReturned(returned, end, flags);
+        return isEnded(end.state) ? exitCodeOf(end) : exitCodes.good;
       }),
     );
 }

@@ -3,6 +3,9 @@ import type { Outcome, OutcomeList } from "@everycore/client/internal";
 import { EverycoreError, limits } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodeOf, exitCodes } from "../failure.ts";
+import { LocalArgumentRemark } from "../files/local-arguments.ts";
+import type { ProgramFiles } from "../files/program-files.ts";
+import { endOfReturned, programFiles, returnedFiles } from "../files/program-files.ts";
 import { followJob, submitDetached } from "../follow-job.ts";
 import { openOrEmbed } from "../session.ts";
 import type { Sink } from "../terminal/sink.ts";
@@ -10,11 +13,14 @@ import { openSink } from "../terminal/sink.ts";
 import { showPrints } from "../terminal/prints.ts";
 import { sayFailures } from "../terminal/summary.ts";
 import { cancelOnInterrupt, followFlags, inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
-import type { SubmitFlags } from "./submit-flags.ts";
+import type { JobInput, SubmitFlags } from "./submit-flags.ts";
 
 interface RunFlags extends SubmitFlags {
   readonly scratch?: boolean;
   readonly env?: readonly string[];
+  readonly files?: readonly string[];
+  readonly output?: readonly string[];
+  readonly outputDir?: string;
 }
 
 export const runCommand = (): Command =>
@@ -30,7 +36,19 @@ export const runCommand = (): Command =>
       "a variable for the programs: NAME as it is here, or NAME=VALUE; may be given several times",
       (text: string, list: readonly string[] | undefined) => [...(list ?? []), text],
     )
+    .option(
+      "--files <pattern...>",
+      "files or folders to ship to the nodes; each item gets copies in an empty folder (implies --scratch)",
+    )
+    .option(
+      "--output <pattern...>",
+      "files that come back from the items' folders, such as '*.png' (implies --scratch)",
+    )
+    .option("--output-dir <dir>", "where they go, into DIR/INDEX/NAME (default: the current folder)")
     .passThroughOptions()
+    .configureOutput({
+      outputError: (text, write) => write(text.includes("'program'") ? `${text}${aboutProgram}` : text),
+    })
     .addHelpText(
       "after",
       `
@@ -39,45 +57,69 @@ Prints what the programs print, unmixed and in item order. An item that no argum
 Examples:
   everycore run --range 1-100 -- ./simulate --seed {}
   ls *.log | everycore run --each-line - -- gzip {}
-  everycore run --each-line urls.txt --item-timeout 30s --retries 2 -- curl -sfO {}`,
+  everycore run --each-line urls.txt --item-timeout 30s --retries 2 -- curl -sfO {}
+  everycore run --range 1-100 --files render 'scenes/*' --output '*.png' --output-dir out -- ./render {}`,
     )
     .action(async (argv: string[], flags: RunFlags) => {
       process.exitCode = await run(argv, flags);
     });
 
+/** `--files` and `--output` take all that follows, up to the next flag. */
+const aboutProgram = "put -- before the program: everycore run --files 'data/*' -- PROGRAM {}\n";
+
 async function run(program: string[], flags: RunFlags): Promise<number> {
   const input = inputOf(flags);
   const argv = program.some((part) => /\{[/.#]?\}/.test(part)) ? program : [...program, "{}"];
   const named = variablesOf(flags.env ?? []);
+  const files = programFiles(flags, argv, process.cwd());
+  const returned = returnedFiles(flags);
   using interrupts = cancelOnInterrupt(flags);
   const { signal } = interrupts;
   await using session = await openOrEmbed(flags, signal);
-  const isInPlace = session.isHere && flags.scratch !== true;
+  const isInPlace = session.isHere && flags.scratch !== true && files === undefined;
   const place = isInPlace
     ? { cwd: process.cwd(), env: bounded({ ...environmentHere(), ...named }) }
     : flags.env === undefined
       ? {}
       : { addEnv: bounded(named) };
+  if (files?.bundle !== undefined) await session.cluster.putBundle(files.bundle, { signal });
+  const source = session.isHere || flags.quiet === true ? input : remarked(input, argv, files);
   const spec = specOf({
     flags,
     input,
     name: program.join(" "),
     strict: false,
-    task: { runtime: "exec", argv, ...place },
+    task: { runtime: "exec", argv, ...place, ...files?.task },
   });
   const { cluster } = session;
   if (flags.detach === true) {
-    process.stdout.write(`${await submitDetached({ cluster, spec, input, signal })}\n`);
+    process.stdout.write(`${await submitDetached({ cluster, spec, input: source, signal })}\n`);
     return exitCodes.good;
   }
   await using sink = openSink(flags.out);
   const follow = followFlags(flags);
-  const print = (outcomes: OutcomeList): Promise<void> => printOutputs(sink, outcomes, flags);
-  const info = await followJob({ cluster, spec, input, signal, outputGone: sink.gone, ...follow, print });
+  const print = (outcomes: OutcomeList): Promise<void> =>
+    printOutputs(sink, returned?.take(outcomes) ?? outcomes, flags);
+  const outputGone = sink.gone;
+  const info = await followJob({ cluster, spec, input: source, signal, outputGone, ...follow, print });
   // What failed programs wrote to stderr stands beside their items already.
   if ((info.counts?.value ?? 0) > 0) await showPrints(session, info, { ...follow, signal });
   sayFailures(info, follow);
-  return exitCodeOf(info);
+  return returned === undefined ? exitCodeOf(info) : endOfReturned(returned, info, flags);
+}
+
+/** Looks at each item on its way to other machines. */
+function remarked(input: JobInput, argv: readonly string[], files: ProgramFiles | undefined): JobInput {
+  const folder = process.cwd();
+  const remark = new LocalArgumentRemark({ argv, folder, shipped: files?.names ?? new Set() });
+  if (input.codec !== "utf8") return input;
+  return {
+    ...input,
+    source: (signal) => {
+      const items = input.source(signal);
+      return items === undefined ? undefined : remark.watch(items);
+    },
+  };
 }
 
 /** The programs see what they would see started by hand, but not the cluster's secret. */

@@ -306,6 +306,7 @@ export function unpackBundle(bytes: Uint8Array, dir: string): void {
   const fields = fieldsOf(decode(bytes), "bundle");
   if (fields["v"] !== 1) throw new EverycoreError("bad-task", "bundle of an unknown version");
   const files = fieldsOf(fields["files"], "bundle files");
+  const executable = Array.isArray(fields["executable"]) ? (fields["executable"] as unknown[]) : [];
   const fresh = `${dir}${unpackingMark}${process.pid}`;
   try {
     rmSync(fresh, { recursive: true, force: true });
@@ -316,7 +317,7 @@ export function unpackBundle(bytes: Uint8Array, dir: string): void {
         throw new EverycoreError("bad-task", `bundle: bad file ${JSON.stringify(name.slice(0, 200))}`);
       }
       mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, content, { mode: 0o600 });
+      writeFileSync(path, content, { mode: executable.includes(name) ? 0o700 : 0o600 });
     }
     renameSync(fresh, dir);
   } catch (error) {

@@ -184,6 +184,7 @@ export class WorkerPool {
       ...(task.cwd === undefined ? {} : { cwd: task.cwd }),
       ...(task.env === undefined ? {} : { env: task.env }),
       ...(task.addEnv === undefined ? {} : { addEnv: task.addEnv }),
+      ...(task.returns === undefined ? {} : { returns: task.returns }),
       seed: task.seed,
       rangeStart: task.rangeStart,
       retries: task.retries,

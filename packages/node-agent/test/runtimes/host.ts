@@ -56,8 +56,9 @@ export async function startHost(runtime: Runtime, options: HostOptions = {}) {
     link.write(Buffer.concat([head, body]));
   };
   expect((await next())["t"]).toBe("ready");
-  const task = { t: "task", job: "j", runtime, dir, seed: "0123456789abcdef", rangeStart: 0, retries: 0 };
-  const place = { node: "n", slot: 0, scratch: join(dir, "scratch") };
+  const task = { t: "task", job: "j", runtime, seed: "0123456789abcdef", rangeStart: 0, retries: 0 };
+  const bundle = runtime === "exec" ? {} : { dir }; // programs have one only where files are shipped
+  const place = { node: "n", slot: 0, scratch: join(dir, "scratch"), ...bundle };
   const out = join(dir, "out-1");
   const slice = (number: number, start: number, end: number, more: SliceMore = {}): void => {
     const { limit = end, ...fields } = more;

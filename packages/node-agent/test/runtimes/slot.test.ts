@@ -1,11 +1,11 @@
 /** The worker's side of the slot files: the golden bytes of its records, and what a full disk does to a host. */
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { page } from "@everycore/protocol";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Slot } from "../../src/runtimes/host/slot.ts";
 import { newFolder, startHost } from "./host.ts";
+import { canMount, mountSmall } from "./small-disk.ts";
 
 interface Vector {
   index: number;
@@ -71,20 +71,3 @@ describe.each(tasks)("$runtime on a full disk", ({ runtime, file, entry, code })
     },
   );
 });
-
-/** A file system of its own with room for a few records; needs root. */
-function mountSmall(folder: string): void {
-  mkdirSync(folder);
-  execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], { stdio: "ignore" });
-  onTestFinished(() => void execFileSync("umount", [folder]));
-}
-
-function canMount(): boolean {
-  if (!existsSync("/dev/full") || process.getuid?.() !== 0) return false;
-  try {
-    execFileSync("unshare", ["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false; // a container without CAP_SYS_ADMIN
-  }
-}

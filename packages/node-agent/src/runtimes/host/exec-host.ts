@@ -19,7 +19,10 @@ import {
   outcomeStatus,
 } from "@everycore/protocol/worker";
 import { describe } from "./failures.ts";
+import type { Returned } from "./item-folder.ts";
+import { ItemFolders } from "./item-folder.ts";
 import type { Runner } from "./loop.ts";
+import { isDiskError } from "./loop.ts";
 import { serve } from "./serve.ts";
 
 interface Ended {
@@ -28,6 +31,8 @@ interface Ended {
   readonly stdout: Buffer;
   readonly stdoutBytes: number;
   readonly stderrTail: Buffer;
+  /** Absent where the job wants no files. */
+  readonly returned?: Returned;
 }
 
 /** No process came of it. */
@@ -35,10 +40,17 @@ interface NotStarted {
   readonly message: string;
 }
 
+/** The disk has no room for the item's folder: no item is to blame, and the worker ends (loop.ts). */
+interface NoRoom {
+  readonly noRoom: unknown;
+}
+
 class ExecRunner implements Runner {
   #argv: readonly string[] = [];
   #env: NodeJS.ProcessEnv = {};
   #cwd = "";
+  /** Where each item has one of its own. */
+  #folders: ItemFolders | undefined;
 
   async load(task: TaskFrame): Promise<void> {
     this.#argv = task.argv ?? [];
@@ -47,7 +59,11 @@ class ExecRunner implements Runner {
     const bare = { PATH: process.env["PATH"], HOME: task.scratch, ...task.addEnv };
     this.#env = { ...(task.env ?? bare), EVERYCORE_WORKER: "1" };
     const program = this.#argv[0] ?? "";
-    if (!hasPlaceholder(program)) mustBeThere(program, this.#env["PATH"] ?? "", this.#cwd);
+    const { scratch, dir: shipped, returns } = task;
+    if (shipped !== undefined || returns !== undefined)
+      this.#folders = new ItemFolders({ scratch, shipped, returns });
+    // What is shipped stands in each item's folder as it does in the bundle's.
+    if (!hasPlaceholder(program)) mustBeThere(program, this.#env["PATH"] ?? "", shipped ?? this.#cwd);
   }
 
   /** In place of what the submitting environment had: that is further up in the trace. */
@@ -56,8 +72,26 @@ class ExecRunner implements Runner {
     this.#env["TRACESTATE"] = tracestate; // undefined: spawn leaves it out
   };
 
-  run(item: unknown, index: number): Promise<Ended | NotStarted> {
-    return this.#spawn(argumentsOf(this.#argv, { text: textOf(item), index }));
+  run(item: unknown, index: number): Promise<Ended | NotStarted | NoRoom> {
+    const argv = argumentsOf(this.#argv, { text: textOf(item), index });
+    return this.#folders === undefined ? this.#spawn(argv) : this.#runInFolder(argv, this.#folders);
+  }
+
+  async #runInFolder(argv: readonly string[], folders: ItemFolders): Promise<Ended | NotStarted | NoRoom> {
+    try {
+      this.#cwd = folders.enter();
+    } catch (error) {
+      folders.leave();
+      if (isDiskError(error)) return { noRoom: error };
+      throw error;
+    }
+    try {
+      const ended = await this.#spawn(argv);
+      const returned = "message" in ended ? undefined : folders.returned();
+      return returned === undefined ? ended : { ...(ended as Ended), returned };
+    } finally {
+      folders.leave();
+    }
   }
 
   #spawn(argv: readonly string[]): Promise<Ended | NotStarted> {
@@ -98,12 +132,16 @@ class ExecRunner implements Runner {
   }
 
   encodes = (result: unknown): { status: number; codec: number; bytes: Uint8Array } => {
-    const ended = result as Ended | NotStarted;
+    const ended = result as Ended | NotStarted | NoRoom;
+    if ("noRoom" in ended) throw ended.noRoom;
     const failure = "message" in ended ? notStarted(ended) : failureOf(ended);
-    if (failure === undefined) {
-      return { status: outcomeStatus.value, codec: codecs.raw, bytes: (ended as Ended).stdout };
-    }
-    return { status: outcomeStatus.error, codec: codecs.error, bytes: encode(failure) };
+    if (failure !== undefined)
+      return { status: outcomeStatus.error, codec: codecs.error, bytes: encode(failure) };
+    const { stdout, returned } = ended as Ended;
+    if (returned === undefined) return { status: outcomeStatus.value, codec: codecs.raw, bytes: stdout };
+    const { files, executable } = returned;
+    const bytes = encode({ stdout, files, executable });
+    return { status: outcomeStatus.value, codec: codecs.msgpack, bytes };
   };
 }
 
@@ -138,18 +176,21 @@ function tailText(tail: Buffer): string {
 }
 
 function failureOf(ended: Ended): ErrorInfo | undefined {
-  const { code, signal, stdout, stdoutBytes } = ended;
+  const { code, signal, stdout, stdoutBytes, returned } = ended;
   const stderrTail = tailText(ended.stderrTail);
   if (stdoutBytes > limits.execOutputBytesMax) {
     const message = `the program printed ${stdoutBytes} bytes, more than execOutputBytesMax = ${limits.execOutputBytesMax}`;
     return { kind: "output-too-large", name: "OutputTooLarge", message };
   }
-  if (signal !== null) {
-    return { kind: "signal", name: "Signal", message: `killed by ${signal}`, signal, stdout, stderrTail };
-  }
-  if (code === 0) return undefined;
-  const message = `exit code ${code}`;
-  return { kind: "exit", name: "Exit", message, exitCode: code ?? -1, stdout, stderrTail };
+  const { refusal, ...files } = returned ?? {};
+  const kept = { stdout, stderrTail, ...(refusal === undefined ? files : {}) };
+  const also = refusal === undefined ? "" : `; ${refusal}`;
+  if (signal !== null)
+    return { kind: "signal", name: "Signal", message: `killed by ${signal}${also}`, signal, ...kept };
+  if (code !== 0)
+    return { kind: "exit", name: "Exit", message: `exit code ${code}${also}`, exitCode: code ?? -1, ...kept };
+  if (refusal === undefined) return undefined;
+  return { kind: "output-too-large", name: "OutputTooLarge", message: refusal, ...kept };
 }
 
 /** One failure of the job that says so, not one per item. */

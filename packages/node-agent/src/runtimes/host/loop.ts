@@ -280,5 +280,5 @@ function endedChildrenMs(): number {
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
 
-const isDiskError = (error: unknown): boolean =>
+export const isDiskError = (error: unknown): boolean =>
   ["ENOSPC", "EDQUOT", "EIO"].includes((error as NodeJS.ErrnoException | null)?.code ?? "");
