@@ -130,7 +130,8 @@ export function readSecretFile(file: string): string {
     text = readFileSync(file, "utf8").trim();
   } catch (error) {
     if (error instanceof EverycoreError) throw error;
-    throw new EverycoreError("bad-input", `the secret file ${file} cannot be read`, { cause: error });
+    const why = error instanceof Error && "code" in error ? ` (${String(error.code)})` : "";
+    throw new EverycoreError("bad-input", `the secret file ${file} cannot be read${why}`, { cause: error });
   }
   if (text.length < 16)
     throw new EverycoreError("bad-input", `the secret file ${file} holds no secret (16 characters or more)`);

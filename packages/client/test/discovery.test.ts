@@ -98,6 +98,8 @@ test("a secret that others can read is refused, and so is none", async () => {
   await chmod(file, 0o640);
   expect(() => discover(config, at.environment)).toThrow("can be read by others");
   expect(() => discover({ address: config.address }, at.environment)).toThrow("no secret");
+  await rm(file);
+  expect(() => discover(config, at.environment)).toThrow("cannot be read (ENOENT)");
   expect(() => discover({ ...config, address: { value: "h", origin: "flag" } }, at.environment)).toThrow(
     '"h" is not an address',
   );
