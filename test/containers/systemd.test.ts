@@ -77,8 +77,8 @@ beforeAll(async () => {
   }
   const tarballs = (await readdir(folder)).filter((file) => file.endsWith(".tgz"));
   for (const machine of machines) {
-    for (const file of tarballs) await docker("cp", join(folder, file), `${nameOf(machine)}:/root/${file}`);
-    await docker("cp", `${units}/.`, `${nameOf(machine)}:/root/`);
+    for (const file of tarballs) await docker("cp", join(folder, file), `${nameOf(machine)}:root/${file}`);
+    await docker("cp", `${units}/.`, `${nameOf(machine)}:root/`);
   }
 });
 
