@@ -191,7 +191,7 @@ export class Connection implements AsyncDisposable {
     return this.#channel.ask("ClusterService", "Status", {}, this.#call(options));
   }
 
-  /** Ends every call at once; spans that wait for their collector have a second. */
+  /** Ends every call at once; spans that wait for their collector have a moment. */
   close(): Promise<void> {
     this.#closing.abort(new EverycoreError("cancelled", "the connection to the cluster was closed"));
     this.#channel.close();

@@ -8,8 +8,8 @@ import type { StartedSpan, Tracing } from "@everycore/protocol/tracing";
 import { traceOfEnvironment } from "@everycore/protocol";
 import type { JobSpec, TraceContext } from "@everycore/protocol";
 
-/** A delivery may hold the end of a command for so long. */
-const timeoutMs = 1_000;
+/** A delivery may hold the end of a program for so long. Too short for the exporter's second try, which comes later. */
+const timeoutMs = 750;
 const version = "0.1.0";
 
 export interface TracedSubmit {
@@ -61,7 +61,7 @@ export class SubmitTracing {
     return { span: tracing?.start({ name: "submit", kind: "client", parent }), parent };
   }
 
-  /** Sends what waits, within a second. */
+  /** Sends what waits, within `timeoutMs`. */
   async close(): Promise<void> {
     const tracing = await this.#opening;
     await tracing?.close();

@@ -43,7 +43,7 @@ export class OtlpTracing implements Tracing {
   readonly #version: string;
 
   constructor(options: TracingOptions & { readonly endpoint: string }) {
-    const { service, version, endpoint, timeoutMs, onTrouble, environment = process.env } = options;
+    const { service, version, endpoint, timeoutMs, onTrouble } = options;
     this.#version = version;
     const exporter = new OTLPTraceExporter(timeoutMs === undefined ? {} : { timeoutMillis: timeoutMs });
     this.#queue = new SpanQueue(exporter, (reason) =>
@@ -53,7 +53,7 @@ export class OtlpTracing implements Tracing {
     const told = detectResources({ detectors: [envDetector] });
     this.#provider = new TracerProvider({
       resource: defaultResource().merge(own).merge(told),
-      sampler: samplerOf(environment),
+      sampler: samplerOf(process.env),
       idGenerator: this.#ids,
       spanProcessors: [this.#queue],
     });

@@ -6,7 +6,8 @@ import type { SpanCounts } from "./tracing.ts";
 /** Spans wait so long for others to travel with. */
 const gatherMs = 1_000;
 const batchSpans = 512;
-const closeWithinMs = 1_000;
+/** The exporter tries again for up to 10 s by itself: of a collector that never answered less is to be hoped for. */
+const closeWithinMs = { known: 1_000, unknown: 400 };
 /** Of the API's ExportResultCode, which is a const enum of a package that is not ours to import. */
 const exported = 0;
 
@@ -23,6 +24,10 @@ export class SpanQueue implements SpanProcessor {
   constructor(exporter: SpanExporter, onTrouble: (reason: string) => void) {
     this.#exporter = exporter;
     this.#onTrouble = onTrouble;
+  }
+
+  get isSending(): boolean {
+    return this.#sending !== undefined;
   }
 
   onStart(): void {}
@@ -44,7 +49,7 @@ export class SpanQueue implements SpanProcessor {
     const batch = this.#waiting.splice(0, batchSpans);
     this.#sending = this.#deliver(batch).then(() => {
       this.#sending = undefined;
-      if (this.#waiting.length >= batchSpans || this.#isClosed) this.#send();
+      if (this.#waiting.length >= batchSpans) this.#send();
       else if (this.#waiting.length > 0) this.#timer ??= setTimeout(() => this.#send(), gatherMs).unref();
     });
   }
@@ -70,7 +75,8 @@ export class SpanQueue implements SpanProcessor {
   }
 
   async forceFlush(): Promise<void> {
-    const deadline = performance.now() + closeWithinMs;
+    const isKnown = this.counts.delivered > 0;
+    const deadline = performance.now() + closeWithinMs[isKnown ? "known" : "unknown"];
     while (!this.#isFailing && (this.#sending !== undefined || this.#waiting.length > 0)) {
       const left = deadline - performance.now();
       if (left <= 0) return;

@@ -60,7 +60,6 @@ export interface TracingOptions {
   /** `service.name`, unless OTEL_SERVICE_NAME says otherwise. */
   readonly service: string;
   readonly version: string;
-  readonly environment?: Environment;
   /** How long one delivery may take, ms. Absent: what OTEL_EXPORTER_OTLP_TIMEOUT says, 10 s. */
   readonly timeoutMs?: number;
   /** Gets a sentence when spans cannot be delivered, once until they are again; never per span. */
@@ -78,8 +77,8 @@ const registry = Symbol.for("opentelemetry.js.api.1");
 /** The program that we run in has an OpenTelemetry of its own. */
 export const isProgramTraced = (): boolean => registry in globalThis;
 
-/** The endpoint, as people know it; undefined while tracing is off. */
-export function tracingEndpoint(environment: Environment): string | undefined {
+/** As its user wrote it; undefined while tracing is off. */
+function tracingEndpoint(environment: Environment): string | undefined {
   if (environment["OTEL_SDK_DISABLED"]?.toLowerCase() === "true") return undefined;
   if (environment["OTEL_TRACES_EXPORTER"] === "none") return undefined;
   return endpointVariables.map((name) => environment[name] ?? "").find((value) => value !== "");
@@ -98,17 +97,17 @@ function refusal(environment: Environment, endpoint: string): string | undefined
 
 /** undefined while no endpoint is named, or one that cannot be used, which is said once. */
 export async function openTracing(options: TracingOptions): Promise<Tracing | undefined> {
-  const { environment = process.env, onTrouble } = options;
-  const endpoint = tracingEndpoint(environment);
+  const { onTrouble } = options;
+  const endpoint = tracingEndpoint(process.env);
   if (endpoint === undefined) return undefined;
-  const why = refusal(environment, endpoint);
+  const why = refusal(process.env, endpoint);
   if (why !== undefined) {
     onTrouble(`no traces: ${why}`);
     return undefined;
   }
   try {
     const { OtlpTracing } = await import("./tracing-otlp.ts");
-    return new OtlpTracing({ ...options, endpoint, environment });
+    return new OtlpTracing({ ...options, endpoint });
   } catch (error) {
     // Whatever is wrong with it: no job is worth less for want of a trace.
     onTrouble(`no traces: ${error instanceof Error ? error.message : String(error)}`);
