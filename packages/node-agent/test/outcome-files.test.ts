@@ -138,3 +138,37 @@ test("failures that were tried differently often are no run: one is tried again,
       .at(-1),
   ).toMatchObject({ start: 5, end: 6 });
 });
+
+test("records larger than what is read at once are found, each once, and a torn one when it is whole", () => {
+  const files = new OutcomeFiles(dir);
+  const path = files.pathForSlice();
+  const large = Buffer.alloc(300_000, 7);
+  const records = [0, 1, 2].map((item) =>
+    slotRecord(item, outcomeStatus.value, item === 1 ? Buffer.from("small") : large),
+  );
+  const torn = records[2]!.subarray(0, 200_000);
+  // The tries of its items make the head itself larger than a window.
+  const attempts = Array.from({ length: 40_000 }, (_, at) => ({ start: 2 * at, end: 2 * at + 1, level: 1 }));
+  const head = slotRecord(1, recordStatus.head, headOf({ start: 0, end: 80_000, attempts }));
+  expect(head.length).toBeGreaterThan(200_000);
+  appendFileSync(path, Buffer.concat([head, records[0]!, records[1]!, torn]));
+  const [slice] = files.read();
+  expect(slice!.items).toBe(2);
+  expect(slice!.head.attempts.length).toBe(40_000);
+  const [run] = slice!.runs.splice(0);
+  expect(run).toMatchObject({
+    start: 0,
+    end: 2,
+    from: head.length,
+    to: head.length + records[0]!.length + records[1]!.length,
+  });
+  expect(files.bytesOf(run!).equals(Buffer.concat(records.slice(0, 2)))).toBe(true);
+  appendFileSync(path, records[2]!.subarray(torn.length));
+  const [again] = files.read();
+  expect(again).toBe(slice);
+  expect(again!.runs).toMatchObject([{ start: 2, end: 3 }]);
+  // What was counted as held is what is freed: the file goes with the last of it.
+  files.free(run!);
+  files.free(again!.runs[0]!);
+  expect(files.close()).toBe(true);
+});

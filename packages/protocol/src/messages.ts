@@ -23,7 +23,7 @@ import type { LeaseGrant } from "./records.ts";
 import { returnedFilesOf } from "./returned-files.ts";
 import { protocolVersion } from "./subjects.ts";
 import { isTracestate, traceFields } from "./trace-context.ts";
-import { decode, encode } from "./wire.ts";
+import { decode, encode, encodeWithBytes } from "./wire.ts";
 
 /** `ec.v1.fetch`, request of an agent. Authorised by the lease's id; bundles by a lease of a job that uses it. */
 export interface FetchRequest {
@@ -323,7 +323,11 @@ export function decodeFetch(data: Uint8Array): FetchRequest {
   };
 }
 
-export const encodeFetchReply = (reply: FetchReply): Buffer => encode({ v: protocolVersion, ...reply });
+export function encodeFetchReply(reply: FetchReply): Buffer {
+  if (!reply.ok) return encode({ v: protocolVersion, ...reply });
+  const { bytes: data, ...rest } = reply;
+  return encodeWithBytes({ v: protocolVersion, ...rest }, "bytes", data);
+}
 
 export function decodeFetchReply(data: Uint8Array): FetchReply {
   const what = "fetch reply";

@@ -23,6 +23,27 @@ export function encode(value: unknown): Buffer {
   return Buffer.from(packr.pack(value));
 }
 
+/**
+ * A map of plain fields and, behind them, one of bytes. Large bytes are copied once; the encoder itself would grow its
+ * memory to their size and copy them twice.
+ */
+export function encodeWithBytes(fields: Record<string, unknown>, name: string, bytes: Uint8Array): Buffer {
+  const entries = Object.entries(fields).filter(([, value]) => value !== undefined);
+  const head = Buffer.from([map16, 0, entries.length + 1]);
+  return Buffer.concat([head, ...entries.flat().map(encode), encode(name), binaryHead(bytes.length), bytes]);
+}
+
+/** First byte of a map with 16 bits of length. */
+const map16 = 0xde;
+
+/** What msgpack writes before bytes: its formats with 8, 16 and 32 bits of length. */
+function binaryHead(length: number): Buffer {
+  const head = Buffer.alloc(5);
+  if (length < 2 ** 8) return head.subarray(0, head.writeUInt8(length, head.writeUInt8(0xc4)));
+  if (length < 2 ** 16) return head.subarray(0, head.writeUInt16BE(length, head.writeUInt8(0xc5)));
+  return head.subarray(0, head.writeUInt32BE(length, head.writeUInt8(0xc6)));
+}
+
 /** Decodes; throws EverycoreError `bad-input` for whatever is not one whole msgpack value. */
 export function decode(bytes: Uint8Array): unknown {
   try {

@@ -4,12 +4,14 @@
  */
 import { flushCompileCache } from "node:module";
 import { pathToFileURL } from "node:url";
+import { countBuffersAsHeap } from "../external-memory.ts";
 
 /** Variable that carries the configuration; only this user can read a process's environment. */
 const variable = "EVERYCORE_ROLE_CONFIG";
 
 const keepCompiledAfterMs = 1_500;
 
+countBuffersAsHeap();
 const main = process.argv[2];
 const config = process.env[variable];
 if (main === undefined || config === undefined) throw new Error(`role.ts needs a program and ${variable}`);

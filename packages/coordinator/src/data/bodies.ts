@@ -55,11 +55,11 @@ export class Bodies {
     const key = `${segment}.${seq}`;
     if (this.#kept.has(key) || body.data.length > this.#bytesMax) return;
     this.#kept.set(key, body);
-    this.#bytes += body.data.length;
+    this.#bytes += heldBy(body.data);
     for (const [oldest, old] of this.#kept) {
       if (this.#bytes <= this.#bytesMax) return;
       this.#kept.delete(oldest);
-      this.#bytes -= old.data.length;
+      this.#bytes -= heldBy(old.data);
     }
   }
 
@@ -69,8 +69,7 @@ export class Bodies {
         const message = await this.#data.jsm.direct.getMessage(streamOfSegment(segment), { seq });
         if (message === null)
           throw new EverycoreError("not-found", `message ${seq} of segment ${segment} is gone`);
-        // The message's memory is ours alone: one copy out of the connection's buffer, else that stays alive.
-        const body = { subject: message.subject, data: Buffer.from(message.data) };
+        const body = { subject: message.subject, data: ownMemory(message.data) };
         this.keep(segment, seq, body);
         return body;
       } catch (error) {
@@ -83,4 +82,14 @@ export class Bodies {
       }
     }
   }
+}
+
+/** Memory that the data keeps alive; of a buffer that it shares with others, its own part. */
+const heldBy = ({ buffer, length }: Uint8Array): number =>
+  buffer.byteLength <= 2 * length ? buffer.byteLength : length;
+
+/** What is kept must not keep much more alive: small data is copied out of the connection's buffer. */
+function ownMemory(data: Uint8Array): Buffer {
+  const { buffer, byteOffset, length } = data;
+  return buffer.byteLength <= 2 * length ? Buffer.from(buffer, byteOffset, length) : Buffer.from(data); // a copy
 }

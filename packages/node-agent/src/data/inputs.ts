@@ -6,8 +6,10 @@
 import type { NatsConnection } from "@nats-io/nats-core";
 import { createHash } from "node:crypto";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   renameSync,
   rmSync,
   statSync,
@@ -31,6 +33,8 @@ import {
 } from "@everycore/protocol";
 
 const fetchesMax = 2;
+/** Frames of one thing that are asked for at once, behind the first, which says how many there are. */
+const framesAhead = 3;
 const answerWithinMs = 5_000;
 const pauseMs = { first: 20, max: 1_000 };
 
@@ -38,6 +42,12 @@ export interface BlockFile {
   readonly path: string;
   readonly first: number;
   readonly count: number;
+}
+
+interface Frame {
+  /** Bytes of the whole thing. */
+  readonly total: number;
+  readonly bytes: Uint8Array;
 }
 
 /** Inputs of one lease, on this machine. */
@@ -136,9 +146,7 @@ export class Inputs {
     }
     if (items.partials === true) {
       const path = join(this.#dir, "blocks", `${grant.id}.partials`);
-      writeFileSync(path, await this.#whole({ job: message.job, grant, what: "partials" }, signal), {
-        mode: 0o600,
-      });
+      await this.#toFile(path, [{ job: message.job, grant, what: "partials" }], signal);
       this.#leases.set(grant.id, { partials: path });
     } else if (items.blocks !== undefined) {
       const files: BlockFile[] = [];
@@ -158,7 +166,9 @@ export class Inputs {
   ): Promise<void> {
     let known = this.#blocks.get(block.path);
     if (known === undefined) {
-      const fetched = this.#pieces(message, block, signal);
+      const of = { job: message.job, grant: message.grant, what: "block" } as const;
+      const requests = block.seqs.map((seq) => ({ ...of, seq }));
+      const fetched = this.#toFile(block.path, requests, signal);
       known = { leases: new Set(), fetched };
       this.#blocks.set(block.path, known);
       fetched.catch(() => this.#blocks.delete(block.path));
@@ -167,16 +177,19 @@ export class Inputs {
     await known.fetched;
   }
 
-  async #pieces(
-    message: LeaseMessage,
-    block: { path: string; seqs: readonly number[] },
-    signal: AbortSignal,
-  ): Promise<void> {
-    const pieces: Uint8Array[] = [];
-    for (const seq of block.seqs) {
-      pieces.push(await this.#whole({ job: message.job, grant: message.grant, what: "block", seq }, signal));
+  /** Bytes go to the file as they come: nothing of the size of an item is put together in memory. */
+  async #toFile(path: string, requests: readonly FetchRequest[], signal: AbortSignal): Promise<void> {
+    const file = openSync(path, "w", 0o600);
+    try {
+      for (const request of requests) {
+        for await (const frame of this.#frames(request, signal)) writeFileSync(file, frame);
+      }
+    } catch (error) {
+      rmSync(path, { force: true });
+      throw error;
+    } finally {
+      closeSync(file);
     }
-    writeFileSync(block.path, Buffer.concat(pieces), { mode: 0o600 });
   }
 
   async #bundle(message: LeaseMessage, digest: BundleDigest, signal: AbortSignal): Promise<void> {
@@ -190,7 +203,8 @@ export class Inputs {
   }
 
   async #fetchBundle(message: LeaseMessage, digest: BundleDigest, signal: AbortSignal): Promise<void> {
-    const bytes = await this.#whole({ job: message.job, grant: message.grant, what: "bundle" }, signal);
+    const request = { job: message.job, grant: message.grant, what: "bundle" } as const;
+    const bytes = Buffer.concat(await Array.fromAsync(this.#frames(request, signal)));
     const got = createHash("sha256").update(bytes).digest("hex");
     if (got !== digest)
       throw new EverycoreError(
@@ -220,28 +234,33 @@ export class Inputs {
     return freed;
   }
 
-  /** All bytes of one thing, frame after frame. */
-  async #whole(request: FetchRequest, signal: AbortSignal): Promise<Buffer> {
+  /** All bytes of one thing in order; frames that follow are on their way while one is used. */
+  async *#frames(request: FetchRequest, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     if (this.#running >= fetchesMax) await new Promise<void>((go) => this.#waiting.push(go));
     this.#running += 1;
+    const ahead: Promise<Frame>[] = [];
     try {
-      const parts: Uint8Array[] = [];
+      const first = await this.#ask({ ...request, offset: 0 }, signal);
+      const { total } = first;
+      const size = first.bytes.length;
+      if (total > limits.bundleBytesMax * 4)
+        throw new EverycoreError("over-limit", `job ${request.job}: a ${request.what} of ${total} bytes`);
+      let asked = size;
       let have = 0;
-      for (;;) {
-        const reply = await this.#ask({ ...request, offset: have }, signal);
-        if (reply.total > limits.bundleBytesMax * 4)
-          throw new EverycoreError(
-            "over-limit",
-            `job ${request.job}: a ${request.what} of ${reply.total} bytes`,
-          );
-        parts.push(reply.bytes);
-        have += reply.bytes.length;
-        this.fetched.bytes += reply.bytes.length;
-        if (have >= reply.total) return Buffer.concat(parts);
-        if (reply.bytes.length === 0)
+      for (let frame = first; ; frame = await ahead.shift()!) {
+        have += frame.bytes.length;
+        this.fetched.bytes += frame.bytes.length;
+        for (; asked < total && ahead.length < framesAhead && size > 0; asked += size) {
+          const next = this.#ask({ ...request, offset: asked }, signal);
+          next.catch(() => {}); // heard of when its turn comes
+          ahead.push(next);
+        }
+        yield frame.bytes;
+        if (have >= total) return;
+        if (ahead.length === 0 || frame.bytes.length !== size)
           throw new EverycoreError(
             "internal",
-            `job ${request.job}: a ${request.what} ended after ${have} of ${reply.total} bytes`,
+            `job ${request.job}: a ${request.what} ended after ${have} of ${total} bytes`,
           );
       }
     } finally {
@@ -250,7 +269,7 @@ export class Inputs {
     }
   }
 
-  async #ask(request: FetchRequest, signal: AbortSignal): Promise<{ total: number; bytes: Uint8Array }> {
+  async #ask(request: FetchRequest, signal: AbortSignal): Promise<Frame> {
     for (let pause = pauseMs.first; ; pause = Math.min(pauseMs.max, pause * 2)) {
       signal.throwIfAborted();
       try {

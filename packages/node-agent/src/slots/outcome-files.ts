@@ -22,6 +22,9 @@ import { isOutOfSpace } from "../machine/facts.ts";
 import type { ScannedSlice, ScanState } from "./outcome-scan.ts";
 import { scanRecords } from "./outcome-scan.ts";
 
+/** Bytes read at once while looking for what was appended. */
+const windowBytes = 64 * 1024;
+
 interface OutcomeFile {
   readonly id: number;
   readonly path: string;
@@ -113,12 +116,25 @@ export class OutcomeFiles {
         if (file.scan.slice !== undefined && file === this.#current) grown.push(file.scan.slice);
         continue;
       }
-      const bytes = Buffer.allocUnsafe(size - file.scan.at);
-      const got = readSync(fd, bytes, 0, bytes.length, file.scan.at);
-      const slices = scanRecords(file.scan, file.id, bytes.subarray(0, got));
-      for (const slice of slices) for (const run of slice.runs) file.held += run.to - run.from;
-      grown.push(...slices);
+      grown.push(...this.#scan(file, fd, size));
     }
+    return grown;
+  }
+
+  /** Window by window: what an item gave is not read before it is published. */
+  #scan(file: OutcomeFile, fd: number, size: number): Set<ScannedSlice> {
+    const grown = new Set<ScannedSlice>();
+    for (let window = windowBytes; file.scan.at < size;) {
+      const from = file.scan.at;
+      const left = size - from;
+      const bytes = Buffer.allocUnsafe(Math.min(left, window));
+      const got = readSync(fd, bytes, 0, bytes.length, from);
+      for (const slice of scanRecords(file.scan, file.id, bytes.subarray(0, got), left)) grown.add(slice);
+      if (file.scan.at > from) window = windowBytes;
+      else if (got < left) window *= 4; // a record that must be read whole is larger
+      else break; // the last record is not whole yet
+    }
+    for (const slice of grown) for (const run of slice.runs) file.held += run.to - run.from;
     return grown;
   }
 

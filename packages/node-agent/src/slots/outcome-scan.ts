@@ -27,16 +27,25 @@ export interface ScanState {
   slice: ScannedSlice | undefined;
 }
 
-/** Reads `bytes`, which lie at `state.at` of file `file`; gives the slices that grew, in order. */
-export function scanRecords(state: ScanState, file: number, bytes: Buffer): ScannedSlice[] {
+/**
+ * Reads `bytes`, which lie at `state.at` of file `file`, of which there are `left` from there on; gives the slices
+ * that grew, in order. Payloads of items need not be among the bytes: they are passed over by their length.
+ */
+export function scanRecords(
+  state: ScanState,
+  file: number,
+  bytes: Buffer,
+  left = bytes.length,
+): ScannedSlice[] {
   const grown: ScannedSlice[] = state.slice === undefined ? [] : [state.slice];
   const base = state.at;
   let at = 0;
   while (at + recordHeadBytes <= bytes.length) {
     const next = at + 4 + bytes.readUInt32LE(at);
-    if (next > bytes.length || next < at + recordHeadBytes) break;
+    if (next > left || next < at + recordHeadBytes) break;
     const index = readU64(bytes, at + 4);
     const status = bytes[at + 12]!;
+    if (next > bytes.length && isReadWithin(status)) break;
     if (status === recordStatus.head) {
       const head = parseHead(bytes.subarray(at + recordHeadBytes, next));
       const times = head.timed === true ? newItemTimes() : undefined;
@@ -54,6 +63,10 @@ export function scanRecords(state: ScanState, file: number, bytes: Buffer): Scan
   state.at = base + at;
   return grown;
 }
+
+/** The payload of these says what follows, or what they are. */
+const isReadWithin = (status: number): boolean =>
+  status === recordStatus.head || status === recordStatus.partial;
 
 type Where = Pick<OutcomeRun, "file" | "from" | "to" | "status">;
 
