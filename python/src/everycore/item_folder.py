@@ -18,6 +18,7 @@ from .slot_file import DiskError
 
 FILES_MAX = 1_000  # returnedFilesMax of protocol/limits.ts
 BYTES_MAX = 64 * 1024 * 1024  # returnedFilesBytesMax
+ADVICE = "let --output match less, or pack it"
 LONG_AGO = 946_684_800 * 10**9  # 2000-01-01: before any program runs, after what zip can say
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 COPY_BYTES = 1024 * 1024
@@ -80,7 +81,8 @@ class ItemFolders:
             found.append((path.decode("utf-8"), *file))
             total += file[1].st_size
         if len(found) > FILES_MAX:
-            return Returned(refusal=f"{len(found)} files would return, more than returnedFilesMax = {FILES_MAX}")
+            refusal = f"{len(found)} files would return, more than returnedFilesMax = {FILES_MAX}; {ADVICE}"
+            return Returned(refusal=refusal)
         if total > BYTES_MAX:
             return Returned(refusal=too_large(total))
         files, executable = {}, []
@@ -117,7 +119,8 @@ class ItemFolders:
 
 
 def too_large(total):
-    return f"the files that would return have {total} bytes, more than returnedFilesBytesMax = {BYTES_MAX}"
+    limit = f"returnedFilesBytesMax = {BYTES_MAX}"
+    return f"the files that would return have {total} bytes, more than {limit}; {ADVICE}"
 
 
 def text_of(path):

@@ -4,6 +4,7 @@ import { codecs, EverycoreError, limits, packEntries, shortId } from "@everycore
 import type { TaskSpec } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodes } from "../failure.ts";
+import { withoutFiles } from "../files/returned.ts";
 import { comparisonText } from "../here/comparison.ts";
 import type { DebugFlags } from "../here/debugging.ts";
 import type { Debugging } from "@everycore/node-agent/local";
@@ -128,7 +129,7 @@ const tooLong = (index: number, ms: number): Outcome =>
 /** As `map` prints an item, or as `run` does. */
 function print(outcome: Outcome, { runtime }: TaskSpec): void {
   if (outcome.isValue) {
-    process.stdout.write(runtime === "exec" ? outcome.payload : resultLine(outcome));
+    process.stdout.write(runtime === "exec" ? withoutFiles(outcome).payload : resultLine(outcome));
     return;
   }
   const error = readError(outcome);

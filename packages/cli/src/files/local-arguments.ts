@@ -53,6 +53,10 @@ export class LocalArgumentRemark {
   }
 }
 
+/** As a shell takes it for one word. */
+const quoted = (name: string): string =>
+  /^[\w./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+
 /** A program without a slash is looked for on PATH, whatever stands here. */
 const isOnPath = (part: string, at: number): boolean => at === 0 && !part.includes("/");
 
@@ -60,7 +64,9 @@ function remarkOn(name: string, { folder, shipped }: LocalArguments): string {
   const here = relative(folder, resolve(folder, name));
   if (covers(shipped, here)) return `note: ${name} is shipped, and stands on the nodes as ${here}`;
   const outside = here === ".." || here.startsWith(`..${sep}`);
-  const how = outside ? "from a folder above it, ship it with --files" : `ship it with --files ${here}`;
+  const how = outside
+    ? "from a folder above it, ship it with --files"
+    : `ship it with --files ${quoted(here)}`;
   return `note: ${name} is a file of this machine; programs on other nodes may not find it: ${how}`;
 }
 

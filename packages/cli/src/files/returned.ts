@@ -5,12 +5,36 @@
  *  V1  a name that leads out of the item's folder is refused, and so is a way through a link;
  *  V2  a file appears whole, by rename, or not at all; a link that stands in its place is replaced, not followed.
  */
-import { chmodSync, lstatSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { Outcome } from "@everycore/client/internal";
 import type { OutcomeList } from "@everycore/client/internal";
 import { codecs, decodeProgramValue, EverycoreError, isFileName, outcomeStatus } from "@everycore/protocol";
 import type { ReturnedFiles } from "@everycore/protocol";
+
+/** What the outcome of a program that returns files would be without them. */
+export function withoutFiles(outcome: Outcome): Outcome {
+  if (!outcome.isValue || outcome.codec !== "msgpack") return outcome;
+  return printedBy(outcome, decodeProgramValue(outcome.payload).stdout);
+}
+
+function printedBy(
+  { index, micros, node }: Outcome,
+  { buffer, byteOffset, byteLength }: Uint8Array,
+): Outcome {
+  const payload = Buffer.from(buffer, byteOffset, byteLength);
+  return new Outcome({ index, status: outcomeStatus.value, codec: codecs.raw, micros, payload, node });
+}
 
 export class ReturnedFileWriter {
   readonly #folder: string;
@@ -21,18 +45,16 @@ export class ReturnedFileWriter {
   /** Makes the folder, so that one that cannot be is said before anything runs. */
   constructor(folder: string) {
     this.#folder = folder;
+    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === false)
+      throw new EverycoreError("bad-input", `--output-dir ${folder} is no folder`);
     try {
       mkdirSync(folder, { recursive: true });
-      if (!statSync(folder).isDirectory()) throw new Error("it is no folder");
+      accessSync(folder, constants.W_OK | constants.X_OK);
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      throw new EverycoreError(
-        "bad-input",
-        `--output-dir ${folder} cannot be made a folder (${code ?? message})`,
-        {
-          cause: error,
-        },
-      );
+      throw new EverycoreError("bad-input", `--output-dir ${folder} cannot be written (${code ?? message})`, {
+        cause: error,
+      });
     }
   }
 
@@ -47,16 +69,16 @@ export class ReturnedFileWriter {
   }
 
   /** What was done, for people. */
-  summary(): string {
+  get summary(): string {
     const refused = this.#refused === 0 ? "" : `; ${this.#refused} refused`;
-    if (this.#written === 0) return `no file came back: no item left one that matches --output${refused}`;
+    if (this.#written === 0) return `no file came back: no item returned one that matches --output${refused}`;
     const files = this.#written === 1 ? "1 file" : `${this.#written} files`;
     const items = this.#items === 1 ? "1 item" : `${this.#items} items`;
-    return `${files} of ${items} written: ${join(this.#folder, "INDEX", "NAME")}${refused}`;
+    return `${files} of ${items} written: ${this.#folder}/INDEX/NAME${refused}`;
   }
 
   #takeOne(outcome: Outcome): Outcome {
-    const { index, micros, node } = outcome;
+    const { index } = outcome;
     if (outcome.codec === "error") {
       const { files = {}, executable = [] } = outcome.error();
       this.#write(index, { files, executable });
@@ -65,9 +87,7 @@ export class ReturnedFileWriter {
     const value = this.#decode(outcome);
     if (value === undefined) return outcome;
     this.#write(index, value);
-    const { buffer, byteOffset, byteLength } = value.stdout;
-    const payload = Buffer.from(buffer, byteOffset, byteLength);
-    return new Outcome({ index, status: outcomeStatus.value, codec: codecs.raw, micros, payload, node });
+    return printedBy(outcome, value.stdout);
   }
 
   #decode({ index, payload }: Outcome): ReturnType<typeof decodeProgramValue> | undefined {

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Phase, SliceFrame, SlotRecord, TaskFrame } from "@everycore/protocol";
 import { encode, limits, readRecord, recordStatus } from "@everycore/protocol";
 import { SlotPage } from "../slots/slot-page.ts";
+import { taskFrame } from "../slots/task-frame.ts";
 import type { LocalSlice, LocalTask } from "./worker.ts";
 
 /** An outcome file that has grown over this is left for a new one. */
@@ -34,26 +35,7 @@ export class SlotFolder implements Disposable {
   }
 
   taskFrame({ job, task, dir }: LocalTask): TaskFrame {
-    const { runtime, entry, export: name, reduce, argv, cwd, env, addEnv } = task;
-    return {
-      t: "task",
-      job,
-      runtime,
-      ...(dir === undefined ? {} : { dir }),
-      ...(entry === undefined ? {} : { entry }),
-      ...(name === undefined ? {} : { export: name }),
-      ...(reduce === undefined ? {} : { reduce }),
-      ...(argv === undefined ? {} : { argv }),
-      ...(cwd === undefined ? {} : { cwd }),
-      ...(env === undefined ? {} : { env }),
-      ...(addEnv === undefined ? {} : { addEnv }),
-      seed: task.seed,
-      rangeStart: task.rangeStart,
-      retries: task.retries,
-      node: "",
-      slot: 0,
-      scratch: this.scratch,
-    };
+    return taskFrame(task, { job, dir, node: "", slot: 0, scratch: this.scratch });
   }
 
   /** The next slice; its limit stands before its frame is sent. */

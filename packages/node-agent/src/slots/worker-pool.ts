@@ -16,6 +16,7 @@ import type { LeaseMessage } from "@everycore/protocol";
 import { encodeHead } from "./slice-head.ts";
 import type { OutcomeFiles } from "./outcome-files.ts";
 import type { OutputStore } from "./output-store.ts";
+import { taskFrame } from "./task-frame.ts";
 import { workerDirName } from "./worker-dir.ts";
 import type { WorkerCommand } from "./worker-process.ts";
 import { WorkerProcess } from "./worker-process.ts";
@@ -172,26 +173,9 @@ export class WorkerPool {
     const entry = this.#workers.get(effect.worker);
     if (entry === undefined) return;
     entry.job = effect.job;
-    entry.process.send({
-      t: "task",
-      job: effect.job,
-      runtime: task.runtime,
-      ...(bundleDir === undefined ? {} : { dir: bundleDir }),
-      ...(task.entry === undefined ? {} : { entry: task.entry }),
-      ...(task.export === undefined ? {} : { export: task.export }),
-      ...(task.reduce === undefined ? {} : { reduce: task.reduce }),
-      ...(task.argv === undefined ? {} : { argv: task.argv }),
-      ...(task.cwd === undefined ? {} : { cwd: task.cwd }),
-      ...(task.env === undefined ? {} : { env: task.env }),
-      ...(task.addEnv === undefined ? {} : { addEnv: task.addEnv }),
-      ...(task.returns === undefined ? {} : { returns: task.returns }),
-      seed: task.seed,
-      rangeStart: task.rangeStart,
-      retries: task.retries,
-      node: this.#options.node,
-      slot: entry.process.slot,
-      scratch: entry.process.scratch,
-    });
+    const { slot, scratch } = entry.process;
+    const { node } = this.#options;
+    entry.process.send(taskFrame(task, { job: effect.job, dir: bundleDir, node, slot, scratch }));
   }
 
   sendSlice(effect: Of<"sendSlice">, message: LeaseMessage, inputs: LeaseInputs | undefined): void {

@@ -168,7 +168,7 @@ describe.each(["node", "python"] as const)("the host in %s", (execHost) => {
       returns: ["f*"],
     });
     const [good, bad] = (await host.run(1, 0, 2, items("0", "4"))).map(errorOf);
-    const message = `${max + 1} files would return, more than returnedFilesMax = ${max}`;
+    const message = `${max + 1} files would return, more than returnedFilesMax = ${max}; let --output match less, or pack it`;
     expect(good).toMatchObject({ kind: "output-too-large", message });
     expect(bad).toMatchObject({ kind: "exit", exitCode: 4, message: `exit code 4; ${message}` });
   });

@@ -103,7 +103,7 @@ export class ItemFolders {
       .toSorted((left, right) => Buffer.compare(Buffer.from(left.name), Buffer.from(right.name)));
     if (found.length > limits.returnedFilesMax) {
       return refused(
-        `${found.length} files would return, more than returnedFilesMax = ${limits.returnedFilesMax}`,
+        `${found.length} files would return, more than returnedFilesMax = ${limits.returnedFilesMax}; ${advice}`,
       );
     }
     const before = found.reduce((sum, { info }) => sum + Number(info.size), 0);
@@ -131,11 +131,13 @@ export class ItemFolders {
   }
 }
 
+const advice = "let --output match less, or pack it";
+
 const refused = (refusal: string): Returned => ({ files: {}, executable: [], refusal });
 
 const tooLarge = (total: number): Returned =>
   refused(
-    `the files that would return have ${total} bytes, more than returnedFilesBytesMax = ${limits.returnedFilesBytesMax}`,
+    `the files that would return have ${total} bytes, more than returnedFilesBytesMax = ${limits.returnedFilesBytesMax}; ${advice}`,
   );
 
 /** Relative paths of the folders and of all else below; links are not followed. */
