@@ -38,6 +38,9 @@ export function isReached(halt: Halt, info: JobInfo): boolean {
 
 const reasonPrefix = "--halt ";
 
+/** Why a job was ended by a halt, as the job has it. */
+export const haltReason = (halt: Halt): string => `${reasonPrefix}${halt.text}`;
+
 /** The job was ended by a halt: its failures are what counts, not that it was cancelled. */
 export const isHalted = (info: JobInfo): boolean =>
   info.state === "cancelled" && info.reason.startsWith(reasonPrefix);
@@ -74,6 +77,6 @@ export class Halting {
 
   async #cancel(info: JobInfo, signal: AbortSignal): Promise<void> {
     this.isCancelling = true;
-    await this.#cluster.cancelJob(info.id, `${reasonPrefix}${this.#halt.text}`, { signal });
+    await this.#cluster.cancelJob(info.id, haltReason(this.#halt), { signal });
   }
 }

@@ -1,6 +1,6 @@
 /** `everycore map`: a function over items. */
 import { checkTaskFile, codeFields, loadTask, parseTaskName } from "@everycore/client/internal";
-import type { JobInfo, OutcomeList } from "@everycore/client/internal";
+import type { JobInfo } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { exitCodeOf, exitCodes } from "../failure.ts";
@@ -8,15 +8,18 @@ import { followJob, submitDetached } from "../follow-job.ts";
 import { parsePythonVersion } from "../input/values.ts";
 import type { Session } from "../session.ts";
 import { configOf, openOrEmbed } from "../session.ts";
-import { errorText, resultLine, valueLine, valueText } from "../terminal/result-line.ts";
+import { emptyReductionLine, printerOf, reductionLine } from "../terminal/outcome-lines.ts";
 import type { Sink } from "../terminal/sink.ts";
 import { openSink } from "../terminal/sink.ts";
 import { showPrints } from "../terminal/prints.ts";
 import { FirstFailure, sayFailures } from "../terminal/summary.ts";
+import { checkInlineFlags, withInlineFlags } from "./inline-flags.ts";
+import type { InlineFlags } from "./inline-flags.ts";
+import { mapInline } from "./map-inline.ts";
 import { cancelOnInterrupt, followFlags, inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
 import type { SubmitFlags } from "./submit-flags.ts";
 
-interface MapFlags extends SubmitFlags {
+interface MapFlags extends SubmitFlags, InlineFlags {
   readonly values?: boolean;
   readonly reduce?: string;
   readonly strict?: boolean;
@@ -24,7 +27,7 @@ interface MapFlags extends SubmitFlags {
 }
 
 export const mapCommand = (): Command =>
-  withSubmitFlags(new Command("map"))
+  withInlineFlags(withSubmitFlags(new Command("map")))
     .description("run a function of a .ts, .js or .py file over items, on all cores")
     .argument("<file[:export]>", "the task; without :export the default export, or the only function")
     .option("--items <file>", "items are JSON values, one a line; - reads stdin")
@@ -45,9 +48,11 @@ Examples:
   everycore map square.ts --range 0-999
   everycore map words.py:count --each-line README.md --values
   tail -f events.jsonl | everycore map score.ts --items -
-  everycore map sum.ts:square --range 1-1000 --reduce add`,
+  everycore map sum.ts:square --range 1-1000 --reduce add
+  everycore map score.ts --items events.jsonl --inline --inspect-brk`,
     )
-    .action(async (task: string, flags: MapFlags) => {
+    .action(async (task: string, flags: MapFlags, command: Command) => {
+      checkInlineFlags(flags, command);
       process.exitCode = await map(task, flags);
     });
 
@@ -64,6 +69,7 @@ async function map(task: string, flags: MapFlags): Promise<number> {
   const input = inputOf(flags);
   const python = pythonWanted(task, flags);
   await checkTaskFile(parseTaskName(task).path);
+  if (flags.inline === true) return await mapInline(task, { ...flags, python });
   using interrupts = cancelOnInterrupt(flags);
   const { signal } = interrupts;
   const unwanted = new AbortController();
@@ -125,36 +131,17 @@ function pythonWanted(task: string, flags: MapFlags): string | undefined {
   throw new EverycoreError("bad-input", `--python means something only for a .py task, and ${task} is none`);
 }
 
-/** Lines of outcomes, flushed in big chunks while they come fast and at once while they trickle. */
-export function printerOf(
-  sink: Sink,
-  options: { valuesOnly: boolean; first: FirstFailure },
-): (outcomes: OutcomeList) => Promise<void> {
-  const { valuesOnly, first } = options;
-  return async (outcomes) => {
-    for (const outcome of outcomes) {
-      first.note(outcome);
-      if (valuesOnly && !outcome.isValue) continue;
-      if (sink.add(valuesOnly ? valueLine(outcome) : resultLine(outcome))) await sink.flush();
-    }
-    await sink.flush();
-  };
-}
-
 /** The reduction is an item of its own, with index = total (docs/decisions/0012). */
 async function printReduction(session: Session, sink: Sink, info: JobInfo, flags: MapFlags): Promise<number> {
   const { missing, total } = info;
   let failed = info.state !== "done";
   if (total === 0) {
-    sink.add('{"value":null,"missing":0}\n');
+    sink.add(emptyReductionLine);
   } else if (info.state === "done") {
     for await (const outcome of session.cluster.results(info.id, { from: total, follow: false })) {
       if (outcome.index !== total) continue;
       failed ||= !outcome.isValue;
-      const part = outcome.isValue ? `"value":${valueText(outcome)}` : `"error":${errorText(outcome)}`;
-      sink.add(
-        flags.values === true && outcome.isValue ? valueLine(outcome) : `{${part},"missing":${missing}}\n`,
-      );
+      sink.add(reductionLine(outcome, { missing, valuesOnly: flags.values === true }));
     }
   }
   await sink.flush();

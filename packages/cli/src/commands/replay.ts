@@ -12,6 +12,7 @@ import { debuggingOf, withDebugFlags } from "../here/debugging.ts";
 import { Place } from "../here/place.ts";
 import { crashOutcome, failedOutcome, outcomeOf } from "../here/records.ts";
 import { Interrupts } from "../interrupts.ts";
+import { isFree } from "../local/free-port.ts";
 import { parseCount, parseDuration } from "../input/values.ts";
 import type { ClusterFlags } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";
@@ -60,9 +61,11 @@ async function replay(typed: string, flags: ReplayFlags): Promise<number> {
   const input = await cluster.itemInput(typed, flags.item, { signal });
   const { bundle, runtime } = input.spec.task;
   const debugging = debuggingOf(flags, runtime);
+  if (debugging?.kind === "inspect") await mustBeFree(debugging.port);
   const bytes = bundle === undefined ? undefined : await cluster.getBundle(bundle, { signal });
   await using place = await Place.make(bytes === undefined ? undefined : { digest: bundle!, bytes });
   const here = await runItem({ place, input, flags, debugging, signal });
+  if (here === undefined) return exitCodes.itemsFailed;
   print(here, input.spec.task);
   if (flags.quiet !== true) {
     const info = await cluster.getJob(input.job, { signal });
@@ -74,6 +77,18 @@ async function replay(typed: string, flags: ReplayFlags): Promise<number> {
   return here.isValue ? exitCodes.good : exitCodes.itemsFailed;
 }
 
+/** Node itself would say that it is taken, and go on without a debugger. */
+async function mustBeFree(port: number): Promise<void> {
+  if (port === 0 || (await isFree("127.0.0.1", port))) return;
+  throw new EverycoreError(
+    "conflict",
+    `port ${port} of this machine is taken: no debugger can be waited for`,
+    {
+      hint: "choose another one with --inspect-port; 0 lets the system choose",
+    },
+  );
+}
+
 interface Running {
   readonly place: Place;
   readonly input: ItemInput;
@@ -83,8 +98,8 @@ interface Running {
   readonly signal: AbortSignal;
 }
 
-/** Once: `--retries` and limits of the job are for unattended runs. */
-async function runItem({ place, input, flags, debugging, signal }: Running): Promise<Outcome> {
+/** undefined: the task cannot be loaded, which has been said. Once: `--retries` and limits of the job are for unattended runs. */
+async function runItem({ place, input, flags, debugging, signal }: Running): Promise<Outcome | undefined> {
   const { job, spec, bytes } = input;
   const { item: index, timeout } = flags;
   const over = new AbortController();
@@ -115,9 +130,14 @@ async function runItem({ place, input, flags, debugging, signal }: Running): Pro
   } catch (error) {
     signal.throwIfAborted();
     if (over.signal.aborted) return tooLong(index, timeout!);
-    const text = place.loadFailureText(error);
-    if (text === undefined) throw error;
-    throw new EverycoreError("bad-task", `the task of job ${shortId(job)} cannot run here: ${text}`);
+    const failure = place.loadFailure(error);
+    if (failure === undefined) throw error;
+    const { reason, info } = failure;
+    const trace = info.trace === undefined ? "" : `${failureText({ ...info, stderrTail: "" })}\n`;
+    process.stderr.write(
+      `everycore: the task of job ${shortId(job)} cannot be loaded here: ${reason}\n${trace}`,
+    );
+    return undefined;
   } finally {
     clearTimeout(limit);
   }

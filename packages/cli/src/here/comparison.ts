@@ -1,5 +1,6 @@
 /** Whether an item that ran here ended as it did on the cluster: one sentence. */
 import type { JobInfo, Outcome } from "@everycore/client/internal";
+import type { ErrorInfo } from "@everycore/protocol";
 import { readError, valueText } from "../terminal/result-line.ts";
 
 const shownCharacters = 200;
@@ -15,11 +16,17 @@ export function comparisonText(info: JobInfo, here: Outcome, there: Outcome | un
     if (here.isValue && isSame(here, there)) return "the cluster has the same value";
     return `the cluster has ${here.isValue ? "another value" : "a value"}: ${cut(valueText(there))}`;
   }
-  const same = !here.isValue && errorLine(here) === errorLine(there);
-  if (same) return "the cluster has the same error";
+  if (here.status === there.status && isSameFailure(readError(here), readError(there)))
+    return `the cluster has the same ${there.status}`;
   const what = there.status === "error" ? "an error" : `the outcome ${there.status}`;
   return `the cluster has ${what}: ${cut(errorLine(there))}`;
 }
+
+/** Of a death the words differ: on the cluster it takes two to be blamed for it. */
+const isSameFailure = (one: ErrorInfo, other: ErrorInfo): boolean =>
+  one.kind === "crash"
+    ? one.signal === other.signal && one.exitCode === other.exitCode
+    : one.kind === "timeout" || (one.name === other.name && one.message === other.message);
 
 const isSame = (one: Outcome, other: Outcome): boolean =>
   one.codec === other.codec && one.payload.equals(other.payload);

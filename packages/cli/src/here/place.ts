@@ -1,8 +1,9 @@
 /** A temporary folder of this command in which items run: the unpacked bundle, and a folder for each worker. */
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { BundleDigest, TaskSpec } from "@everycore/protocol";
+import type { BundleDigest, ErrorInfo, TaskSpec } from "@everycore/protocol";
 import type * as Local from "@everycore/node-agent/local";
 
 export interface Bundled {
@@ -77,11 +78,17 @@ export class Place implements AsyncDisposable {
     return worker;
   }
 
-  /** The sentence of a task that cannot be loaded; undefined for any other error. */
-  loadFailureText(error: unknown): string | undefined {
+  /** Why a task cannot be loaded, as a cluster would say of its job; undefined for any other error. */
+  loadFailure(error: unknown): { readonly reason: string; readonly info: ErrorInfo } | undefined {
     if (!(error instanceof this.#local.LoadFailure)) return undefined;
-    const { stderrTail = "" } = error.info;
-    return stderrTail.trim() === "" ? error.message : `${error.message}: ${stderrTail.trim().slice(-500)}`;
+    const { info, message } = error;
+    const tail = (info.stderrTail ?? "").trim().slice(-500);
+    return { info, reason: tail === "" ? message : `${message}: ${tail}` };
+  }
+
+  /** For a process that is at its end. */
+  removeNow(): void {
+    rmSync(this.#dir, { recursive: true, force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

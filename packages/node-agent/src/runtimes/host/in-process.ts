@@ -3,6 +3,7 @@
  * on fd 3. Each step begins in a turn of its own, so that a task's stack ends with our frames, as in a host (failures.ts
  * cuts those off).
  */
+import inspector from "node:inspector";
 import { Script } from "node:vm";
 import type { FromWorker, ToWorker } from "@everycore/protocol/worker";
 import { JsRunner } from "./js-runner.ts";
@@ -30,6 +31,8 @@ export class InProcessLoop {
   readonly #slot: Slot;
   readonly #loop: WorkerLoop;
   readonly #onEnd: (error: unknown) => void;
+  #isBusy = false;
+  #isClosed = false;
 
   /** `onEnd` hears of a worker that cannot go on: WorkerEnded, or the ERR_SCRIPT_EXECUTION_INTERRUPTED of a Ctrl-C. */
   constructor(options: {
@@ -41,23 +44,36 @@ export class InProcessLoop {
     const { directory, stops, onFrame, onEnd } = options;
     this.#slot = new Slot(directory);
     this.#onEnd = onEnd;
-    this.#loop = new WorkerLoop(new JsRunner({ stops }), this.#slot, onFrame, (exitCode) => {
-      throw new WorkerEnded(exitCode);
-    });
+    this.#loop = new WorkerLoop(
+      new JsRunner({ stops }),
+      this.#slot,
+      (frame) => {
+        this.#isBusy = false;
+        onFrame(frame);
+      },
+      (exitCode) => {
+        throw new WorkerEnded(exitCode);
+      },
+    );
   }
 
   take(frame: ToWorker): void {
+    this.#isBusy = true;
     setImmediate(() => {
+      if (this.#isClosed) return;
       turns[turn] = () => void this.#loop.take(frame).catch(this.#onEnd);
       try {
-        script.runInThisContext({ breakOnSigint: true });
+        // A process that a debugger has stopped would answer nobody.
+        script.runInThisContext({ breakOnSigint: inspector.url() === undefined });
       } catch (error) {
         this.#onEnd(error);
       }
     });
   }
 
+  /** A task that still runs, asleep in its own await, may come back to its slot: it keeps it until the process ends. */
   close(): void {
-    this.#slot.close();
+    this.#isClosed = true;
+    if (!this.#isBusy) this.#slot.close();
   }
 }

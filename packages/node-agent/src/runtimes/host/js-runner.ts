@@ -61,7 +61,8 @@ export class JsRunner implements Runner {
 
   run(item: unknown, index: number): unknown {
     this.#context!.index = index;
-    return this.#task(item, this.#context!);
+    const task = this.#task; // called as a function: its `this` is not ours, nor is its name in traces
+    return task(item, this.#context!);
   }
 }
 

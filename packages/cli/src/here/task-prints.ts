@@ -1,0 +1,33 @@
+/**
+ * Where prints of tasks go that share our process: to stderr, or nowhere, so that stdout has results alone, as it has
+ * when a cluster runs them.
+ */
+import { Writable } from "node:stream";
+
+/** Diverts prints until it is disposed of; `stdout` is the way around it, for results. */
+export class TaskPrints implements Disposable {
+  readonly stdout: Writable;
+  readonly #write = process.stdout.write;
+  readonly #writeError = process.stderr.write;
+
+  constructor({ quiet }: { quiet: boolean }) {
+    const write = this.#write.bind(process.stdout);
+    this.stdout = new Writable({
+      decodeStrings: false,
+      write: (chunk: string | Uint8Array, encoding, done) => void write(chunk, encoding, done),
+    });
+    process.stdout.on("error", () => {}); // heard of by whoever writes
+    const drop = ((_chunk: unknown, encoding?: unknown, done?: unknown) => {
+      const written = typeof encoding === "function" ? encoding : done;
+      if (typeof written === "function") queueMicrotask(() => void written());
+      return true;
+    }) as typeof process.stdout.write; // its overloads differ in the middle only
+    process.stdout.write = quiet ? drop : this.#writeError.bind(process.stderr);
+    if (quiet) process.stderr.write = drop;
+  }
+
+  [Symbol.dispose](): void {
+    process.stdout.write = this.#write;
+    process.stderr.write = this.#writeError;
+  }
+}
