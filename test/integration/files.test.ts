@@ -126,6 +126,9 @@ test("a detached job keeps its files until somebody asks for them, more than onc
   expect(jsonLines(stdout)).toEqual([
     { index: 1, value: { stdout: { $bytes: "" }, files: { "n.txt": { $bytes: "Ngo=" } }, executable: [] } },
   ]);
+  const replayed = await run(folder, ["job", "replay", id, "--item", "1"]);
+  expect([replayed.code, replayed.stdout]).toEqual([0, ""]);
+  expect(replayed.stderr).toMatch(/^item 1 of job \w+: the cluster has the same value/);
   const map = await run(folder, ["job", "results", id, "--output-dir", "/dev/null"]);
   expect([map.code, map.stderr]).toEqual([2, "everycore: --output-dir /dev/null is no folder\n"]);
 });

@@ -63,6 +63,7 @@ class ItemFolders:
             raise
 
     def leave(self):
+        os.makedirs(self._scratch, 0o700, exist_ok=True)  # a program may have removed its HOME
         os.chdir(self._scratch)
         if self._folder is not None:
             remove(self._folder)
@@ -72,7 +73,8 @@ class ItemFolders:
         """What the item leaves, or None where the job wants nothing."""
         if self._matches is None:
             return None
-        root = os.path.realpath(self._folder)
+        # A program may have put a link in its place.
+        root = os.path.join(os.path.realpath(os.path.dirname(self._folder)), os.path.basename(self._folder))
         found, total = [], 0
         for path in sorted(below(root)[1]):
             file = self._candidate(root, path)
@@ -87,7 +89,7 @@ class ItemFolders:
             return Returned(refusal=too_large(total))
         files, executable = {}, []
         for name, place, info in found:
-            data = read(place)
+            data = read(place, info.st_size)
             if data is None:
                 continue
             files[name] = data
@@ -135,6 +137,8 @@ def below(folder):
     """Relative paths, as bytes, of the folders and of all else below; links are not followed."""
     root = os.fsencode(folder)
     folders, others, waiting = [], [], [b""]
+    if os.path.islink(root):
+        return folders, others
     while waiting:
         at = waiting.pop()
         try:
@@ -179,7 +183,7 @@ def copy_bytes(reading, writing):
             view = view[os.write(writing, view) :]
 
 
-def read(place):
+def read(place, expected):
     """None if it is gone meanwhile."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -191,11 +195,10 @@ def read(place):
     except OSError:
         return None
     try:
-        parts, left = [], BYTES_MAX + 1  # it may still grow
-        while left > 0 and (data := os.read(fd, min(left, COPY_BYTES))):
-            parts.append(data)
-            left -= len(data)
-        return b"".join(parts)
+        data = os.read(fd, expected + 1)  # whole at once: what is put together is there twice
+        while 0 < len(data) <= BYTES_MAX and (more := os.read(fd, COPY_BYTES)):
+            data += more  # it still grows
+        return data
     finally:
         os.close(fd)
 
@@ -203,6 +206,9 @@ def read(place):
 def remove(folder):
     """Folders that the program has closed are opened for it. What resists goes with the worker's scratch folder."""
     try:
+        if os.path.islink(folder):
+            os.unlink(folder)
+            return
         waiting, folders = [folder], []
         while waiting:
             at = waiting.pop()

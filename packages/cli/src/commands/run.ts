@@ -23,8 +23,9 @@ interface RunFlags extends SubmitFlags {
   readonly outputDir?: string;
 }
 
-export const runCommand = (): Command =>
-  withSubmitFlags(new Command("run"))
+export function runCommand(): Command {
+  const command = withSubmitFlags(new Command("run"));
+  return command
     .description("run a program once for each item, on all cores")
     .argument(
       "<program...>",
@@ -47,7 +48,11 @@ export const runCommand = (): Command =>
     .option("--output-dir <dir>", "where they go, into DIR/INDEX/NAME (default: the current folder)")
     .passThroughOptions()
     .configureOutput({
-      outputError: (text, write) => write(text.includes("'program'") ? `${text}${aboutProgram}` : text),
+      outputError: (text, write) => {
+        const { files, output } = command.opts<RunFlags>();
+        const tookProgram = text.includes("'program'") && (files ?? output) !== undefined;
+        write(tookProgram ? `${text}${aboutProgram}` : text);
+      },
     })
     .addHelpText(
       "after",
@@ -63,6 +68,7 @@ Examples:
     .action(async (argv: string[], flags: RunFlags) => {
       process.exitCode = await run(argv, flags);
     });
+}
 
 /** `--files` and `--output` take all that follows, up to the next flag. */
 const aboutProgram = "put -- before the program: everycore run --files 'data/*' -- PROGRAM {}\n";

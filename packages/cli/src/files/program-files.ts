@@ -110,7 +110,8 @@ export function endOfReturned(
   info: JobInfo,
   flags: { readonly quiet?: boolean },
 ): number {
-  if (flags.quiet !== true && info.state !== "cancelled") process.stderr.write(`${returned.summary}\n`);
+  const isToldOtherwise = info.state === "cancelled" || info.state === "failed";
+  if (flags.quiet !== true && !isToldOtherwise) process.stderr.write(`${returned.summary}\n`);
   const code = isEnded(info.state) ? exitCodeOf(info) : exitCodes.good;
   return code === exitCodes.good && returned.refused > 0 ? exitCodes.itemsFailed : code;
 }

@@ -201,6 +201,21 @@ describe.each(["node", "python"] as const)("the host in %s", (execHost) => {
     ]);
   });
 
+  test("a program that removes its HOME ends well, and so do those after it", async () => {
+    const host = await loaded(sh('echo x > a; test $0 != rm || rm -rf "$HOME"'), { returns: ["a"] });
+    const records = await host.run(1, 0, 3, items("rm", "rm", "keep"));
+    expect(records.map((record) => valueOf(record).files)).toEqual([{}, {}, { a: "x\n" }]);
+  });
+
+  test("a link in the place of its folder is not followed, and only the link goes", async () => {
+    const outside = bundle({ kept: "x", "d/kept": "x" });
+    const host = await loaded(sh(`cd .. && rm -rf item-1 && ln -s ${outside} item-1`), { returns: ["**"] });
+    const records = await host.run(1, 0, 2, items("a", "b"));
+    expect(records.map((record) => valueOf(record).files)).toEqual([{}, {}]);
+    expect(readdirSync(outside).toSorted()).toEqual(["d", "kept"]);
+    expect(readdirSync(host.scratch)).toEqual(["item-1"]); // what the second made of a name that is not its own
+  });
+
   test("a folder that cannot be made is that item's error, and the next item goes on", async () => {
     const dir = bundle({ a: "x" });
     const host = await loaded(["cat", "a", "{}"], { dir });

@@ -25,7 +25,7 @@ import {
   unlinkSync,
   utimesSync,
 } from "node:fs";
-import { join, sep } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 import { fileMatcher, limits } from "@everycore/protocol/worker";
 
 /** 2000-01-01: before any program runs, after what zip can say. */
@@ -87,15 +87,23 @@ export class ItemFolders {
   }
 
   leave(): void {
+    this.#keepScratch();
     if (this.#folder !== undefined) remove(this.#folder);
     this.#folder = undefined;
+  }
+
+  /** A program may have removed its HOME. */
+  #keepScratch(): void {
+    mkdirSync(this.#scratch, { recursive: true, mode: 0o700 });
   }
 
   /** What the item leaves; undefined where the job wants nothing. */
   returned(): Returned | undefined {
     const matches = this.#matches;
     if (matches === undefined || this.#folder === undefined) return undefined;
-    const root = realpathSync(this.#folder);
+    this.#keepScratch();
+    // A program may have put a link in its place.
+    const root = join(realpathSync(dirname(this.#folder)), basename(this.#folder));
     const names = below(root).files.filter((name) => !name.includes("\ufffd") && matches(name));
     const found = names
       .map((name) => this.#candidate(root, name))
@@ -144,7 +152,7 @@ const tooLarge = (total: number): Returned =>
 function below(root: string): { folders: string[]; files: string[] } {
   const folders: string[] = [];
   const files: string[] = [];
-  const waiting = [""];
+  const waiting = statOf(root)?.isDirectory() === true ? [""] : [];
   for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
     for (const entry of entriesOf(join(root, at))) {
       const path = join(at, entry.name);
@@ -215,6 +223,7 @@ function open(place: string): number | undefined {
 /** Folders that the program has closed are opened for it. What resists goes with the worker's scratch folder. */
 function remove(folder: string): void {
   try {
+    if (statOf(folder)?.isSymbolicLink() === true) return unlinkSync(folder);
     const waiting = [folder];
     const folders: string[] = [];
     for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
