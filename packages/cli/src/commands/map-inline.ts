@@ -88,7 +88,7 @@ async function follow({ input, flags, ...what }: Following): Promise<number> {
       onProgress: () => progress.update(tally.info),
       print,
     });
-    using _guard = new ExitGuard(what.place, () => (signal.aborted ? undefined : inline.runningItem));
+    using _guard = new ExitGuard(what.place, () => (signal.aborted ? undefined : inline.runningCode));
     const end = await inline.run(itemRuns(input, signal)).catch((error: unknown) => {
       if (error instanceof Interrupted || signal.aborted || outputGone.aborted) return "interrupted" as const;
       throw error;
@@ -153,15 +153,15 @@ function sayEnd(info: JobInfo, first: FirstFailure): void {
 class ExitGuard implements Disposable {
   readonly #handle: (exitCode: number) => void;
 
-  /** `item` gives the one that runs, if any. */
-  constructor(place: Place, item: () => number | undefined) {
+  /** `running` names whose code runs, if any of the task does. */
+  constructor(place: Place, running: () => string | undefined) {
     this.#handle = (exitCode) => {
-      const index = item();
+      const code = running();
       place.removeNow();
-      if (index === undefined) return;
+      if (code === undefined) return;
       const isIdle = exitCode === 13; // Node's code for a promise that nothing is left to settle
       const how = isIdle ? "waits for what will never come" : `ended this process (exit code ${exitCode})`;
-      writeSync(2, `everycore: item ${index} ${how}; without --inline it would cost that item alone\n`);
+      writeSync(2, `everycore: ${code} ${how}: without --inline only a worker would have ended\n`);
       process.exitCode = exitCodes.itemsFailed;
     };
     process.on("exit", this.#handle);

@@ -66,7 +66,7 @@ export class InlineJob implements AsyncDisposable {
   #worker: LocalWorker | undefined;
   #sliceItems = 1;
   #crashVerdicts = 0;
-  #running: LocalSlice | undefined;
+  #running: LocalSlice | "loading" | undefined;
 
   constructor(options: InlineOptions) {
     this.#options = options;
@@ -102,11 +102,11 @@ export class InlineJob implements AsyncDisposable {
     }
   }
 
-  /** The item that runs at this moment: of interest when this process ends in it. */
-  get runningItem(): number | undefined {
+  /** Whose code runs at this moment: of interest when this process ends in it. */
+  get runningCode(): string | undefined {
     if (this.#running === undefined) return undefined;
-    const worker = this.#worker as { begun?: () => number } | undefined;
-    return this.#running.start + (worker?.begun?.() ?? 0);
+    if (this.#running === "loading") return "the task, while it was loaded,";
+    return `item ${this.#running.start + (this.#worker?.endedSoFar() ?? 0)}`;
   }
 
   async #runAll(run: ItemRun): Promise<void> {
@@ -236,6 +236,7 @@ export class InlineJob implements AsyncDisposable {
 
   async #load(): Promise<LocalWorker> {
     const { place, spec, job, debugging, onPrint, signal } = this.#options;
+    this.#running = "loading";
     try {
       const loading = place.worker({ task: spec.task, job, debugging, onPrint, isOwn: true, signal });
       return await Promise.race([loading, this.#aborted.promise]);
@@ -243,6 +244,8 @@ export class InlineJob implements AsyncDisposable {
       if (isInterrupt(error)) throw new Interrupted("cancel");
       const failure = place.loadFailure(error);
       throw failure === undefined ? error : new JobEnd("failed", failure.reason);
+    } finally {
+      this.#running = undefined;
     }
   }
 

@@ -150,6 +150,10 @@ export class HostWorker implements LocalWorker {
     return { records, death: answer.detail, isDiskFull };
   }
 
+  endedSoFar(): number {
+    return this.#folder.records().length;
+  }
+
   halt(): void {
     this.#folder.halt();
   }

@@ -50,8 +50,7 @@ export class OwnWorker implements LocalWorker {
     }
   }
 
-  /** What the running slice has appended so far: for whoever must know which item ended the process. */
-  begun(): number {
+  endedSoFar(): number {
     return this.#folder.records().length;
   }
 

@@ -37,6 +37,8 @@ export interface LocalWorker extends AsyncDisposable {
   load(task: LocalTask): Promise<void>;
   /** One at a time. */
   run(slice: LocalSlice): Promise<LocalSliceEnd>;
+  /** Items that the running slice has ended, for a process at its end: the slice's own end would not tell them again. */
+  endedSoFar(): number;
   /** No further item of the running slice begins. */
   halt(): void;
 }
