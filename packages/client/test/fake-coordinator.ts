@@ -20,6 +20,7 @@ import {
   codecs,
   decodeSpec,
   encodeErrorInfo,
+  encodeSpec,
   outcomeStatus,
   packEntries,
   packOutcome,
@@ -54,6 +55,8 @@ export interface FakeOptions {
   readonly breakSubmitAfterBlocks?: number;
   /** Ends the first results stream with UNAVAILABLE after so many outcomes. */
   readonly breakResultsAfter?: number;
+  /** Items and bundles arrive one byte short. */
+  readonly isCutting?: boolean;
   /** Outcomes longer than this travel in pieces of this size. */
   readonly pieceBytes?: number;
 }
@@ -93,6 +96,14 @@ export class FakeCoordinator implements AsyncDisposable {
     const handlers: Record<string, UntypedHandleCall> = {
       StatBundle: this.#unary<{ digest: string }>(({ digest }) => ({ present: this.bundles.has(digest) })),
       PutBundle: this.#putBundle.bind(this),
+      GetBundle: (call: ServerWritableStream<{ digest: string }, object>) =>
+        this.#pieces(call, this.bundles.get(call.request.digest)!),
+      Item: (call: ServerWritableStream<{ job: string; index: number }, object>) => {
+        const { id, spec, items } = this.#find(call.request.job);
+        const item = Buffer.from(items[call.request.index]!);
+        call.write({ head: { job: id, spec: encodeSpec(spec), bytes: item.length } });
+        this.#pieces(call, item);
+      },
       Submit: this.#submit.bind(this),
       Results: (call: ServerWritableStream<ResultsCall, object>) => void this.#results(call),
       Get: this.#unary<{ job: string }>(({ job }) => this.#info(this.#find(job))),
@@ -138,6 +149,15 @@ export class FakeCoordinator implements AsyncDisposable {
         done(error as Error);
       }
     };
+  }
+
+  #pieces(
+    call: ServerWritableStream<never, object> | ServerWritableStream<object, object>,
+    all: Buffer,
+  ): void {
+    const bytes = this.#options.isCutting === true ? all.subarray(0, -1) : all;
+    for (let at = 0; at < bytes.length; at += 3) call.write({ data: bytes.subarray(at, at + 3) });
+    call.end();
   }
 
   #putBundle(
