@@ -40,6 +40,7 @@ import { Segments } from "./data/segments.ts";
 import { jobKey, performer } from "./effects.ts";
 import type { HttpServer } from "./http.ts";
 import { serveHttp } from "./http.ts";
+import { LifecycleLog } from "./lifecycle-log.ts";
 import { Loop } from "./loop.ts";
 import { Metrics } from "./metrics.ts";
 import { Term } from "./term.ts";
@@ -93,6 +94,7 @@ class Coordinator implements RunningCoordinator {
   readonly #jobRecords: JobRecords;
   readonly #knownNodes: KnownNodes;
   readonly #loop: Loop;
+  readonly #lifecycle: LifecycleLog;
   readonly #metrics: Metrics;
   readonly #segments: Segments;
   readonly #writer: LogWriter;
@@ -126,6 +128,7 @@ class Coordinator implements RunningCoordinator {
         this.#leadership?.stepDown("the core failed");
       },
     });
+    this.#lifecycle = new LifecycleLog(log, () => this.#loop.state);
     this.#segments = new Segments({
       jsm: data.jsm,
       log,
@@ -235,6 +238,7 @@ class Coordinator implements RunningCoordinator {
         onRecord: (job, segment, seq, record) => {
           this.#indexes.feed(job, segment, seq, record);
           tracing.logged(this.#loop.state.jobs.get(job), record);
+          if (record.kind === "strike") this.#lifecycle.struck(record);
         },
         stepDown: (reason) => this.#stepDown(reason),
       },
@@ -247,6 +251,7 @@ class Coordinator implements RunningCoordinator {
       this.#term = undefined;
       this.#indexes.termOver();
       tracing.termOver();
+      this.#lifecycle.termOver();
       this.#asks.rejectAll();
       this.#links.closeAll(new EverycoreError("no-leader", "this coordinator no longer leads"));
       this.#changes.touchAll();
@@ -293,13 +298,14 @@ class Coordinator implements RunningCoordinator {
       asks: this.#asks,
       changes: this.#changes,
       tracing,
-      stepDown: (reason) => this.#stepDown(reason),
+      lifecycle: this.#lifecycle,
+      stepDown: (reason, job) => this.#stepDown(reason, job),
       deleteJob: ({ job, segment }) => void this.#deleteJob(job, segment),
     });
   }
 
-  #stepDown(reason: string): void {
-    this.#opened.log.warn({ reason }, "stepping down");
+  #stepDown(reason: string, job?: JobId): void {
+    this.#opened.log.warn({ reason, ...(job === undefined ? {} : { job }) }, "stepping down");
     this.#leadership?.stepDown(reason);
   }
 
@@ -310,7 +316,7 @@ class Coordinator implements RunningCoordinator {
     try {
       if (!(await this.#jobRecords.delete(job, term.signal))) {
         // J1: who wrote it meanwhile uses its log.
-        if (!term.signal.aborted) this.#stepDown(`another leader has written job ${job}`);
+        if (!term.signal.aborted) this.#stepDown(`another leader has written job ${job}`, job);
         return;
       }
       this.#indexes.forget(job, segment);

@@ -7,6 +7,7 @@ import type { JobRecords } from "./data/job-records.ts";
 import type { KnownNodes } from "./data/known-nodes.ts";
 import type { LeaseSender } from "./data/lease-sender.ts";
 import type { LogWriter } from "./data/log-writer.ts";
+import type { LifecycleLog } from "./lifecycle-log.ts";
 import type { WorldEvent } from "./loop.ts";
 import type { JobTracing } from "./tracing.ts";
 
@@ -29,9 +30,10 @@ export interface EffectsOptions {
   readonly asks: Asks;
   readonly changes: Changes;
   readonly tracing: JobTracing;
+  readonly lifecycle: LifecycleLog;
   /** Deletes record and log of a job. */
   readonly deleteJob: (effect: Extract<Effect, { kind: "deleteJob" }>) => void;
-  readonly stepDown: (reason: string) => void;
+  readonly stepDown: (reason: string, job?: JobId) => void;
 }
 
 export const jobKey = (job: JobId): string => `job.${job}`;
@@ -82,9 +84,10 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
       case "jobChanged":
         return changes.touch(jobKey(effect.job));
       case "nodeChanged":
+        options.lifecycle.nodeChanged(effect.node);
         return changes.touch(nodeKey(effect.node));
       case "stepDown":
-        return options.stepDown(effect.reason);
+        return options.stepDown(effect.reason, effect.job);
     }
   };
 }
@@ -96,6 +99,7 @@ function putJob(effect: Extract<Effect, { kind: "putJob" }>, options: EffectsOpt
     if (term.aborted) return;
     if (refusal === undefined) {
       options.tracing.stored(effect.record);
+      options.lifecycle.stored(effect.record);
       options.enqueue({ kind: "jobStored", job });
     } else options.enqueue({ kind: "jobStoreFailed", job, message: refusal });
   });

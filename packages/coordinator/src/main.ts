@@ -14,7 +14,10 @@ const say = (line: object): boolean => process.stdout.write(`${JSON.stringify(li
 
 async function main(): Promise<void> {
   const config = parseConfig(process.argv[2]);
-  const log = pino({ level: config.logLevel, name: "coordinator" }, destination({ fd: 2, sync: true }));
+  const log = pino(
+    { level: config.logLevel, base: { role: "coordinator" } },
+    destination({ fd: 2, sync: true }),
+  );
   const ended = Promise.withResolvers<string>();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => ended.resolve(signal));
   if (config.lifeline) {

@@ -84,14 +84,15 @@ export class Agent {
   #onRefused: (error: unknown) => void = () => {};
 
   constructor(parts: AgentParts) {
-    const { config, log, runtimes } = parts;
-    this.#parts = parts;
+    const { config, runtimes } = parts;
     this.#claimed = claimSlots({ flag: config.slots });
     const { slots, reason, warning } = this.#claimed;
     this.slots = slots;
     this.#stateDir = openStateDir(config.dataDir, machineIdOf());
     this.node = this.#stateDir.node;
-    log[warning === undefined ? "info" : "warn"]({ node: this.node, slots, reason }, "slots");
+    const log = parts.log.child({ node: this.node });
+    this.#parts = { ...parts, log };
+    log[warning === undefined ? "info" : "warn"]({ slots, reason }, "slots");
     const { node, incarnation } = this;
     const { version } = parts;
     const { labels } = config;
@@ -348,11 +349,7 @@ export class Agent {
   }
 
   #acknowledged(published: Promise<number | undefined>, event: (seq: number) => AgentEvent): void {
-    published.then(
-      (seq) => seq === undefined || this.emit(event(seq)),
-      // Outcomes stay in their files; the next agent on this directory publishes them.
-      (error: unknown) => this.#parts.log.error({ reason: String(error) }, "a record could not be built"),
-    );
+    void published.then((seq) => seq === undefined || this.emit(event(seq)));
   }
 
   /** Without a link nothing is said: the next hello reports everything that lasts. */

@@ -72,7 +72,7 @@ async function main(): Promise<void> {
   const terminate = (): void => {
     signals += 1;
     if (signals > 1) return void end(0);
-    log.info("draining");
+    log.info({ node: agent.node }, "draining");
     agent.drain(config.drainMs);
   };
   process.on("SIGTERM", terminate);

@@ -179,6 +179,6 @@ export type Effect =
   /** Something a watcher would like to see. */
   | { readonly kind: "jobChanged"; readonly job: JobId }
   | { readonly kind: "nodeChanged"; readonly node: NodeId }
-  | { readonly kind: "stepDown"; readonly reason: string };
+  | { readonly kind: "stepDown"; readonly reason: string; readonly job: JobId };
 
 export type EffectKind = Effect["kind"];

@@ -26,7 +26,8 @@ export function applyRecord(
   const { record } = event;
   if (record.kind === "fence" && record.epoch > state.epoch) {
     // None of our records counts behind it, so nothing that we decide would ever happen (P5).
-    effects.push({ kind: "stepDown", reason: `a leader of epoch ${record.epoch} has fenced job ${job.id}` });
+    const reason = `a leader of epoch ${record.epoch} has fenced job ${job.id}`;
+    effects.push({ kind: "stepDown", reason, job: job.id });
     return;
   }
   if (isEnded(job.state)) tellOfEnd(job, record, effects);
@@ -39,7 +40,8 @@ export function applyRecord(
   if (record.kind === "reopen" && !delta.ignored) {
     if (job.phase !== "folding" && record.epoch !== state.epoch) {
       // No fence of ours stands in the log of an ended job. The intent of this retry is in its record: taken up anew.
-      effects.push({ kind: "stepDown", reason: `a leader of epoch ${record.epoch} reopened job ${job.id}` });
+      const reason = `a leader of epoch ${record.epoch} reopened job ${job.id}`;
+      effects.push({ kind: "stepDown", reason, job: job.id });
       return;
     }
     job.reopening.removeAll(record.ranges);

@@ -81,6 +81,7 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
       effects.push({
         kind: "stepDown",
         reason: `the record of job ${event.job} was not stored: ${event.message}`,
+        job: event.job,
       });
       return;
     case "logRecord":

@@ -37,7 +37,8 @@ export function recover(
   const { record } = event;
   if (record.epoch > state.epoch) {
     // Elected, then suspended: whoever was elected after us has written already, and we may not write after him.
-    effects.push({ kind: "stepDown", reason: `a leader of epoch ${record.epoch} wrote job ${record.id}` });
+    const reason = `a leader of epoch ${record.epoch} wrote job ${record.id}`;
+    effects.push({ kind: "stepDown", reason, job: record.id });
     return;
   }
   const { id, user, spec, segment } = record;

@@ -111,7 +111,7 @@ export class FetchServer {
         this.#options.onOverLimit(request.job, error.message);
         return refused("refused", error.message);
       }
-      this.#options.log.warn({ err: error, job: request.job }, "a fetch failed");
+      this.#options.log.warn({ err: error, job: request.job, node: request.grant.node }, "a fetch failed");
       return refused("later", "not readable at the moment");
     }
   }

@@ -252,7 +252,8 @@ export class Segments {
     const level = storageLevel([...this.#segments.values()], this.#storage());
     if (level !== this.#level) {
       this.#level = level;
-      this.#options.log.warn({ level, ...this.usage }, "storage level changed");
+      const { bytes: usedBytes, limit: bytesMax } = this.usage;
+      this.#options.log.warn({ room: level, usedBytes, bytesMax }, "room for logs of jobs");
       this.#options.onLevel(level);
     }
     await this.#sweep();

@@ -45,7 +45,7 @@ export class Publisher {
     this.#options = options;
   }
 
-  /** Sequence of the commit once the log has it; undefined when closed before. */
+  /** Sequence of the commit once the log has it; undefined when closed before, or when it cannot be built. */
   async commit(
     segment: SegmentId,
     record: CommitRecord,
@@ -65,9 +65,17 @@ export class Publisher {
         entries[at] = chunked;
       }
       return await this.#send(segment, record, bodyOf(entries));
+    } catch (error) {
+      return this.#notBuilt(record, error);
     } finally {
       this.#leave();
     }
+  }
+
+  /** Its outcomes stay in their files; the next agent on this directory publishes them. */
+  #notBuilt({ job }: { readonly job: JobId }, error: unknown): undefined {
+    this.#options.log.error({ job, reason: messageOf(error) }, "a record could not be built");
+    return undefined;
   }
 
   async #chunks(
@@ -98,6 +106,8 @@ export class Publisher {
     await this.#enter();
     try {
       return await this.#send(segment, record, Buffer.alloc(0));
+    } catch (error) {
+      return this.#notBuilt(record, error);
     } finally {
       this.#leave();
     }

@@ -84,7 +84,7 @@ export class WorkerPool {
       onFrame: (frame) => this.#heard(worker, frame),
       onDeath: ({ phase, detail }) => {
         this.look(worker);
-        this.#traceDeath(worker, { phase, detail });
+        this.#tellOfDeath(worker, { phase, detail });
         if (detail.exitCode === exitDiskFull && phase !== "item") {
           emit({ kind: "diskLevel", at: now(), level: "full" }); // the next heartbeat looks again
         }
@@ -153,11 +153,17 @@ export class WorkerPool {
     if (seen.length > 0) this.#options.emit({ kind: "outcomesSeen", at: this.#options.now(), worker, seen });
   }
 
-  #traceDeath(worker: number, death: { phase: Phase; detail: DeathDetail }): void {
+  /** To the log unless it was meant to go, and to the trace of its job. */
+  #tellOfDeath(worker: number, { phase, detail }: { phase: Phase; detail: DeathDetail }): void {
     const entry = this.#workers.get(worker);
-    this.#options.tracing.died(worker, { ...death, kill: entry?.killed }, (slice) =>
-      entry?.sights.get(slice),
-    );
+    if (entry === undefined) return;
+    const { killed, sights, job, process } = entry;
+    this.#options.tracing.died(worker, { phase, detail, kill: killed }, (slice) => sights.get(slice));
+    if (killed === "cancel" || killed === "stop") return;
+    const item = phase === "item" ? sights.get(process.page.read().slice) : undefined;
+    const { exitCode, signal, reason = killed } = detail;
+    const about = { job, slot: process.slot, item, exitCode, signal, reason };
+    this.#options.log.warn(about, "worker died"); // pino leaves out what is undefined
   }
 
   lookAll(): void {
@@ -326,7 +332,10 @@ export class WorkerPool {
    * again; the files of one that was at an item stay, for that agent to say what ran.
    */
   async end(): Promise<void> {
-    for (const { process } of this.#workers.values()) process.kill();
+    for (const entry of this.#workers.values()) {
+      entry.killed ??= "stop";
+      entry.process.kill();
+    }
     const exits = [...this.#workers.values()].map(({ process }) => process.exited);
     await Promise.race([Promise.all(exits), delay(goneWithinMs, undefined, { ref: false })]);
     for (const { process } of this.#workers.values()) {
