@@ -50,6 +50,7 @@ export function findJob(parts: ControlParts, typed: string): JobId {
 
 export function viewOf(parts: ControlParts, id: JobId): JobView {
   const view = jobView(parts.state, id);
-  if (view === undefined) throw new EverycoreError("not-found", `job ${id} was deleted`);
-  return view;
+  if (view !== undefined) return view;
+  parts.mustLead(); // a leader that was deposed has forgotten all jobs
+  throw new EverycoreError("not-found", `job ${id} was deleted`);
 }

@@ -10,7 +10,7 @@ import { save } from "./job-record.ts";
 import { fail, maybeFinish } from "./jobs.ts";
 import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
-import { enqueue, leave, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
+import { enqueue, leave, queuedWithin, returnToQueue, touchFor, unqueue } from "./queues.ts";
 import { judge, noteStrikes } from "./strikes.ts";
 import { addToTotals } from "./totals.ts";
 import { jobTransitions, may, move } from "./transitions.ts";
@@ -52,7 +52,7 @@ export function applyRecord(
   heard(state, record);
   maybeFinish(state, job, effects);
   if (record.kind !== "commit") state.dirty = true;
-  else for (const { node } of record.leases) state.touched.add(node);
+  else for (const { node } of record.leases) touchFor(state, node, job.id);
   effects.push({ kind: "jobChanged", job: job.id });
 }
 

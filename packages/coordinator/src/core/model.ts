@@ -249,8 +249,10 @@ export interface ClusterState {
   awaitUntil: number;
   /** Something changed that may allow a lease anywhere: all nodes are looked at. */
   dirty: boolean;
-  /** Nodes whose own work has changed, as by a commit: looked at alone, so that a commit's cost is no matter of nodes. */
+  /** Nodes of which something has changed: looked at alone, for all jobs. */
   readonly touched: Set<NodeId>;
+  /** Nodes that have less of these jobs than before: looked at for them alone (`touchFor`). */
+  readonly committed: Map<NodeId, Set<JobId>>;
   /** As of the last look at all nodes: slots of those that may get work, whether one of them lacks it, and when. */
   readonly placed: { slots: number; isHungry: boolean; at: number };
   readonly totals: Totals;

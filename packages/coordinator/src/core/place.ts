@@ -3,7 +3,7 @@
  * credit in work ahead; tapering towards the end; give-back when slots idle while others hold a queue. Pure
  * policy: it reads the state, makes leases, and never touches coverage.
  */
-import type { LeaseMode, NodeId, Range } from "@everycore/protocol/pure";
+import type { JobId, LeaseMode, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
@@ -16,6 +16,8 @@ import { hold, openMs, queuedItems, unqueue } from "./queues.ts";
 const blindItemsPerSlot = 32;
 /** Work per slot below which a node's queue is filled whatever the taper says, ms. */
 const floorMsPerSlot = 250;
+/** Credit of one job per slot however many share it, ms: with less, each commit would ask for a lease of its own. */
+const sharedCreditMs = 1_000;
 /** Leases of one job sent to one node in one step. */
 const leasesPerStep = 4;
 /** Items reserved ahead while the cost is unknown. */
@@ -29,53 +31,81 @@ const giveBackAgainMs = 1_000;
 const hungryMs = 5;
 
 /**
- * Looks at the nodes that something has changed for: mostly one, whose commit made room. All are looked at when work
- * enters a queue, when a node lacks work, and with each tick. So the leader's work grows with what its agents do, not
- * with that times their number.
+ * Looks at what something has changed for: mostly one node and one job, whose commit made room. All are looked at when
+ * work enters a queue, when a node lacks work, and with each tick. So the leader's work grows with what its agents do,
+ * not with that times their number or that of the jobs.
  */
 export function place(state: ClusterState, keys: Keys, effects: Effect[]): void {
-  if (!state.leading || (!state.dirty && state.touched.size === 0)) return;
-  const { placed } = state;
-  const wasDirty = state.dirty;
-  const touched = [...state.touched];
+  const { placed, touched, committed } = state;
+  if (!state.leading || (!state.dirty && touched.size === 0 && committed.size === 0)) return;
+  const looks = { wasDirty: state.dirty, touched: [...touched], committed: new Map(committed) };
   state.dirty = false;
-  state.touched.clear();
+  touched.clear();
+  committed.clear();
   if (state.storage !== "ok") return;
   const jobs = runnable(state);
   if (jobs.length === 0) return;
   const isWhole =
-    wasDirty ||
+    looks.wasDirty ||
     (placed.isHungry && state.now - placed.at >= hungryMs) ||
     jobs.some((job) => job.queues.crashed.size > 0 || !job.queues.alone.isEmpty);
-  const nodes = [...(isWhole ? state.nodes.values() : known(state, touched))].filter(
-    (node) => node.state === "connected" && !node.draining,
-  );
-  if (isWhole) {
-    placed.slots = nodes.reduce((sum, node) => sum + node.slots, 0);
-    placed.at = state.now;
-    placed.isHungry = false;
-  }
+  const round = { state, keys, effects, weights: undefined, jobs };
+  if (isWhole) placeAll(round);
+  else placeSome(round, looks);
+}
+
+function placeAll(round: Round): void {
+  const { state, jobs, effects } = round;
+  const { placed } = state;
+  const nodes = [...state.nodes.values()].filter(takesWork);
+  placed.slots = nodes.reduce((sum, node) => sum + node.slots, 0);
+  placed.at = state.now;
+  placed.isHungry = false;
   if (nodes.length === 0) return;
-  const round = { state, keys, effects, clusterSlots: placed.slots, weights: weightsOf(state) };
+  jobs.sort(servedFirst);
   const isOrderFree = nodes.length === 1 || jobs.every((job) => queuedItems(job) === 0);
   const inOrder = isOrderFree ? nodes : leastLoadedFirst(state, nodes);
-  if (isWhole) for (const job of jobs) placeTroubled(round, job, inOrder);
-  for (const node of inOrder) {
-    if (state.now < node.refusedUntil) {
-      state.touched.add(node.id);
-      continue;
-    }
-    for (const job of jobs) if (hasQueue(job) && usableFor(node, job)) fill(round, job, node);
-  }
+  for (const job of jobs) placeTroubled(round, job, inOrder);
+  for (const node of inOrder) fillNode(round, node, jobs);
   for (const job of jobs) reserveAhead(state, job, placed.slots, effects);
   rebalance(state, nodes, effects);
 }
 
-function* known(state: ClusterState, ids: readonly NodeId[]): Generator<Node> {
-  for (const id of ids) {
+/** Of a node that was touched all jobs, of one that committed the jobs of its commits. */
+function placeSome(
+  round: Round,
+  looks: { touched: readonly NodeId[]; committed: ReadonlyMap<NodeId, ReadonlySet<JobId>> },
+): void {
+  const { state, jobs, effects } = round;
+  const looked = new Set<Job>();
+  const nodes: Node[] = [];
+  const look = (id: NodeId, of: readonly Job[]): void => {
     const node = state.nodes.get(id);
-    if (node !== undefined) yield node;
+    if (node === undefined || !takesWork(node)) return;
+    nodes.push(node);
+    fillNode(round, node, of);
+    for (const job of of) looked.add(job);
+  };
+  if (looks.touched.length > 0) jobs.sort(servedFirst);
+  for (const id of looks.touched) look(id, jobs);
+  for (const [id, ids] of looks.committed) {
+    if (looks.touched.includes(id)) continue;
+    look(id, jobs.filter((job) => ids.has(job.id)).sort(servedFirst));
   }
+  for (const job of looked) reserveAhead(state, job, state.placed.slots, effects);
+  rebalance(state, nodes, effects);
+}
+
+const takesWork = (node: Node): boolean => node.state === "connected" && !node.draining;
+
+/** A node that has refused is looked at again when its time is over. */
+function fillNode(round: Round, node: Node, jobs: readonly Job[]): void {
+  const { state } = round;
+  if (state.now < node.refusedUntil) {
+    state.touched.add(node.id);
+    return;
+  }
+  for (const job of jobs) if (hasQueue(job) && usableFor(node, job)) fill(round, job, node);
 }
 
 const hasQueue = (job: Job): boolean => !job.queues.normal.isEmpty || !job.queues.announced.isEmpty;
@@ -84,18 +114,20 @@ interface Round {
   readonly state: ClusterState;
   readonly keys: Keys;
   readonly effects: Effect[];
-  readonly clusterSlots: number;
-  readonly weights: ReadonlyMap<string, number>;
+  /** Jobs with work to place. */
+  readonly jobs: Job[];
+  /** Of users, once they are asked for. */
+  weights: ReadonlyMap<string, number> | undefined;
 }
 
-/** Jobs with work to place, in the order in which they are served. */
+/** Jobs with work to place. */
 function runnable(state: ClusterState): Job[] {
   const jobs: Job[] = [];
   for (const job of state.active) {
     const runs = (job.state === "accepting" || job.state === "running") && job.stored;
     if (runs && job.phase !== "folding" && (queuedItems(job) > 0 || job.leases.size > 0)) jobs.push(job);
   }
-  return jobs.sort(servedFirst);
+  return jobs;
 }
 
 /** Who is served before whom: priority, then the share served so far, then age. */
@@ -147,7 +179,7 @@ function wantedItems(round: Round, job: Job, node: Node): number {
   const waiting = job.queues.normal.size + job.queues.announced.size;
   if (waiting === 0) return 0;
   const held = itemsHeld(job, node.id);
-  const { clusterSlots } = round;
+  const clusterSlots = round.state.placed.slots;
   if (job.itemMs === undefined) {
     const share = Math.ceil((waiting * node.slots) / (2 * clusterSlots));
     const cap = Math.max(2 * node.slots, Math.min(blindItemsPerSlot * node.slots, share));
@@ -156,7 +188,8 @@ function wantedItems(round: Round, job: Job, node: Node): number {
   const itemMs = job.itemMs * node.speed;
   const remainingMs = (waiting + job.held.total) * itemMs;
   const taperMs = (remainingMs * node.slots) / (2 * clusterSlots);
-  const creditMs = limits.leaseAheadMs * node.slots;
+  // The credit of a slot is shared by the jobs: ten of them are not ten times as far ahead.
+  const creditMs = Math.max(limits.leaseAheadMs / round.jobs.length, sharedCreditMs) * node.slots;
   const cap = Math.min(creditMs, Math.max(taperMs, floorMsPerSlot * node.slots));
   const heldMs = held * itemMs;
   // Refilled in steps, so that a thousand agents do not mean a lease per commit; an idle slot never waits.
@@ -187,6 +220,7 @@ function alignedEnd(start: number, end: number): number {
 
 function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode): void {
   const { state, keys, effects } = round;
+  const weights = (round.weights ??= weightsOf(state));
   unqueue(job, range);
   const grant = newGrant(state, keys, job, { ...range, node: node.id });
   const lease: Lease = {
@@ -207,7 +241,7 @@ function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode)
   node.starving = 0;
   job.leasesSent += 1;
   job.leasesByNode.set(node.id, (job.leasesByNode.get(node.id) ?? 0) + 1);
-  job.tag += (range.end - range.start) * (job.itemMs ?? 1) * (round.weights.get(job.user) ?? 1);
+  job.tag += (range.end - range.start) * (job.itemMs ?? 1) * (weights.get(job.user) ?? 1);
   if (job.startedAt === undefined) job.startedAt = state.now;
   effects.push(sendEffect(job, lease));
 }

@@ -2,7 +2,7 @@
  * Where an item waits, and how it gets from one place to another. The only file that writes queues and the
  * `open` sets of leases; everything else asks here, so that C1 (one place per item) is kept in one page.
  */
-import type { LeaseId, NodeId, Range } from "@everycore/protocol/pure";
+import type { JobId, LeaseId, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, sizeOf } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Lease, Queues } from "./model.ts";
 import { leaseTransitions, move } from "./transitions.ts";
@@ -145,7 +145,14 @@ function endLease(state: ClusterState, job: Job, lease: Lease, event: string): v
   lease.state = move(leaseTransitions, { machine: "lease", id: lease.grant.id, from, event });
   job.leases.delete(lease.grant.id);
   state.nodes.get(lease.grant.node)?.leases.delete(lease.grant.id);
-  state.touched.add(lease.grant.node);
+  touchFor(state, lease.grant.node, job.id);
+}
+
+/** The node may get more of this job. */
+export function touchFor(state: ClusterState, node: NodeId, job: JobId): void {
+  const jobs = state.committed.get(node);
+  if (jobs === undefined) state.committed.set(node, new Set([job]));
+  else jobs.add(job);
 }
 
 /** Forgets every lease and queue of the job, without returning anything: it is being cancelled. */

@@ -41,6 +41,7 @@ export function newCluster(): ClusterState {
     awaitUntil: 0,
     dirty: false,
     touched: new Set(),
+    committed: new Map(),
     placed: { slots: 0, isHungry: false, at: 0 },
     totals: newTotals(),
   };
@@ -136,6 +137,7 @@ function stepDown(state: ClusterState): void {
   state.nodes.clear();
   state.awaited.clear();
   state.touched.clear();
+  state.committed.clear();
 }
 
 function withJob(state: ClusterState, event: { job: Job["id"] }, then: (job: Job) => void): void {

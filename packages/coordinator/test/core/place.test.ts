@@ -56,6 +56,27 @@ test("unknown costs are guessed small, known ones fill about ten seconds of each
   }
 });
 
+test("jobs share a slot's credit: ten of them are not ten times as far ahead", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 2 });
+  const jobs = Array.from({ length: 10 }, (_, at) => bench.submit(`j${at}`, { items: 1_000_000 }).job);
+  for (let round = 0; round < 20; round += 1) {
+    bench.answer("a");
+    for (const job of jobs) {
+      const [lease] = [...bench.node("a").held.values()].filter((held) => held.job === job);
+      for (const range of lease?.unfinished.toRanges() ?? []) bench.commit("a", job, range);
+    }
+    bench.tick(200);
+  }
+  // 10 ms an item: ten seconds of two slots are 2,000 items, of which each job has its tenth, and what was blindly
+  // guessed before its cost was known.
+  for (const job of jobs) {
+    const held = bench.job(job).held.total;
+    expect(held).toBeGreaterThan(50);
+    expect(held).toBeLessThan(400);
+  }
+});
+
 test("towards the end leases taper: no node holds the rest while others idle", () => {
   const bench = new CoreBench();
   for (const name of ["a", "b", "c", "d"]) bench.report(name, { slots: 1 });
