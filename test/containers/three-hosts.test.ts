@@ -2,44 +2,18 @@
 // the packed tarballs are installed, a coordinator with its own nats-server starts on one, agents join from the others.
 // The last test is the client's package for programs: on Node 22, and with its types.
 
-import { randomBytes } from "node:crypto";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { StartedNetwork } from "testcontainers";
-import { GenericContainer, Network } from "testcontainers";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { until } from "../support/until.ts";
 import { blocksOf } from "./support/guide.ts";
 import { docker } from "./support/images.ts";
-import { pack } from "./support/pack.ts";
+import { PlainMachines } from "./support/plain-machines.ts";
 
-const prefix = `everycore-test-${randomBytes(4).toString("hex")}`;
 const machines = ["head", "one", "two"] as const;
 type Machine = (typeof machines)[number];
-let network: StartedNetwork;
-let folder: string;
+let plain: PlainMachines<Machine>;
 
-const nameOf = (machine: Machine): string => `${prefix}-${machine}`;
-
-let lastScript = 0;
-
-/**
- * Runs a script as the machine's user. What it prints goes to a file of its own, because what it leaves running goes
- * on printing; and it has an end, whatever it waits for.
- */
-async function on(machine: Machine, script: string): Promise<string> {
-  lastScript += 1;
-  const file = `/tmp/said-${lastScript}`;
-  const said = (): Promise<string> => docker("exec", nameOf(machine), "cat", file);
-  const lines = `{ ${script}\n} > ${file} 2>&1 < /dev/null`;
-  await docker("exec", nameOf(machine), "timeout", "120", "bash", "-euc", lines).catch(
-    async (error: unknown) => {
-      throw new Error(await said(), { cause: error });
-    },
-  );
-  return said();
-}
+const on = (machine: Machine, script: string): Promise<string> => plain.on(machine, script);
 
 /** `scp -p`, as the guide has it. */
 async function copySecret(to: Machine): Promise<void> {
@@ -48,33 +22,10 @@ async function copySecret(to: Machine): Promise<void> {
 }
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "everycore-test-pack-"));
-  await pack(folder);
-  network = await new Network().start();
-  await Promise.all(
-    machines.map(async (machine) => {
-      // an alias here: nothing is cut off, and the guide calls the machines by these names
-      await new GenericContainer(inject("images").bare)
-        .withName(nameOf(machine))
-        .withHostname(machine)
-        .withNetwork(network)
-        .withNetworkAliases(machine)
-        .withCopyFilesToContainer(
-          (await readdir(folder))
-            .filter((file) => file.endsWith(".tgz"))
-            .map((file) => ({ source: join(folder, file), target: `/home/node/${file}` })),
-        )
-        .start();
-    }),
-  );
+  plain = await PlainMachines.start(inject("images").bare, machines);
 });
 
-afterAll(async () => {
-  const ids = await docker("ps", "--all", "--quiet", "--filter", `name=^/${prefix}-`);
-  if (ids !== "") await docker("rm", "--force", "--volumes", ...ids.split("\n"));
-  await network?.stop();
-  await rm(folder, { recursive: true, force: true });
-});
+afterAll(() => plain?.[Symbol.asyncDispose]());
 
 test("the tarballs install on each machine, and map works there at once, with a cluster of its own", async () => {
   const [install] = blocksOf("three-hosts.md", "all");
@@ -130,9 +81,9 @@ test("a second agent on the same folder is refused, and a folder that was copied
   await expect(on("one", again)).rejects.toThrow(/is in use by the agent with pid \d+/);
   const state = "~/.local/state/everycore";
   await on("one", `rm -rf ~/copy; cp -r ${state}/agent ~/copy`);
-  await docker("cp", `${nameOf("one")}:/home/node/copy`, join(folder, "copy"));
-  await docker("cp", join(folder, "copy"), `${nameOf("head")}:/home/node/copy`);
-  await docker("exec", "--user", "root", nameOf("head"), "chown", "-R", "node:node", "/home/node/copy");
+  await docker("cp", `${plain.nameOf("one")}:/home/node/copy`, join(plain.folder, "copy"));
+  await docker("cp", join(plain.folder, "copy"), `${plain.nameOf("head")}:/home/node/copy`);
+  await docker("exec", "--user", "root", plain.nameOf("head"), "chown", "-R", "node:node", "/home/node/copy");
   const clone = blocksOf("three-hosts.md", "agent")[0]!.replace(
     "~/everycore.secret",
     `${state}/coordinator/secret --data ~/copy`,
@@ -154,9 +105,9 @@ test("a secret of root's that a group may read is taken, one that all may read i
   const settings = `export PATH=$HOME/.local/bin:$PATH EVERYCORE_ADDRESS=head:7070 EVERYCORE_SECRET_FILE=${file}`;
   const script = (mode: string): string =>
     `cp ~node/.local/state/everycore/coordinator/secret ${file}; chown root:node ${file}; chmod ${mode} ${file}`;
-  await docker("exec", "--user", "root", nameOf("head"), "sh", "-c", script("0440"));
+  await docker("exec", "--user", "root", plain.nameOf("head"), "sh", "-c", script("0440"));
   expect(await on("head", `${settings}\neverycore status`)).toMatch(/^cluster /m);
-  await docker("exec", "--user", "root", nameOf("head"), "sh", "-c", script("0444"));
+  await docker("exec", "--user", "root", plain.nameOf("head"), "sh", "-c", script("0444"));
   await expect(on("head", `${settings}\neverycore status`)).rejects.toThrow(/can be read by others/);
 });
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type AddressFlags, planAddresses } from "../src/local/addresses.ts";
+import { type AddressFlags, listenFor, planAddresses } from "../src/local/addresses.ts";
 
 const urls = (flags: AddressFlags): { listen: string | undefined; agents: string; own: string } => {
   const { natsListen, agentNatsUrl, ownNatsUrl } = planAddresses(flags);
@@ -37,6 +37,15 @@ test("for other machines the own nats-server listens where the coordinator does,
     agentNats: "nats://b:9",
   };
   expect(urls(chosen).agents).toBe("nats://b:9");
+});
+
+test("advertised to other machines, it listens for them; a flag decides otherwise, and so does loopback", () => {
+  const otherwise = "127.0.0.1:0";
+  expect(listenFor({ advertise: "head.lan:7070" }, otherwise)).toBe("0.0.0.0:7070");
+  expect(listenFor({ advertise: "[fd00::1]:7171" }, otherwise)).toBe("[::]:7171");
+  expect(listenFor({ advertise: "head.lan:7070", listen: "10.0.0.5:1" }, otherwise)).toBe("10.0.0.5:1");
+  expect(listenFor({ advertise: "localhost:7070" }, otherwise)).toBe(otherwise);
+  expect(listenFor({}, otherwise)).toBe(otherwise);
 });
 
 test("a server that runs already is used as it is, with another URL for agents if they need one", () => {

@@ -8,7 +8,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { expect, test } from "vitest";
 import { Child } from "../src/local/child.ts";
-import { keepAddresses, keptAddresses } from "../src/local/kept-addresses.ts";
+import { keepAddresses, keptAddresses, untilAddressesFree } from "../src/local/kept-addresses.ts";
 import { KeptPart } from "../src/local/kept-part.ts";
 import { natsUser } from "../src/local/nats-config.ts";
 import { freePort } from "../src/local/free-port.ts";
@@ -138,9 +138,12 @@ test("a state folder has one owner at a time, and one secret for ever", async ()
   expect(await keepSecret(join(dir, "secret"))).toBe(first);
   await writeFile(join(dir, "owner.pid"), "4194305"); // of a process that is gone
   const owner = await takeFolder(dir);
+  expect(owner.wasKilled).toBe(true);
   await writeFile(join(dir, "owner.pid"), String(process.ppid)); // a Node process that is not us
   await expect(takeFolder(dir)).rejects.toMatchObject({ code: "conflict" });
   await owner[Symbol.asyncDispose]();
+  await using next = await takeFolder(dir);
+  expect(next.wasKilled).toBe(false);
 });
 
 const living =
@@ -203,9 +206,14 @@ test("the addresses of an `up` are taken again while they are free, on loopback 
   const taken = `127.0.0.1:${(server.address() as AddressInfo).port}`; // a TCP server's address
   await keepAddresses(at.dir, { listen: taken, httpListen: "0.0.0.0:7071" });
   expect(await keptAddresses(at.dir)).toEqual({ listen: any, httpListen: any });
+  // Those of the former one's parts that are still ending are waited for.
+  const waiting = keptAddresses(at.dir, 20_000);
+  const asked = untilAddressesFree([taken, "127.0.0.1:0", undefined], 20_000);
   const closed = Promise.withResolvers<void>();
   server.close(() => closed.resolve());
   await closed.promise;
+  expect((await waiting).listen).toBe(taken);
+  await asked;
   expect((await keptAddresses(at.dir)).listen).toBe(taken);
   await writeFile(join(at.dir, "addresses.json"), "{");
   expect(await keptAddresses(at.dir)).toEqual({ listen: any, httpListen: any });

@@ -2,6 +2,7 @@
 import { EverycoreError } from "@everycore/protocol";
 import type { Command } from "commander";
 import { isLoopback, parseListen } from "../input/values.ts";
+import { listenFor } from "../local/addresses.ts";
 
 export interface NetworkFlags {
   readonly listen?: string;
@@ -16,7 +17,7 @@ export function withNetworkFlags(command: Command): Command {
   return withHttpFlags(command.option("--listen <host:port>", "where to listen for gRPC", parseListen))
     .option(
       "--advertise <host:port>",
-      "the address that clients and agents of other machines shall use",
+      "the address that clients and agents of other machines shall use (then --listen is all addresses, its port)",
       parseListen,
     )
     .option(
@@ -34,14 +35,19 @@ export function withHttpFlags(command: Command): Command {
     .option("--insecure-network", "allow connections beyond this machine WITHOUT encryption");
 }
 
+const anyLoopback = "127.0.0.1:0";
+
 /** P8. Refuses or warns loudly. */
 export function checkNetwork(flags: NetworkFlags & { readonly join?: readonly string[] }): void {
   const isOpen = (address: string | undefined): boolean => address !== undefined && !isLoopback(address);
-  const listened = [flags.listen, flags.httpListen, flags.natsListen].find(isOpen);
+  const listen = listenFor(flags, anyLoopback);
+  const listened = [listen, flags.httpListen, flags.natsListen].find(isOpen);
   const open = listened ?? flags.join?.find(isOpen);
   if (open === undefined) return;
   if (flags.insecureNetwork !== true) {
-    const how = listened === undefined ? "is another machine" : "can be reached from other machines";
+    const isAdvertised = listened === listen && flags.listen === undefined;
+    const why = isAdvertised ? `(for --advertise ${flags.advertise}) ` : "";
+    const how = listened === undefined ? "is another machine" : `${why}can be reached from other machines`;
     throw new EverycoreError("bad-input", `${open} ${how}, and this release has no TLS`, {
       hint: "use 127.0.0.1 or a tunnel, or say --insecure-network inside a network you trust wholly",
     });

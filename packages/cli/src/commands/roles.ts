@@ -7,8 +7,9 @@ import { Command, Option } from "commander";
 import { exitCodes } from "../failure.ts";
 import { parseCount, parseDuration, parseListen, parseSize } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
-import { planAddresses } from "../local/addresses.ts";
+import { listenFor, planAddresses } from "../local/addresses.ts";
 import type { Child } from "../local/child.ts";
+import { untilAddressesFree, waitForFormer } from "../local/kept-addresses.ts";
 import { configuredLabels, configuredSlots } from "../local/node-settings.ts";
 import { startAgent, startCoordinator, startNats } from "../local/parts.ts";
 import { keepSecret, makeStateFolder, stateHome, takeFolder } from "../local/state-folder.ts";
@@ -101,16 +102,18 @@ async function secretFor(flags: RoleFlags, config: Config, makeIn?: string): Pro
 async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
-  const listen = flags.listen ?? defaults.listen;
+  const listen = listenFor(flags, defaults.listen);
   const given = flags.nats ?? config.nats?.value;
   const addresses = planAddresses({ ...flags, listen, nats: given });
   const dir = resolve(flags.data ?? join(stateHome(config), "coordinator"));
   await makeStateFolder(dir);
-  await using _owner = await takeFolder(dir);
+  await using owner = await takeFolder(dir);
   const secret = await secretFor(flags, config, join(dir, "secret"));
   using interrupts = new Interrupts("leave");
   const { signal } = interrupts;
   const { natsListen } = addresses;
+  const httpListen = flags.httpListen ?? defaults.httpListen;
+  await untilAddressesFree([listen, natsListen, httpListen], waitForFormer(owner));
   const nats = natsListen === undefined ? undefined : await ownNats({ dir, secret, natsListen, signal });
   const natsPort = nats?.port ?? 0;
   try {
@@ -123,7 +126,7 @@ async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> 
       isForeground: true,
       insecureNetwork: flags.insecureNetwork ?? false,
       listen,
-      httpListen: flags.httpListen ?? defaults.httpListen,
+      httpListen,
       advertise: flags.advertise,
       natsUrl: addresses.ownNatsUrl(natsPort),
       agentNatsUrl: addresses.agentNatsUrl(natsPort),

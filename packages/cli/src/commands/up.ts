@@ -6,12 +6,14 @@ import type { UpFile } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { Interrupted } from "../failure.ts";
-import { parseCount } from "../input/values.ts";
+import { isLoopback, parseCount } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
+import { listenFor, planAddresses } from "../local/addresses.ts";
 import { coresHere } from "../local/cores.ts";
-import { keepAddresses, keptAddresses } from "../local/kept-addresses.ts";
+import { keepAddresses, keptAddresses, untilAddressesFree, waitForFormer } from "../local/kept-addresses.ts";
 import { configuredLabels, configuredSlots } from "../local/node-settings.ts";
 import { startLocalCluster } from "../local/local-cluster.ts";
+import type { LocalCluster } from "../local/local-cluster.ts";
 import { keepSecret, makeStateFolder, stateHome, takeFolder } from "../local/state-folder.ts";
 import { checkNetwork, withNetworkFlags } from "./network-flags.ts";
 import type { NetworkFlags } from "./network-flags.ts";
@@ -64,14 +66,18 @@ async function up(flags: UpFlags): Promise<void> {
   const labels = flags.label ?? configuredLabels(config);
   const dir = resolve(flags.data ?? join(stateHome(config), "up"));
   await makeStateFolder(dir);
-  await using _owner = await takeFolder(dir);
+  await using owner = await takeFolder(dir);
   using interrupts = new Interrupts("leave", "ending; once more to leave at once");
   const { signal } = interrupts;
   const say = (line: string): void => void process.stderr.write(`everycore up: ${line}\n`);
   const slots =
     flags.slots ?? configuredSlots(config) ?? (flags.agents === 1 ? undefined : coresHere().cores);
   const secret = await keepSecret(join(dir, "secret"));
-  const kept = await keptAddresses(dir);
+  const formerMs = waitForFormer(owner);
+  const kept = await keptAddresses(dir, formerMs);
+  const listen = listenFor(flags, kept.listen);
+  const { natsListen } = planAddresses({ ...flags, listen }, 0);
+  await untilAddressesFree([listen, natsListen, flags.httpListen], formerMs);
   await using cluster = await startLocalCluster({
     dir,
     secret,
@@ -79,7 +85,7 @@ async function up(flags: UpFlags): Promise<void> {
     slots,
     labels,
     logLevel: config.logLevel?.value ?? "info",
-    listen: flags.listen ?? kept.listen,
+    listen,
     httpListen: flags.httpListen ?? kept.httpListen,
     advertise: flags.advertise,
     natsListen: flags.natsListen,
@@ -91,16 +97,26 @@ async function up(flags: UpFlags): Promise<void> {
   }).catch((error: unknown) => {
     throw signal.aborted ? new EndedInOrder() : error;
   });
-  const { address, http } = cluster;
-  await keepAddresses(dir, { listen: address, httpListen: http });
-  await using _file = await writeUpFile({ pid: process.pid, address, secret, http, startedAt: Date.now() });
-  process.stdout.write(`everycore is up: ${cluster.slots} slots at ${address}, state in ${dir}
-  page     http://${http}
-  use it   everycore map square.ts --range 0-99      (this user's commands find it by themselves)
-  from     EVERYCORE_ADDRESS=${address} EVERYCORE_SECRET_FILE=${join(dir, "secret")}
-  end it   Ctrl-C, or kill ${process.pid}
-`);
+  const { localAddress, http } = cluster;
+  await keepAddresses(dir, { listen: localAddress, httpListen: http });
+  // This machine's commands go by loopback where they can: its own advertised name may mean nothing to it.
+  const file = { pid: process.pid, address: localAddress, secret, http, startedAt: Date.now() };
+  await using _file = await writeUpFile(file);
+  process.stdout.write(welcome(cluster, dir));
   await new Promise((ended) => signal.addEventListener("abort", ended, { once: true }));
+}
+
+function welcome({ slots, address, http }: LocalCluster, dir: string): string {
+  const secretFile = join(dir, "secret");
+  const lines = [
+    `everycore is up: ${slots} slots at ${address}, state in ${dir}`,
+    `  page     http://${http}`,
+    "  use it   everycore map square.ts --range 0-99      (this user's commands find it by themselves)",
+    `  from     EVERYCORE_ADDRESS=${address} EVERYCORE_SECRET_FILE=${secretFile}`,
+    `  join it  everycore agent --join ${address} --secret-file COPY_OF_IT --insecure-network   (other machines)`,
+    `  end it   Ctrl-C, or kill ${process.pid}`,
+  ];
+  return lines.filter((line) => !isLoopback(address) || !line.startsWith("  join it")).join("\n") + "\n";
 }
 
 /** Ctrl-C while starting: nothing is wrong. */

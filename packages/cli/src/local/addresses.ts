@@ -5,7 +5,9 @@
  *      coordinator is meant for other machines;
  *  D2  agents open outbound connections only, so they must reach two things: the coordinator and its NATS. A
  *      coordinator that brings its own nats-server tells them the host it advertises itself;
- *  D3  nats-server listens where the coordinator does, unless told otherwise.
+ *  D3  nats-server listens where the coordinator does, unless told otherwise;
+ *  D4  a coordinator that is advertised to other machines, and not told where to listen, listens for them: on all its
+ *      addresses, at the port that it advertises. Else they would be sent to where nobody listens.
  */
 import { EverycoreError } from "@everycore/protocol";
 
@@ -30,6 +32,18 @@ export interface Addresses {
 }
 
 const defaultNatsPort = 4222;
+
+/** D4; `otherwise` where nothing is for other machines. */
+export function listenFor(
+  flags: { readonly listen?: string | undefined; readonly advertise?: string | undefined },
+  otherwise: string,
+): string {
+  const { listen, advertise } = flags;
+  if (listen !== undefined || advertise === undefined) return listen ?? otherwise;
+  const [host, port] = splitAddress(advertise);
+  if (isLoopbackHost(host)) return otherwise;
+  return `${host.startsWith("[") ? "[::]" : "0.0.0.0"}:${port}`;
+}
 
 /** `natsPort` is our own nats-server's port where no other is asked for, on loopback alone. */
 export function planAddresses(flags: AddressFlags, natsPort = defaultNatsPort): Addresses {

@@ -5,6 +5,7 @@
  */
 import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { EverycoreError } from "@everycore/protocol";
 
 const lowest = 20_000;
@@ -18,6 +19,18 @@ export function isFree(host: string, port: number): Promise<boolean> {
   server.once("error", () => answer.resolve(false));
   server.listen(port, host, () => server.close(() => answer.resolve(true)));
   return answer.promise;
+}
+
+const freedEveryMs = 50;
+
+/** Waits until nobody listens there, at most so long; who comes then says what is wrong. */
+export async function untilFree(host: string, port: number, withinMs: number): Promise<boolean> {
+  const deadline = performance.now() + withinMs;
+  for (;;) {
+    if (await isFree(host, port)) return true;
+    if (performance.now() >= deadline) return false;
+    await delay(freedEveryMs);
+  }
 }
 
 /** A port of this machine that was free a moment ago. */

@@ -6,7 +6,7 @@ import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isLoopback } from "../input/values.ts";
 import { splitAddress } from "./addresses.ts";
-import { isFree } from "./free-port.ts";
+import { untilFree } from "./free-port.ts";
 
 export interface Listens {
   readonly listen: string;
@@ -15,12 +15,38 @@ export interface Listens {
 
 const fileOf = (dir: string): string => join(dir, "addresses.json");
 
-/** What was used last; any port, where nothing is known or another program has the port by now. */
-export async function keptAddresses(dir: string): Promise<Listens> {
+/**
+ * What was used last; any port, where nothing is known or another program has the port by now, and has it still after
+ * `withinMs`.
+ */
+export async function keptAddresses(dir: string, withinMs = 0): Promise<Listens> {
   const text = await readFile(fileOf(dir), "utf8").catch(() => "{}");
   const { listen, httpListen } = parsed(text);
-  return { listen: await usable(listen), httpListen: await usable(httpListen) };
+  return { listen: await usable(listen, withinMs), httpListen: await usable(httpListen, withinMs) };
 }
+
+/** The parts of a cluster whose command was killed end by themselves, a moment after it. */
+const formerEndsMs = 5_000;
+
+/** So long may a port be taken by a part of the folder's former owner; 0 where that one ended in order. */
+export const waitForFormer = (owner: { readonly wasKilled: boolean }): number =>
+  owner.wasKilled ? formerEndsMs : 0;
+
+/** Waits for addresses that were asked for. Who still finds one taken afterwards says so. */
+export async function untilAddressesFree(
+  addresses: readonly (string | undefined)[],
+  withinMs: number,
+): Promise<void> {
+  await Promise.all(
+    addresses.map(async (address) => {
+      if (address === undefined || withinMs === 0) return;
+      const [host, port] = splitAddress(address);
+      if (port !== 0) await untilFree(bare(host), port, withinMs);
+    }),
+  );
+}
+
+const bare = (host: string): string => host.replaceAll(/[[\]]/g, "");
 
 /** Written whole or not at all: a file cut short would only mean other ports, but nobody would see why. */
 export async function keepAddresses(dir: string, listens: Listens): Promise<void> {
@@ -39,9 +65,9 @@ function parsed(text: string): Partial<Record<keyof Listens, unknown>> {
 }
 
 /** P8. Only loopback is taken again unasked: beyond it one listens because a flag says so. */
-async function usable(address: unknown): Promise<string> {
+async function usable(address: unknown, withinMs: number): Promise<string> {
   const anyPort = "127.0.0.1:0";
   if (typeof address !== "string" || !isLoopback(address)) return anyPort;
   const [host, port] = splitAddress(address);
-  return (await isFree(host.replaceAll(/[[\]]/g, ""), port)) ? address : anyPort;
+  return (await untilFree(bare(host), port, withinMs)) ? address : anyPort;
 }

@@ -45,7 +45,10 @@ export interface LocalClusterOptions {
 }
 
 export class LocalCluster implements AsyncDisposable {
+  /** What others are told. */
   readonly address: string;
+  /** How it is reached on this machine. */
+  readonly localAddress: string;
   readonly http: string;
   readonly secret: string;
   readonly slots: number;
@@ -54,6 +57,7 @@ export class LocalCluster implements AsyncDisposable {
 
   constructor(fields: {
     address: string;
+    localAddress: string;
     http: string;
     secret: string;
     slots: number;
@@ -61,6 +65,7 @@ export class LocalCluster implements AsyncDisposable {
     stop: StopKind;
   }) {
     this.address = fields.address;
+    this.localAddress = fields.localAddress;
     this.http = fields.http;
     this.secret = fields.secret;
     this.slots = fields.slots;
@@ -108,7 +113,9 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   try {
     const [{ address, http }, started] = await Promise.all(opening);
     const slots = started.reduce((sum, agent) => sum + agent.slots, 0);
-    return new LocalCluster({ address, http, secret: options.secret, slots, parts, stop: options.stop });
+    const { secret } = options;
+    const localAddress = loopbackOf(listen);
+    return new LocalCluster({ address, localAddress, http, secret, slots, parts, stop: options.stop });
   } catch (error) {
     failed.abort(error);
     await Promise.allSettled(opening); // what is on its way must not start behind the closing

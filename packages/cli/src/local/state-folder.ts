@@ -45,13 +45,18 @@ export async function keepSecret(file: string): Promise<string> {
   return readSecretFile(file);
 }
 
+export interface FolderOwner extends AsyncDisposable {
+  /** The former owner did not end in order: what it started may still be ending. */
+  readonly wasKilled: boolean;
+}
+
 /** Takes the folder for this process; a second owner would run a second cluster over the same files. */
-export async function takeFolder(dir: string): Promise<AsyncDisposable> {
+export async function takeFolder(dir: string): Promise<FolderOwner> {
   const file = join(dir, "owner.pid");
-  for (;;) {
+  for (let wasKilled = false; ; wasKilled = true) {
     try {
       await writeFile(file, String(process.pid), { flag: "wx", mode: 0o600 });
-      return { [Symbol.asyncDispose]: () => rm(file, { force: true }) };
+      return { wasKilled, [Symbol.asyncDispose]: () => rm(file, { force: true }) };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     }
