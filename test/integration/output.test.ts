@@ -29,7 +29,7 @@ test("failed items stand in their place as errors with kind, name, message and n
   ]);
   // The first one's trace, in the user's own frames: a result line has no room for it.
   expect(stderr).toMatch(
-    /^2 of 4 items failed \(2 error\); the first is item 1:\n {2}RangeError: 1 is odd\n {6}at \S*odd \(failures\.ts:6:\d+\)\n$/,
+    /^2 of 4 items failed \(2 error\); the first is item 1:\n {2}RangeError: 1 is odd\n {6}at \S*odd \(failures\.ts:6:\d+\)\n {2}run it here: everycore job replay [0-9a-f]{8} --item 1\n$/,
   );
   expect(code).toBe(1);
 });

@@ -269,7 +269,7 @@ function results(): Command {
           throw error;
         }
         const { end } = reading;
-        if (isEnded(end.state)) sayFailures(end, { quiet: flags.quiet ?? false, first });
+        if (isEnded(end.state)) sayFailures(end, { quiet: flags.quiet ?? false, first, isKept: true });
         if (returned !== undefined) return endOfReturned(returned, end, flags);
         return isEnded(end.state) ? exitCodeOf(end) : exitCodes.good;
       }),

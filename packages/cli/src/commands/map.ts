@@ -116,7 +116,7 @@ async function map(task: string, flags: MapFlags): Promise<number> {
   await showPrints(session, info, { ...follow, signal });
   if (flags.reduce !== undefined && !signal.aborted) return await printReduction(session, sink, info, flags);
   await sink.flush();
-  sayFailures(info, { ...follow, first });
+  sayFailures(info, { ...follow, first, isKept: !session.isEmbedded });
   return exitCodeOf(info);
 }
 

@@ -9,14 +9,22 @@ import { bytesText } from "./table.ts";
 /** Result lines have no room for traces; of a thousand equal ones the first tells all. */
 export class FirstFailure {
   #text = "";
+  #index = 0;
 
   note(outcome: Outcome): void {
     if (this.#text !== "" || outcome.isValue || outcome.status === "cancelled") return;
+    this.#index = outcome.index;
     this.#text = `; the first is item ${outcome.index}:\n${failureText(readError(outcome))}`;
   }
 
   get text(): string {
     return this.#text;
+  }
+
+  /** How to look into it; `job` is one that the cluster keeps. */
+  replayText(job: string): string {
+    if (this.#text === "") return "";
+    return `\n  run it here: everycore job replay ${shortId(job)} --item ${this.#index}`;
   }
 }
 
@@ -34,8 +42,11 @@ export function failureText(error: Partial<ErrorInfo> & { name: string; message:
   return lines.map((line) => line.replaceAll(/^/gm, "  ")).join("\n");
 }
 
-/** Says on stderr that items failed, by kind; silent when all is good. */
-export function sayFailures(info: JobInfo, options: { quiet: boolean; first?: FirstFailure }): void {
+/** Says on stderr that items failed, by kind; silent when all is good. `isKept`: the job outlives the command. */
+export function sayFailures(
+  info: JobInfo,
+  options: { quiet: boolean; first?: FirstFailure; isKept?: boolean },
+): void {
   if (info.state === "failed") {
     process.stderr.write(
       `everycore: job ${shortId(info.id)} failed: ${info.reason || "its task cannot run"}\n`,
@@ -44,9 +55,9 @@ export function sayFailures(info: JobInfo, options: { quiet: boolean; first?: Fi
   }
   const failed = failedItems(info);
   if (failed === 0 || options.quiet || info.state === "cancelled") return;
-  process.stderr.write(
-    `${failed} of ${info.total} items failed (${kindsOf(info)})${options.first?.text ?? ""}\n`,
-  );
+  const { first, isKept = false } = options;
+  const what = `${first?.text ?? ""}${isKept ? (first?.replayText(info.id) ?? "") : ""}`;
+  process.stderr.write(`${failed} of ${info.total} items failed (${kindsOf(info)})${what}\n`);
 }
 
 /** "3 error, 1 crash" */
