@@ -45,7 +45,7 @@ export interface JobInfo {
   /** For people; need not be unique. */
   readonly name: string;
   readonly user: string;
-  /** `accepting` while its input is open; ended are `done` (items may have failed), `cancelled` and `failed`. */
+  /** `accepting` while its input is open, unless it is `paused`; ended are `done` (items may have failed), `cancelled` and `failed`. */
   readonly state: JobState;
   /** Why it waits or ended so, for people; empty when there is nothing to say. */
   readonly reason: string;
