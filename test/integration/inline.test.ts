@@ -3,6 +3,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type TestCluster, startCluster } from "../support/cluster.ts";
 import { type Ended, type TestUser, everycore, jsonLines, makeTestUser } from "../support/command.ts";
@@ -183,6 +184,42 @@ const waits = `export default async (n: number) => {
   return n;
 };
 `;
+
+test("a debugger that --inspect has waited for knows the task by its own file, and sees each item", async () => {
+  const task = await write("sum.ts", "export default (n: number) => {\n  debugger;\n  return n + 1;\n};\n");
+  const args = ["map", task, "--range", "5-6", "--inline", "--inspect", "--inspect-port", "0"];
+  const command = user.start(args, { stdin: "" });
+  const url = (): string | undefined => /ws:\/\/\S+/.exec(command.stderr)?.[0];
+  await until(() => url() !== undefined, { what: "the inspector to listen" });
+  const socket = new WebSocket(url()!);
+  const send = (id: number, method: string): void => socket.send(JSON.stringify({ id, method }));
+  let stops = 0;
+  let map = "";
+  socket.addEventListener("message", ({ data }) => {
+    const { method, params } = JSON.parse(String(data)) as { method?: string; params: Parsed };
+    if (method === "Debugger.scriptParsed" && params.url.endsWith("/task.mjs"))
+      map = readFileSync(fileURLToPath(`${params.url}.map`), "utf8");
+    if (method !== "Debugger.paused") return;
+    stops += 1;
+    send(2 + stops, "Debugger.resume");
+  });
+  socket.addEventListener("open", () => {
+    send(1, "Debugger.enable");
+    send(2, "Runtime.runIfWaitingForDebugger");
+  });
+  await command.prints('{"index":1,"value":7}\n');
+  socket.close();
+  expect((await command.end()).code).toBe(0);
+  expect(stops).toBe(2);
+  expect(JSON.parse(map)).toMatchObject({
+    sources: ["sum.ts"],
+    sourceRoot: `${pathToFileURL(user.home).href}/`,
+  });
+});
+
+interface Parsed {
+  readonly url: string;
+}
 
 test("--halt ends it at the failure, a reader that leaves ends it quietly", async () => {
   const odd = [`${taskFile("failures.ts")}:odd`, "--range", "0-99", "--values"];

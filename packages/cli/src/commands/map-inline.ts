@@ -2,8 +2,8 @@
 import { writeSync } from "node:fs";
 import inspector from "node:inspector";
 import { randomBytes } from "node:crypto";
-import { resolve } from "node:path";
-import { codeFields, endedItems, failedItems, loadTask } from "@everycore/client/internal";
+import { dirname, resolve } from "node:path";
+import { codeFields, endedItems, failedItems, loadTask, parseTaskName } from "@everycore/client/internal";
 import type { JobInfo, Outcome, OutcomeList } from "@everycore/client/internal";
 import type { Debugging } from "@everycore/node-agent/local";
 import { EverycoreError } from "@everycore/protocol";
@@ -44,7 +44,9 @@ export async function mapInline(task: string, given: MapInlineFlags): Promise<nu
   const job = randomBytes(10).toString("hex"); // no cluster knows it; tasks may ask for it
   const tally = new Tally(job, spec);
   try {
-    await using place = await Place.make(code.bundle);
+    const isInspected = inspector.url() !== undefined && code.runtime === "js";
+    const sourceFolder = isInspected ? dirname(resolve(parseTaskName(task).path)) : undefined;
+    await using place = await Place.make(code.bundle, sourceFolder);
     return await follow({ place, spec, tally, job, debugging, input, flags });
   } finally {
     leaveSoon();

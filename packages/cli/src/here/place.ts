@@ -1,8 +1,9 @@
 /** A temporary folder of this command in which items run: the unpacked bundle, and a folder for each worker. */
 import { rmSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import type { BundleDigest, ErrorInfo, TaskSpec } from "@everycore/protocol";
 import type * as Local from "@everycore/node-agent/local";
 
@@ -38,13 +39,15 @@ export class Place implements AsyncDisposable {
     this.#interpreters.catch(() => {}); // heard of by whoever asks for a worker
   }
 
-  static async make(bundle: Bundled | undefined): Promise<Place> {
+  /** `sourceFolder`: where the task's own files are, for debuggers that know them by that name. */
+  static async make(bundle: Bundled | undefined, sourceFolder?: string): Promise<Place> {
     const local = await import("@everycore/node-agent/local"); // the agent's code: not for every command
     const dir = await mkdtemp(join(tmpdir(), "everycore-here-"));
     if (bundle === undefined) return new Place(local, dir, undefined);
     // As on a node: traces are told without this folder's name (summary.ts).
     const bundleDir = join(dir, "bundles", bundle.digest);
     local.unpackBundle(bundle.bytes, bundleDir);
+    if (sourceFolder !== undefined) await rootSourceMaps(bundleDir, sourceFolder);
     return new Place(local, dir, bundleDir);
   }
 
@@ -93,5 +96,15 @@ export class Place implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await rm(this.#dir, { recursive: true, force: true });
+  }
+}
+
+/** Breakpoints that an editor sets in the task's file are found by the names in its source map. */
+async function rootSourceMaps(dir: string, sourceFolder: string): Promise<void> {
+  for (const name of await readdir(dir)) {
+    if (!name.endsWith(".map")) continue;
+    const path = join(dir, name);
+    const map = JSON.parse(await readFile(path, "utf8")) as object; // esbuild's own
+    await writeFile(path, JSON.stringify({ ...map, sourceRoot: pathToFileURL(`${sourceFolder}/`).href }));
   }
 }
