@@ -42,10 +42,15 @@ export function noteItem(times: ItemTimes, index: number, record: Buffer): void 
   times.shown.push({ index, startMicros, micros, status, error: hasFailed ? errorOf(record) : undefined });
 }
 
+/** Tasks share the process that writes the file: bytes that are no error are not worth more than their span. */
 function errorOf(record: Buffer): ItemTime["error"] {
-  const isErrorInfo = record[13] === codecs.error;
-  const { name, message } = isErrorInfo
-    ? decodeErrorInfo(record.subarray(recordHeadBytes))
-    : { name: "Error", message: "" };
-  return { name, message };
+  try {
+    if (record[13] === codecs.error) {
+      const { name, message } = decodeErrorInfo(record.subarray(recordHeadBytes));
+      return { name, message };
+    }
+  } catch {
+    // said below
+  }
+  return { name: "Error", message: "it cannot be read" };
 }
