@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { table } from "../packages/cli/src/terminal/table.ts";
 import type { Figure, FigureResult, Row } from "./figure.ts";
 import { bundleToNodes } from "./figures/bundle-to-nodes.ts";
+import { cancel } from "./figures/cancel.ts";
 import { clientMap } from "./figures/client-map.ts";
 import { bigItems } from "./figures/big-items.ts";
 import { coordinatorMemory } from "./figures/coordinator-memory.ts";
@@ -18,6 +19,7 @@ import { programs } from "./figures/programs.ts";
 import { singleItem } from "./figures/single-item.ts";
 import { strongScaling } from "./figures/strong-scaling.ts";
 import { tenMs } from "./figures/ten-ms.ts";
+import { verdict } from "./figures/verdict.ts";
 import { writeResults } from "./results.ts";
 
 const figures: readonly Figure[] = [
@@ -29,6 +31,8 @@ const figures: readonly Figure[] = [
   coordinatorMemory,
   programs,
   singleItem,
+  cancel,
+  verdict,
   bigItems,
   clientMap,
   bundleToNodes,

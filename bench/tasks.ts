@@ -1,4 +1,5 @@
 /** What the figures run: the same functions in the cluster's workers and in the bare processes. */
+import { appendFileSync } from "node:fs";
 
 /** Fixed work: an item that is interrupted takes longer and does not do less, as it would if it watched the clock. */
 export function spin(rounds: number): number {
@@ -15,3 +16,15 @@ export function nothing(): void {}
 
 /** Comes back as it went: what large items cost on their way. */
 export const echo = (bytes: Uint8Array): Uint8Array => bytes;
+
+/** Never yields: whoever wants the core has to take it. */
+export function endless(): never {
+  for (;;);
+}
+
+/** Notes the time, ms since 1970, and takes its process with it. */
+export function crash(file: string): never {
+  appendFileSync(file, `${performance.timeOrigin + performance.now()}\n`);
+  process.kill(process.pid, "SIGKILL");
+  for (;;);
+}
