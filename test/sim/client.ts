@@ -179,7 +179,10 @@ export class Client {
     );
   }
 
-  /** Asked until the answer is there: it is running, or it has ended. */
+  /**
+   * Asked until the answer is there: it goes on, or it has ended. A leader that was elected while its predecessor
+   * stored the job does not know it, and steps down for that a moment later.
+   */
   #resume(): void {
     const leader = this.#world.leader();
     if (leader === undefined) return this.#again(() => this.#resume());
@@ -188,7 +191,8 @@ export class Client {
       leader,
       (ask) => ({ kind: "resumeAsked", job, ask }),
       (answer) => {
-        if (answer === undefined) this.#again(() => this.#resume());
+        if (answer === undefined || (!answer.ok && answer.code === "not-found"))
+          this.#again(() => this.#resume());
       },
     );
   }
