@@ -1,0 +1,168 @@
+/** What an agent does with a lease, a death and an outcome. */
+import type { Mutation } from "./mutation.ts";
+
+const agent = "packages/node-agent/src/core";
+const agentTest = "packages/node-agent/test/core.test.ts";
+const reportsTest = "packages/node-agent/test/core-reports.test.ts";
+const first100 = [1, 100] as const;
+const first400 = [1, 400] as const;
+
+export const ofTheAgent: readonly Mutation[] = [
+  {
+    name: "a worker killed for one item is held against the next",
+    rule: "8 cursor",
+    edits: [
+      {
+        file: `${agent}/workers.ts`,
+        find: '(reason.kind === "timeout" && reason.item === cursor)',
+        replace: 'reason.kind === "timeout"',
+      },
+    ],
+    seeds: first400,
+    test: agentTest,
+  },
+  {
+    name: "a worker that we ended is held against its item",
+    rule: "8 cursor",
+    edits: [
+      {
+        file: `${agent}/workers.ts`,
+        find: "if (!mine) return rest(cursor);",
+        replace: "if (mine === undefined) return;",
+      },
+    ],
+    seeds: first400,
+    test: agentTest,
+  },
+  {
+    name: "an item's time runs from the start of its slice",
+    rule: "8 timeout",
+    edits: [
+      {
+        file: `${agent}/slices.ts`,
+        find: "if (state.now - slice.cursorAt >= timeoutMs) kill",
+        replace: "if (state.now - slice.sentAt >= timeoutMs) kill",
+      },
+    ],
+    seeds: first400,
+    test: agentTest,
+  },
+  {
+    name: "neighbours of a crash are forgotten",
+    rule: "2 P4",
+    edits: [{ file: `${agent}/workers.ts`, find: "  rest(cursor + 1);\n", replace: "" }],
+    seeds: first100,
+    test: agentTest,
+  },
+  {
+    name: "of a reduced slice only what follows the crash runs again",
+    rule: "5 reduction",
+    edits: [
+      {
+        file: `${agent}/workers.ts`,
+        find: "  for (const range of kept) requeue(state, slice, range);\n",
+        replace: "  void kept;\n",
+      },
+    ],
+    seeds: first400,
+    test: agentTest,
+  },
+  {
+    name: "a lease that comes twice is run twice",
+    rule: "6 send",
+    edits: [
+      { file: `${agent}/jobs.ts`, find: "if (before !== undefined) {", replace: "if (before === -1) {" },
+    ],
+    seeds: first100,
+    test: reportsTest,
+  },
+  {
+    name: "a leader of a lower epoch is obeyed",
+    rule: "4 epoch",
+    edits: [
+      {
+        file: `${agent}/jobs.ts`,
+        find: "if (facts.epoch < state.epoch) {",
+        replace: "if (facts.epoch < 0) {",
+      },
+      {
+        file: `${agent}/leader.ts`,
+        find: "if (event.epoch < state.epoch) {",
+        replace: "if (event.epoch < 0) {",
+      },
+    ],
+    seeds: first400,
+    test: reportsTest,
+  },
+  {
+    name: "outcomes are freed when they are sent, not when they are acknowledged",
+    rule: "8 spool",
+    edits: [
+      {
+        file: `${agent}/commits.ts`,
+        find: '  effects.push({ kind: "publishCommit", commit: id, segment: job.segment, record, runs });',
+        replace:
+          '  effects.push({ kind: "publishCommit", commit: id, segment: job.segment, record, runs });\n  effects.push({ kind: "freeOutcomes", runs });',
+      },
+      {
+        file: `${agent}/commits.ts`,
+        find: '  effects.push({ kind: "freeOutcomes", runs: commit.runs });\n  const job',
+        replace: "  const job",
+      },
+    ],
+    seeds: first400,
+    test: agentTest,
+  },
+  {
+    name: "unacknowledged outcomes are not reported",
+    rule: "9 hello",
+    edits: [
+      {
+        file: `${agent}/jobs.ts`,
+        find: "unacknowledged: lease.done.toRanges(),",
+        replace: "unacknowledged: [],",
+      },
+    ],
+    seeds: first400,
+    test: reportsTest,
+  },
+  {
+    name: "one try more than the budget",
+    rule: "5 again",
+    edits: [
+      {
+        file: `${agent}/commits.ts`,
+        find: 'verdict: tried < job.task.retries ? "again" : verdict',
+        replace: 'verdict: tried <= job.task.retries ? "again" : verdict',
+      },
+    ],
+    seeds: first100,
+    test: agentTest,
+  },
+  {
+    name: "announced slices start without the leader's word",
+    rule: "5 strikes",
+    edits: [
+      {
+        file: `${agent}/slices.ts`,
+        find: 'const asks = lease.mode !== "normal";',
+        replace: 'const asks = lease.mode === "alone";',
+      },
+    ],
+    seeds: first400,
+    test: agentTest,
+  },
+  {
+    name: "a failing load is blamed on an item",
+    rule: "8 phase",
+    edits: [
+      {
+        file: `${agent}/workers.ts`,
+        find: 'const running = event.phase === "item";',
+        replace: "const running = event.phase.length > 0;",
+      },
+    ],
+    seeds: first400,
+    test: agentTest,
+  },
+];

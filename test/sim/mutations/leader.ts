@@ -1,0 +1,189 @@
+/** Who leads, and what of it a new leader may believe. */
+import type { Mutation } from "./mutation.ts";
+
+const coordinator = "packages/coordinator/src/core";
+const takeoverTest = "packages/coordinator/test/core/takeover.test.ts";
+const nodesTest = "packages/coordinator/test/core/nodes.test.ts";
+const jobsTest = "packages/coordinator/test/core/jobs.test.ts";
+const first100 = [1, 100] as const;
+const first400 = [1, 400] as const;
+
+export const ofTheLeader: readonly Mutation[] = [
+  {
+    name: "n is used again by each new leader",
+    rule: "5 lease id",
+    edits: [
+      {
+        file: `${coordinator}/leases.ts`,
+        find: "n: state.epoch * 2 ** 32 + state.counter }",
+        replace: "n: 2 ** 32 + state.counter }",
+      },
+    ],
+    seeds: first400,
+    test: takeoverTest,
+  },
+  {
+    name: "no barrier at takeover: what was leased is queued before the nodes have reported",
+    rule: "9 takeover 6",
+    edits: [
+      {
+        file: `${coordinator}/takeover.ts`,
+        find: "  if (state.awaited.size > 0 && state.now < state.awaitUntil) return;\n",
+        replace: "",
+      },
+    ],
+    seeds: first100,
+    test: takeoverTest,
+  },
+  {
+    name: "what lies below `reserved` is placed at once by a new leader",
+    rule: "9 takeover 4",
+    edits: [
+      {
+        file: `${coordinator}/takeover.ts`,
+        find: "if (range.start < job.reserved) job.queues.awaiting.add(range.start, Math.min(range.end, job.reserved));",
+        replace:
+          "if (range.start < job.reserved) enqueue(state, job, { start: range.start, end: Math.min(range.end, job.reserved) });",
+      },
+    ],
+    seeds: first100,
+    test: takeoverTest,
+  },
+  {
+    name: "a new leader decides before it has read the logs to their end",
+    rule: "9 takeover 3",
+    edits: [
+      {
+        file: `${coordinator}/takeover.ts`,
+        find: "  if (job.fold.seq < job.foldTo || !job.stored) return false;\n  return isEnded(job.state) || job.fold.fence >= state.epoch;",
+        replace: "  return job.stored || isEnded(job.state);",
+      },
+    ],
+    seeds: first100,
+    test: takeoverTest,
+  },
+  {
+    name: "a takeover skips the fence",
+    rule: "9 takeover 2",
+    edits: [
+      {
+        file: `${coordinator}/leader-records.ts`,
+        find: '  append(job, { kind: "fence", job: job.id, epoch: state.epoch }, effects);\n',
+        replace: "",
+      },
+      {
+        file: `${coordinator}/takeover.ts`,
+        find: "  return isEnded(job.state) || job.fold.fence >= state.epoch;",
+        replace: "  return true;",
+      },
+    ],
+    seeds: first400,
+    test: takeoverTest,
+  },
+  {
+    name: "an old leader writes the record of a newer one",
+    rule: "4 EC_JOBS",
+    edits: [
+      {
+        file: `${coordinator}/takeover.ts`,
+        find: "if (record.epoch > state.epoch) {",
+        replace: "if (record.epoch < 0) {",
+      },
+    ],
+    seeds: first400,
+    test: takeoverTest,
+  },
+  {
+    name: "a leader goes on behind the fence of a later one",
+    rule: "5 F5",
+    edits: [
+      {
+        file: `${coordinator}/log.ts`,
+        find: 'if (record.kind === "fence" && record.epoch > state.epoch) {',
+        replace: 'if (record.kind === "fence" && record.epoch < 0) {',
+      },
+    ],
+    seeds: first400,
+    test: takeoverTest,
+  },
+  {
+    name: "a report is taken before what it acknowledges is folded",
+    rule: "9 takeover 5",
+    edits: [
+      {
+        file: `${coordinator}/nodes.ts`,
+        find: "if (job !== undefined && job.fold.seq < seq) return;",
+        replace: "if (job === undefined && seq < 0) return;",
+      },
+    ],
+    seeds: first400,
+    test: takeoverTest,
+  },
+  {
+    name: "an item that was struck under a lease is adopted with it",
+    rule: "5 F2",
+    edits: [
+      {
+        file: `${coordinator}/nodes.ts`,
+        find: ".flatMap((free) => job.fold.membersOf(grant.id, free));",
+        replace: ";",
+      },
+    ],
+    seeds: first400,
+    test: takeoverTest,
+  },
+  {
+    name: "a lease is adopted for items of another round",
+    rule: "5 reopen",
+    edits: [
+      {
+        file: `${coordinator}/nodes.ts`,
+        find: "    if (run.round !== grant.round) continue;\n",
+        replace: "",
+      },
+    ],
+    seeds: first400,
+    test: nodesTest,
+  },
+  {
+    name: "a cancel acts before its intent is stored",
+    rule: "4 EC_JOBS",
+    edits: [
+      {
+        file: `${coordinator}/jobs.ts`,
+        find: "  job.intent = intent;\n  job.intentActed = false;\n  save(state, job, effects);",
+        replace:
+          "  job.intent = intent;\n  job.intentActed = false;\n  act(state, job, intent, effects);\n  save(state, job, effects);",
+      },
+    ],
+    seeds: first100,
+    test: jobsTest,
+  },
+  {
+    name: "a new leader does not complete the intent that it finds",
+    rule: "9 takeover 2",
+    edits: [
+      {
+        file: `${coordinator}/takeover.ts`,
+        find: "if (job.intent !== undefined && !job.intentActed && isStored) act(state, job, job.intent, effects);",
+        replace: "if (job.intent !== undefined && !job.intentActed && isStored) job.intentActed = true;",
+      },
+    ],
+    seeds: first400,
+    test: takeoverTest,
+  },
+  {
+    name: "a submit is answered before its record is stored",
+    rule: "6 submit",
+    edits: [
+      {
+        file: `${coordinator}/jobs.ts`,
+        find: "  job.asks.push(event.ask);\n  state.jobs.set(id, job);",
+        replace:
+          '  effects.push({ kind: "answer", ask: event.ask, answer: { ok: true, job: id } });\n  state.jobs.set(id, job);',
+      },
+    ],
+    seeds: first100,
+    test: jobsTest,
+  },
+];
