@@ -7,11 +7,15 @@ import { Writable } from "node:stream";
 /** Diverts prints until it is disposed of; `stdout` is the way around it, for results. */
 export class TaskPrints implements Disposable {
   readonly stdout: Writable;
-  readonly #write = process.stdout.write;
-  readonly #writeError = process.stderr.write;
+  readonly #restore: () => void;
 
   constructor({ quiet }: { quiet: boolean }) {
-    const write = this.#write.bind(process.stdout);
+    const write = process.stdout.write.bind(process.stdout);
+    const writeError = process.stderr.write.bind(process.stderr);
+    this.#restore = () => {
+      process.stdout.write = write;
+      process.stderr.write = writeError;
+    };
     this.stdout = new Writable({
       decodeStrings: false,
       write: (chunk: string | Uint8Array, encoding, done) => void write(chunk, encoding, done),
@@ -22,12 +26,11 @@ export class TaskPrints implements Disposable {
       if (typeof written === "function") queueMicrotask(() => void written());
       return true;
     }) as typeof process.stdout.write; // its overloads differ in the middle only
-    process.stdout.write = quiet ? drop : this.#writeError.bind(process.stderr);
+    process.stdout.write = quiet ? drop : writeError;
     if (quiet) process.stderr.write = drop;
   }
 
   [Symbol.dispose](): void {
-    process.stdout.write = this.#write;
-    process.stderr.write = this.#writeError;
+    this.#restore();
   }
 }
