@@ -1,7 +1,6 @@
 /** Files that outlive a process. */
 import type { Mutation } from "./mutation.ts";
 
-
 export const ofFiles: readonly Mutation[] = [
   {
     name: "a restarted agent does not strike what its files show as running",
