@@ -3,7 +3,6 @@
  * this file only says who talks to whom.
  */
 import { createHash } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, SegmentId } from "@everycore/protocol";
 import { EverycoreError } from "@everycore/protocol";
 import { openTracing } from "@everycore/protocol/tracing";
@@ -12,8 +11,8 @@ import { Asks } from "./asks.ts";
 import { Changes } from "./changes.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { splitAddress } from "./config.ts";
+import { Coordinators } from "./coordinators.ts";
 import type { ClusterState, Effect, Keys } from "./core/index.ts";
-import { logEndOf } from "./core/index.ts";
 import { clusterHandlers } from "./control/cluster.ts";
 import { jobHandlers } from "./control/jobs.ts";
 import { Links } from "./control/links.ts";
@@ -27,7 +26,6 @@ import { openBuckets, openLeaderBucket } from "./data/buckets.ts";
 import { Bundles } from "./data/bundles.ts";
 import type { Data } from "./data/connection.ts";
 import { openData } from "./data/connection.ts";
-import type { FetchJob } from "./data/fetch.ts";
 import { FetchServer } from "./data/fetch.ts";
 import { JobIndexes } from "./data/job-index.ts";
 import { JobRecords } from "./data/job-records.ts";
@@ -38,6 +36,7 @@ import { LeaseSender } from "./data/lease-sender.ts";
 import { LogWriter } from "./data/log-writer.ts";
 import { Segments } from "./data/segments.ts";
 import { jobKey, performer } from "./effects.ts";
+import { fetchedJobs } from "./fetched-jobs.ts";
 import type { HttpServer } from "./http.ts";
 import { serveHttp } from "./http.ts";
 import { LifecycleLog } from "./lifecycle-log.ts";
@@ -47,10 +46,6 @@ import { Term } from "./term.ts";
 import { JobTracing } from "./tracing.ts";
 
 const version = "0.1.0";
-/** A probe of our readiness is answered within this time, whatever NATS does. */
-const readyAnswerMs = 1_000;
-/** A fetch waits so long for the reader's fold. */
-const catchUpMs = 2_000;
 
 export interface RunningCoordinator extends AsyncDisposable {
   readonly address: string;
@@ -101,6 +96,8 @@ class Coordinator implements RunningCoordinator {
   readonly #indexes: JobIndexes;
   readonly #bundles: Bundles;
   readonly #links: Links;
+  readonly #coordinators: Coordinators;
+  readonly #fetches: FetchServer;
   readonly #server: ControlServer;
   readonly #perform: (effect: Effect) => void;
   /** Identifies the cluster to people and agents; says nothing of the key. */
@@ -159,7 +156,20 @@ class Coordinator implements RunningCoordinator {
       },
     });
     this.#perform = this.#performer();
-    this.#server = new ControlServer({ secret: config.secret, log, metrics: this.#metrics });
+    this.#fetches = this.#newFetchServer();
+    this.#coordinators = new Coordinators({
+      nats: data.nats,
+      version,
+      isLeading: () => this.#term?.isOpen === true,
+      leader: () => this.#leadership?.current() ?? Promise.resolve(""),
+      onMalformed: () => this.#metrics.malformed("coordinator"),
+    });
+    this.#server = new ControlServer({
+      secret: config.secret,
+      log,
+      metrics: this.#metrics,
+      coordinators: this.#coordinators,
+    });
   }
 
   get http(): string {
@@ -169,7 +179,6 @@ class Coordinator implements RunningCoordinator {
   /** Resolves when it leads and knows all jobs, or another leads. */
   async start(): Promise<void> {
     const { config, log, data } = this.#opened;
-    this.#serveFetches();
     countMalformed(data.nats, (plane) => this.#metrics.malformed(plane));
     this.#addServices();
     if (config.insecureNetwork) {
@@ -177,6 +186,7 @@ class Coordinator implements RunningCoordinator {
     }
     const port = await this.#server.listen(config.listen);
     this.address = config.advertise ?? `${splitAddress(config.listen).host}:${port}`;
+    this.#coordinators.start(this.address);
     this.#http = await serveHttp({
       listen: config.httpListen,
       registry: this.#metrics.registry,
@@ -201,6 +211,7 @@ class Coordinator implements RunningCoordinator {
     this.#stopping.abort();
     const [campaigning, watching] = this.#background;
     await campaigning;
+    this.#coordinators.close();
     await this.#server.close();
     await this.#http?.[Symbol.asyncDispose]();
     await this.#indexes.close();
@@ -245,10 +256,17 @@ class Coordinator implements RunningCoordinator {
       epoch,
       signal,
     );
+    using served = new DisposableStack();
+    const begun = (): void => {
+      served.use(this.#fetches.serve());
+      this.#coordinators.leadChanged();
+      opened();
+    };
     try {
-      await this.#term.run(opened);
+      await this.#term.run(begun);
     } finally {
       this.#term = undefined;
+      this.#coordinators.leadChanged();
       this.#indexes.termOver();
       tracing.termOver();
       this.#lifecycle.termOver();
@@ -262,10 +280,7 @@ class Coordinator implements RunningCoordinator {
   /** A standby is ready too, while it knows whom it stands by for. */
   async #notReady(): Promise<string> {
     if (this.#opened.data.nats.isClosed()) return "the connection to NATS is closed";
-    if (this.#term?.isOpen === true) return "";
-    const silence = delay(readyAnswerMs, "", { ref: false });
-    const leader = await Promise.race([this.#leadership?.current(), silence]);
-    return leader === undefined || leader === "" ? "nobody leads, or NATS does not answer" : "";
+    return (await this.#coordinators.leader()) === "" ? "nobody leads, or NATS does not answer" : "";
   }
 
   #mustLead(): void {
@@ -328,29 +343,17 @@ class Coordinator implements RunningCoordinator {
     }
   }
 
-  #serveFetches(): void {
+  #newFetchServer(): FetchServer {
     const { log, data } = this.#opened;
-    new FetchServer({
+    return new FetchServer({
       nats: data.nats,
       keys: this.#keys,
       bundles: this.#bundles,
       bodies: this.#bodies,
       indexes: this.#indexes,
       log,
-      jobOf: (id): FetchJob | undefined => {
-        const job = this.#loop.state.jobs.get(id);
-        if (job === undefined) return undefined;
-        const { user, spec, segment, fold } = job;
-        return { user, spec, segment, total: fold.total, seq: logEndOf(job) };
-      },
-      caughtUp: async (id, isReached) => {
-        const late = AbortSignal.timeout(catchUpMs);
-        using following = this.#changes.follow(jobKey(id), late);
-        while (!isReached() && !late.aborted) await following.changed(following.version());
-        return isReached();
-      },
+      ...fetchedJobs(this.#loop, this.#changes),
       onMalformed: () => this.#metrics.malformed("fetch"),
-      onOverLimit: (job, message) => this.#loop.enqueue({ kind: "reductionRefused", job, message }),
       onServed: (bytes) => this.#metrics.count("fetched", bytes),
     });
   }
@@ -373,11 +376,12 @@ class Coordinator implements RunningCoordinator {
       links: this.#links,
       metrics: this.#metrics,
       log,
+      coordinators: () => this.#coordinators.all,
       mustLead: () => this.#mustLead(),
       openSegment: (id) => this.#term?.openSegment(id),
     };
-    const leader = (): Promise<string> => this.#leadership?.current() ?? Promise.resolve("");
-    const facts = { cluster: this.#cluster, version, startedAt: Date.now(), leader };
+    const coordinators = this.#coordinators;
+    const facts = { cluster: this.#cluster, version, startedAt: Date.now(), coordinators };
     this.#server.add("JobService", jobHandlers(parts));
     this.#server.add("NodeService", nodeHandlers(parts));
     this.#server.add("ClusterService", clusterHandlers(parts, facts));
@@ -404,6 +408,10 @@ class Coordinator implements RunningCoordinator {
         jobs_active: { help: "Jobs that have not ended", read: () => state().active.size },
         agents: { help: "Agents linked to this coordinator", read: () => this.#links.count },
         events_waiting: { help: "Events that the core has not taken yet", read: () => this.#loop.backlog },
+        calls_forwarded: {
+          help: "Calls that are being passed on to the leader",
+          read: () => this.#coordinators.forwarder.count,
+        },
         job_readers: { help: "Jobs whose results are being read here", read: () => this.#indexes.count },
       },
     });

@@ -7,7 +7,7 @@ import type { ClusterState } from "./core/index.ts";
 import { loadOf } from "./core/index.ts";
 import type { SpanCounts } from "@everycore/protocol/tracing";
 
-export type Plane = "log" | "lease" | "fetch" | "link" | "rpc" | "leader" | "command";
+export type Plane = "log" | "lease" | "fetch" | "link" | "rpc" | "leader" | "coordinator" | "command";
 
 /** Asked at each scrape. */
 export interface MetricsSources {

@@ -111,6 +111,8 @@ export const limits = {
   bundleBytesMax: 256 * MB,
   /** Bytes of one gRPC message, received. */
   grpcMessageBytesMax: 4 * MB,
+  /** Coordinators of one cluster that the others know; beyond it further ones are not named. */
+  coordinatorsMax: 32,
   /** Items that a client's map takes from an input before their results were consumed, unless told otherwise. */
   mapAheadItems: 10_000,
   /** Jobs kept in memory by a leader, ended ones included. */
@@ -144,6 +146,11 @@ export const times = {
   /** EC_LEADER's ttl, and the renewal. A leader stops when its last renewal is older than ttl minus one second. */
   leaderTtlMs: 3_000,
   leaderRenewMs: 1_000,
+  /** A coordinator tells the others of itself so often, and is forgotten after so long a silence. */
+  coordinatorSaysMs: 1_000,
+  coordinatorGoneMs: 3_500,
+  /** A call that no coordinator can answer waits so long for a leader, or to the end of its own time. */
+  leaderWaitMs: 10_000,
   /** A lease message is answered within this time, else sent again, three times in all. */
   leaseAckMs: 1_000,
   leaseSendsMax: 3,

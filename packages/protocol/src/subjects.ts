@@ -20,6 +20,8 @@ export const subjects = {
   fetchQueue: "coordinators",
   /** The leader's address, each second. */
   leader: "ec.v1.leader",
+  /** What each coordinator says of itself to the others, each second. */
+  coordinator: "ec.v1.coordinator",
   /** Commands forwarded to the leader by other coordinators. */
   command: "ec.v1.command",
 } as const;

@@ -31,6 +31,16 @@ const isNatsAway = (thrown: unknown): boolean =>
   thrown instanceof errors.ClosedConnectionError ||
   thrown instanceof errors.DrainingConnectionError;
 
+/** On an answer: a call that came from another coordinator was not taken, and nothing was done (forward.ts, T2). */
+export const notTakenKey = "ec-not-taken";
+
+/** A coordinator that does not lead has taken nothing of the call. */
+export class NotLeading extends EverycoreError {
+  constructor() {
+    super("no-leader", "this coordinator does not lead at the moment", { hint: "try again in a moment" });
+  }
+}
+
 let internalCount = 0;
 
 /** Never shows a stack trace to a caller. */
@@ -53,6 +63,7 @@ export function toServiceError(thrown: unknown, log: Logger, method: string): Se
   metadata.set("ec-code", error.code);
   // Metadata values are ASCII; a hint with other letters would make the whole answer fail.
   if (error.hint !== "") metadata.set("ec-hint", error.hint.replaceAll(/[^\x20-\x7e]/g, "?"));
+  if (thrown instanceof NotLeading) metadata.set(notTakenKey, "1");
   return Object.assign(new Error(error.message), {
     code: statusOf[error.code],
     details: error.message,

@@ -8,7 +8,7 @@ import type { Job } from "../core/model.ts";
 import { jobKey } from "../effects.ts";
 import type { ControlParts } from "./parts.ts";
 import { findJob, localUser } from "./parts.ts";
-import type { Message } from "./server.ts";
+import type { Message } from "./handlers.ts";
 
 const pieceBytes = 512 * 1024;
 

@@ -11,8 +11,8 @@ import type { ControlParts } from "./parts.ts";
 import { findJob, localUser, viewOf } from "./parts.ts";
 import type { ResultsRequest } from "./results.ts";
 import { audit, output, results } from "./results.ts";
-import type { Handlers, Message } from "./server.ts";
-import { download, duplex, unary, upload } from "./server.ts";
+import type { Handlers, Message } from "./handlers.ts";
+import { download, duplex, here, unary, upload } from "./handlers.ts";
 import type { SubmitRequest } from "./submit.ts";
 import { submit } from "./submit.ts";
 
@@ -47,20 +47,23 @@ export function jobHandlers(parts: ControlParts): Handlers {
     return job;
   };
   return {
-    statBundle: unary(async ({ digest }: { digest: string }) => ({
-      present: await parts.bundles.has(localUser, digestOf(digest)),
-    })),
-    putBundle: upload(bundleUpload(parts)),
-    getBundle: download<{ digest: string }>(({ digest }, writing) =>
-      bundleBytes(parts, digestOf(digest), writing),
+    StatBundle: here(
+      unary(async ({ digest }: { digest: string }) => ({
+        present: await parts.bundles.has(localUser, digestOf(digest)),
+      })),
     ),
-    submit: duplex<SubmitRequest>((stream) => submit(parts, stream)),
-    get: unary(async ({ job, explain }: JobRequest & { explain: boolean }) => {
+    // The leader's: to make room one must know which bundles are used.
+    PutBundle: upload(bundleUpload(parts)),
+    GetBundle: here(
+      download<{ digest: string }>(({ digest }, writing) => bundleBytes(parts, digestOf(digest), writing)),
+    ),
+    Submit: duplex<SubmitRequest>((stream) => submit(parts, stream)),
+    Get: unary(async ({ job, explain }: JobRequest & { explain: boolean }) => {
       const id = findJob(parts, job);
       return explain ? { ...info(id), explanation: { lines: explainJob(parts.state, id) } } : info(id);
     }),
-    list: unary(async (request: { state: string; limit: number }) => list(parts, request)),
-    watch: download<JobRequest>(async ({ job }, writing) => {
+    List: unary(async (request: { state: string; limit: number }) => list(parts, request)),
+    Watch: download<JobRequest>(async ({ job }, writing) => {
       const id = findJob(parts, job);
       using following = parts.changes.follow(jobKey(id), writing.signal);
       for (;;) {
@@ -73,20 +76,20 @@ export function jobHandlers(parts: ControlParts): Handlers {
         await following.changed(seen);
       }
     }),
-    results: download<ResultsRequest>((request, writing) => results(parts, request, writing)),
-    item: download<ItemRequest>((request, writing) => itemInput(parts, request, writing)),
-    output: download<JobRequest>(({ job }, writing) => output(parts, job, writing)),
-    cancel: unary(async ({ job, reason }: JobRequest & { reason: string }) => {
+    Results: download<ResultsRequest>((request, writing) => results(parts, request, writing)),
+    Item: download<ItemRequest>((request, writing) => itemInput(parts, request, writing)),
+    Output: download<JobRequest>(({ job }, writing) => output(parts, job, writing)),
+    Cancel: unary(async ({ job, reason }: JobRequest & { reason: string }) => {
       const id = findJob(parts, job);
       const message = reason === "" ? "cancelled by its user" : reason;
       await ask((number) => parts.enqueue({ kind: "cancelAsked", job: id, message, ask: number }));
       return info(id);
     }),
-    pause: unary(async ({ job }: JobRequest) => info(await command("pauseAsked", job))),
-    resume: unary(async ({ job }: JobRequest) => info(await command("resumeAsked", job))),
-    retry: unary(async ({ job }: JobRequest) => info(await command("retryAsked", job))),
-    delete: unary(async ({ job }: JobRequest) => ({ job: await command("deleteAsked", job) })),
-    audit: unary(async ({ job }: JobRequest, signal) => audit(parts, job, signal)),
+    Pause: unary(async ({ job }: JobRequest) => info(await command("pauseAsked", job))),
+    Resume: unary(async ({ job }: JobRequest) => info(await command("resumeAsked", job))),
+    Retry: unary(async ({ job }: JobRequest) => info(await command("retryAsked", job))),
+    Delete: unary(async ({ job }: JobRequest) => ({ job: await command("deleteAsked", job) })),
+    Audit: unary(async ({ job }: JobRequest, signal) => audit(parts, job, signal)),
   };
 }
 

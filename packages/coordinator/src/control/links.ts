@@ -19,8 +19,8 @@ import type { NatsAccess } from "../config.ts";
 import type { LeaseReport, NodeReport } from "../core/index.ts";
 import type { WorldEvent } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
-import type { Handlers, Message } from "./server.ts";
-import { duplex } from "./server.ts";
+import type { Handlers, Message } from "./handlers.ts";
+import { duplex, leading } from "./handlers.ts";
 
 const outputPartMs = 10_000;
 const outputPartsMax = 4_096;
@@ -255,38 +255,40 @@ export class Links {
 
   handlers(): Handlers {
     return {
-      link: duplex<FromAgent>(async ({ requests, write, signal }) => {
-        const epoch = this.#options.epoch();
-        const iterator = requests[Symbol.asyncIterator]();
-        const first = await iterator.next();
-        if (first.done === true) return;
-        const { hello } = first.value;
-        if (hello === undefined) throw malformed("first message, which must be a hello,");
-        const { report, node } = helloOf(hello);
-        const closing = Promise.withResolvers<EverycoreError>();
-        const link: Link = {
-          node,
-          incarnation: report.incarnation,
-          write,
-          close: (reason) => closing.resolve(reason),
-          outputs: new Map(),
-          files: { spoolBytes: 0, stateBytes: 0, stateBytesMax: 0 },
-        };
-        this.#admit(report, link);
-        try {
-          await write({ welcome: this.#welcome(epoch) });
-          this.#options.log.info(
-            { node: report.node, host: report.host, slots: report.slots },
-            "agent linked",
-          );
-          this.#options.enqueue({ kind: "nodeReported", report });
-          const reading = this.#read(iterator, report.node, link, signal);
-          const reason = await Promise.race([reading, closing.promise]);
-          if (reason !== undefined) throw reason;
-        } finally {
-          this.#drop(report.node, link);
-        }
-      }),
+      Link: leading(
+        duplex<FromAgent>(async ({ requests, write, signal }) => {
+          const iterator = requests[Symbol.asyncIterator]();
+          const first = await iterator.next();
+          if (first.done === true) return;
+          const { hello } = first.value;
+          if (hello === undefined) throw malformed("first message, which must be a hello,");
+          const { report, node } = helloOf(hello);
+          const epoch = this.#options.epoch();
+          const closing = Promise.withResolvers<EverycoreError>();
+          const link: Link = {
+            node,
+            incarnation: report.incarnation,
+            write,
+            close: (reason) => closing.resolve(reason),
+            outputs: new Map(),
+            files: { spoolBytes: 0, stateBytes: 0, stateBytesMax: 0 },
+          };
+          this.#admit(report, link);
+          try {
+            await write({ welcome: this.#welcome(epoch) });
+            this.#options.log.info(
+              { node: report.node, host: report.host, slots: report.slots },
+              "agent linked",
+            );
+            this.#options.enqueue({ kind: "nodeReported", report });
+            const reading = this.#read(iterator, report.node, link, signal);
+            const reason = await Promise.race([reading, closing.promise]);
+            if (reason !== undefined) throw reason;
+          } finally {
+            this.#drop(report.node, link);
+          }
+        }),
+      ),
     };
   }
 

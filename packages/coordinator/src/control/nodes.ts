@@ -4,8 +4,8 @@ import { EverycoreError } from "@everycore/protocol";
 import type { NodeView } from "../core/index.ts";
 import { nodeView, nodeViews } from "../core/index.ts";
 import type { ControlParts } from "./parts.ts";
-import type { Handlers, Message } from "./server.ts";
-import { unary } from "./server.ts";
+import type { Handlers, Message } from "./handlers.ts";
+import { unary } from "./handlers.ts";
 
 export function nodeInfo(parts: ControlParts, view: NodeView): Message {
   const said = parts.links.nodeOf(view.id);
@@ -43,17 +43,18 @@ export function nodeHandlers(parts: ControlParts): Handlers {
     return nodeInfo(parts, view);
   };
   return {
-    list: unary(async () => {
+    List: unary(async () => {
       parts.mustLead();
-      return { nodes: nodeViews(parts.state).map((view) => nodeInfo(parts, view)) };
+      const nodes = nodeViews(parts.state).map((view) => nodeInfo(parts, view));
+      return { nodes, coordinators: parts.coordinators() };
     }),
-    get: unary(async ({ node }: { node: string }) => info(findNode(parts, node))),
-    drain: unary(async ({ node }: { node: string }) => {
+    Get: unary(async ({ node }: { node: string }) => info(findNode(parts, node))),
+    Drain: unary(async ({ node }: { node: string }) => {
       const id = findNode(parts, node);
       await parts.asks.ask((ask) => parts.enqueue({ kind: "drainAsked", node: id, ask }));
       return info(id);
     }),
-    undrain: unary(async ({ node }: { node: string }) => {
+    Undrain: unary(async ({ node }: { node: string }) => {
       const id = findNode(parts, node);
       await parts.asks.ask((ask) => parts.enqueue({ kind: "undrainAsked", node: id, ask }));
       return info(id);

@@ -15,6 +15,7 @@ import type { LogWriter } from "../data/log-writer.ts";
 import type { Segments } from "../data/segments.ts";
 import type { WorldEvent } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
+import type { Message } from "./handlers.ts";
 import { resolveJob } from "./job-info.ts";
 import type { Links } from "./links.ts";
 
@@ -34,7 +35,9 @@ export interface ControlParts {
   readonly links: Links;
   readonly metrics: Metrics;
   readonly log: Logger;
-  /** Throws no-leader, with the leader's address in the hint, unless this coordinator leads and knows all jobs. */
+  /** All of the cluster, as messages. */
+  readonly coordinators: () => readonly Message[];
+  /** Throws no-leader unless this coordinator leads and knows all jobs. */
   readonly mustLead: () => void;
   /** A segment was created: its records must be read. */
   readonly openSegment: (segment: SegmentId) => void;

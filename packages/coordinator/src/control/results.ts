@@ -11,7 +11,7 @@ import { jobKey } from "../effects.ts";
 import { jobInfo } from "./job-info.ts";
 import type { ControlParts } from "./parts.ts";
 import { findJob, viewOf } from "./parts.ts";
-import type { Message } from "./server.ts";
+import type { Message } from "./handlers.ts";
 
 const auditMs = 600_000;
 

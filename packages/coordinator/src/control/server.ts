@@ -1,34 +1,38 @@
 /**
- * The gRPC server: loads the contract, lets nobody in without the secret, and turns handlers that return or
- * throw into calls that end once.
+ * The gRPC server: loads the contract, lets nobody in without the secret, decides whether a call is answered here or
+ * goes on to the leader, and turns handlers that return or throw into calls that end once. Messages come and go as
+ * bytes and are decoded only where they are answered; on the server's side every call is a stream both ways.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { EverycoreError, limits } from "@everycore/protocol";
+import { EverycoreError, limits, times } from "@everycore/protocol";
 import type {
   handleBidiStreamingCall,
-  handleClientStreamingCall,
-  handleServerStreamingCall,
-  handleUnaryCall,
-  Metadata,
-  sendUnaryData,
+  MethodDefinition,
   ServerDuplexStream,
-  ServerReadableStream,
-  ServerUnaryCall,
-  ServerWritableStream,
   ServiceDefinition,
   UntypedHandleCall,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Metadata, Server, ServerCredentials } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import type { Logger } from "pino";
+import type { Coordinators } from "../coordinators.ts";
 import type { Metrics } from "../metrics.ts";
 import { bearerCheck } from "./auth.ts";
-import { toServiceError } from "./errors.ts";
+import { NotLeading, toServiceError } from "./errors.ts";
+import type { PassedCall } from "./forward.ts";
+import { forwardedKey, PassedFailure } from "./forward.ts";
+import type { Handler, Handlers, Message } from "./handlers.ts";
+import { requestsOf, signalOf, writerOf } from "./streams.ts";
 
 const protoFiles = ["jobs", "nodes", "cluster", "agent"].map((name) => `everycore/v1/${name}.proto`);
 const stopMs = 500;
+/** On each answer: addresses of all coordinators. On one that a coordinator does not take: the leader's. */
+const addressesKey = "ec-coordinators";
+const leaderKey = "ec-leader";
+/** On an agent's call: the leader that it has just tried in vain. */
+const triedKey = "ec-tried";
 
 /** The contract's files: in a checkout at its root, in a published package beside `src`. */
 function protoFolder(): string {
@@ -39,62 +43,22 @@ function protoFolder(): string {
   return found;
 }
 
-// Messages are as proto-loader gives them: camel case, defaults filled in. Each handler states its fields.
-export type Message = object;
-
-interface Stream<In, Out> {
-  /** Requests in order; the next is taken when the last has been dealt with. */
-  readonly requests: AsyncIterable<In>;
-  /** Resolves when the wire wants more. */
-  readonly write: (message: Out) => Promise<void>;
-  /** Aborted when the caller is gone. */
-  readonly signal: AbortSignal;
+type Call = ServerDuplexStream<Buffer, Buffer>;
+type Method = MethodDefinition<Message, Message>;
+interface Answering {
+  readonly name: string;
+  readonly method: Method;
+  readonly handler: Handler;
 }
-
-export type Handler =
-  | { readonly kind: "unary"; readonly run: (request: never, signal: AbortSignal) => Promise<Message> }
-  | {
-      readonly kind: "upload";
-      readonly run: (requests: AsyncIterable<never>, signal: AbortSignal) => Promise<Message>;
-    }
-  | {
-      readonly kind: "download";
-      readonly run: (request: never, stream: Omit<Stream<never, Message>, "requests">) => Promise<void>;
-    }
-  | { readonly kind: "duplex"; readonly run: (stream: Stream<never, Message>) => Promise<void> };
-
-export const unary = <In>(run: (request: In, signal: AbortSignal) => Promise<Message>): Handler => ({
-  kind: "unary",
-  run,
-});
-export const upload = <In>(
-  run: (requests: AsyncIterable<In>, signal: AbortSignal) => Promise<Message>,
-): Handler => ({
-  kind: "upload",
-  run,
-});
-export const download = <In>(
-  run: (request: In, stream: Omit<Stream<never, Message>, "requests">) => Promise<void>,
-): Handler => ({ kind: "download", run });
-export const duplex = <In>(run: (stream: Stream<In, Message>) => Promise<void>): Handler => ({
-  kind: "duplex",
-  // Its messages come from proto-loader by this service's own definition.
-  run: run as (stream: Stream<never, Message>) => Promise<void>,
-});
-
-type Call =
-  | handleUnaryCall<never, Message>
-  | handleClientStreamingCall<never, Message>
-  | handleServerStreamingCall<never, Message>
-  | handleBidiStreamingCall<never, Message>;
-
-export type Handlers = Readonly<Record<string, Handler>>;
 
 export interface ServerOptions {
   readonly secret: string;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly coordinators: Coordinators;
 }
+
+const raw = (bytes: Buffer): Buffer => bytes;
 
 export class ControlServer {
   readonly #options: ServerOptions;
@@ -123,13 +87,29 @@ export class ControlServer {
 
   add(service: string, handlers: Handlers): void {
     // proto-loader types its result as any definition; these names are services.
-    const definition = this.#definitions[`everycore.v1.${service}`] as unknown as ServiceDefinition;
+    const definition = this.#definitions[`everycore.v1.${service}`] as unknown as Record<string, Method>;
+    const streams: Record<string, MethodDefinition<Buffer, Buffer>> = {};
     const implementation: UntypedServiceImplementation = {};
     for (const [name, handler] of Object.entries(handlers)) {
-      // grpc-js types an untyped handler as of any message; ours are of the service's own definition.
-      implementation[name] = this.#wrap(`${service}.${name}`, handler) as UntypedHandleCall;
+      const method = definition[name];
+      if (method === undefined) throw new Error(`${service} has no method ${name}`);
+      streams[name] = {
+        path: method.path,
+        requestStream: true,
+        responseStream: true,
+        requestSerialize: raw,
+        requestDeserialize: raw,
+        responseSerialize: raw,
+        responseDeserialize: raw,
+      };
+      // grpc-js types an untyped handler as of any message; these are of bytes.
+      implementation[name] = this.#serve({
+        name: `${service}.${name}`,
+        method,
+        handler,
+      }) as UntypedHandleCall;
     }
-    this.#server.addService(definition, implementation);
+    this.#server.addService(streams as ServiceDefinition, implementation);
   }
 
   /** Gives the bound port. */
@@ -158,103 +138,109 @@ export class ControlServer {
     clearTimeout(force);
   }
 
-  #wrap(method: string, handler: Handler): Call {
-    const { log, metrics } = this.#options;
-    const failed = (error: unknown): ReturnType<typeof toServiceError> => {
-      const made = toServiceError(error, log, method);
-      metrics.handled(method, String(made.metadata.get("ec-code")[0]));
-      if (made.metadata.get("ec-code")[0] === "bad-input") metrics.malformed("rpc");
-      return made;
+  #serve(answering: Answering): handleBidiStreamingCall<Buffer, Buffer> {
+    const { name } = answering;
+    return (call) => {
+      const signal = signalOf(call);
+      this.#answer(call, answering, signal).then(
+        () => {
+          this.#options.metrics.handled(name, "ok");
+          call.end();
+        },
+        async (error: unknown) => {
+          if (!signal.aborted) call.emit("error", await this.#failed(error, name));
+        },
+      );
     };
-    const run = async <T>(metadata: Metadata, act: () => Promise<T>): Promise<T> => {
-      this.#check(metadata.get("authorization")[0]?.toString());
-      const result = await act();
-      metrics.handled(method, "ok");
-      return result;
+  }
+
+  async #answer(call: Call, { method, handler }: Answering, signal: AbortSignal): Promise<void> {
+    const { coordinators } = this.#options;
+    const authorization = call.metadata.get("authorization")[0]?.toString() ?? "";
+    this.#check(authorization);
+    const requests = requestsOf(call);
+    const write = writerOf(call);
+    const take = (): void => this.#take(call);
+    const isForwarded = call.metadata.get(forwardedKey).length > 0;
+    const deadline = call.getDeadline();
+    const passed: PassedCall = {
+      path: method.path,
+      authorization,
+      signal,
+      deadline,
+      requests,
+      write,
+      taken: take,
     };
-    switch (handler.kind) {
-      case "unary":
-        return (call: ServerUnaryCall<never, Message>, callback: sendUnaryData<Message>) => {
-          const { signal } = callerOf(call);
-          run(call.metadata, () => handler.run(call.request, signal)).then(
-            (response) => callback(null, response),
-            (error: unknown) => callback(failed(error)),
-          );
-        };
-      case "upload":
-        return (call: ServerReadableStream<never, Message>, callback: sendUnaryData<Message>) => {
-          const { signal } = callerOf(call);
-          run(call.metadata, () => handler.run(call as AsyncIterable<never>, signal)).then(
-            (response) => callback(null, response),
-            (error: unknown) => callback(failed(error)),
-          );
-        };
-      case "download":
-        return (call: ServerWritableStream<never, Message>) => {
-          const { signal } = callerOf(call);
-          const stream = { write: writerOf(call), signal };
-          run(call.metadata, () => handler.run(call.request, stream)).then(
-            () => call.end(),
-            (error: unknown) => signal.aborted || call.emit("error", failed(error)),
-          );
-        };
-      case "duplex":
-        return (call: ServerDuplexStream<never, Message>) => {
-          const { signal } = callerOf(call);
-          const stream = { requests: requestsOf(call), write: writerOf(call), signal };
-          run(call.metadata, () => handler.run(stream)).then(
-            () => call.end(),
-            (error: unknown) => signal.aborted || call.emit("error", failed(error)),
-          );
-        };
+    if (handler.place === "leading") await this.#untilLeading(call, signal);
+    else if (handler.place === "leader" && !coordinators.isLeading) {
+      if (isForwarded) throw new NotLeading(); // T1
+      if (await this.#pass(passed)) return;
     }
+    take();
+    await handler.run({
+      requests: decoded(requests, method),
+      write: (message) => write(method.responseSerialize(message)),
+      signal,
+      leadersAnswer: (request, withinMs) =>
+        isForwarded || coordinators.isLeading
+          ? Promise.resolve(undefined)
+          : coordinators.forwarder.ask(passed, { request, withinMs, method }),
+    });
+  }
+
+  /** The caller sees that its call was taken, and whom else it may ask. */
+  #take(call: Call): void {
+    const head = new Metadata();
+    head.set(addressesKey, this.#options.coordinators.addresses.join(","));
+    call.sendMetadata(head);
+  }
+
+  /** False: we lead ourselves. */
+  async #pass(call: PassedCall): Promise<boolean> {
+    const { forwarder } = this.#options.coordinators;
+    const until = Date.now() + times.leaderWaitMs;
+    for (;;) {
+      const way = await forwarder.find(call, until - Date.now());
+      if (way === undefined) return false;
+      if (await forwarder.pass(way, call)) return true;
+    }
+  }
+
+  /**
+   * An agent whose leader died comes to us before anybody has been elected: it waits here, and is welcomed at once if
+   * it is us. The key of a dead leader lives on for a while, so whom the agent has tried is no answer.
+   */
+  async #untilLeading(call: Call, signal: AbortSignal): Promise<void> {
+    const { coordinators } = this.#options;
+    if (coordinators.isLeading) return;
+    const tried = call.metadata.get(triedKey)[0]?.toString() ?? "";
+    if (!(await coordinators.forwarder.leadsWithin(times.leaderWaitMs, { signal, tried })))
+      throw new NotLeading();
+  }
+
+  async #failed(error: unknown, name: string): Promise<ReturnType<typeof toServiceError>> {
+    const { log, metrics, coordinators } = this.#options;
+    const made = error instanceof PassedFailure ? error.answer : toServiceError(error, log, name);
+    const code = String(made.metadata.get("ec-code")[0] ?? "transport");
+    metrics.handled(name, code);
+    if (code === "bad-input" && !(error instanceof PassedFailure)) metrics.malformed("rpc");
+    if (code === "no-leader") {
+      made.metadata.set(leaderKey, await coordinators.leader());
+      made.metadata.set(addressesKey, coordinators.addresses.join(","));
+    }
+    return made;
   }
 }
 
-function callerOf(call: { on(event: "cancelled", listener: () => void): unknown }): { signal: AbortSignal } {
-  const gone = new AbortController();
-  call.on("cancelled", () => gone.abort(new EverycoreError("cancelled", "the caller is gone")));
-  return { signal: gone.signal };
-}
-
-/** Not the stream's own iterator: that destroys a duplex call when its reader stops early. */
-async function* requestsOf<T>(call: ServerDuplexStream<T, Message>): AsyncGenerator<T> {
-  let wake = Promise.withResolvers<void>();
-  let isOver = false;
-  const rouse = (): void => {
-    wake.resolve();
-  };
-  const end = (): void => {
-    isOver = true;
-    wake.resolve();
-  };
-  call.on("readable", rouse);
-  call.on("end", end);
-  call.on("cancelled", end);
-  call.on("error", end);
-  for (;;) {
-    const message = call.read() as T | null; // object mode: one whole message
-    if (message !== null) {
-      yield message;
-      continue;
+async function* decoded(requests: AsyncIterable<Buffer>, method: Method): AsyncGenerator<never> {
+  for await (const bytes of requests) {
+    let message: Message;
+    try {
+      message = method.requestDeserialize(bytes);
+    } catch (error) {
+      throw new EverycoreError("bad-input", `a request of ${method.path} is malformed`, { cause: error });
     }
-    if (isOver) return;
-    await wake.promise;
-    wake = Promise.withResolvers();
+    yield message as never; // each handler states what its service's messages are
   }
-}
-
-function writerOf(
-  call: ServerWritableStream<never, Message> | ServerDuplexStream<never, Message>,
-): (message: Message) => Promise<void> {
-  return async (message) => {
-    if (call.cancelled) throw new EverycoreError("cancelled", "the caller is gone");
-    if (call.write(message)) return;
-    const ready = Promise.withResolvers<void>();
-    call.once("drain", ready.resolve);
-    call.once("cancelled", ready.resolve);
-    await ready.promise;
-    call.off("drain", ready.resolve);
-    call.off("cancelled", ready.resolve);
-  };
 }

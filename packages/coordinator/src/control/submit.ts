@@ -26,7 +26,7 @@ import { jobKey } from "../effects.ts";
 import { jobInfo } from "./job-info.ts";
 import type { ControlParts } from "./parts.ts";
 import { localUser, viewOf } from "./parts.ts";
-import type { Message } from "./server.ts";
+import type { Message } from "./handlers.ts";
 
 /** Wait for the leader to fold the close, so that the answer shows the job's total. */
 const foldMs = 5_000;

@@ -1,6 +1,6 @@
 /**
- * The subjects on which coordinators speak to each other. Who leads is read from EC_LEADER, and commands go by
- * gRPC, so nothing that is heard here is acted upon; but what does not belong there is counted, as on every plane,
+ * Subjects on which coordinators might speak to each other, beside what they say of themselves (peers.ts). Who leads
+ * is read from EC_LEADER, and commands go by gRPC, so nothing that is heard here is acted upon; but what does not belong there is counted, as on every plane,
  * so that whoever runs the cluster sees it.
  */
 import { isAddressText, subjects } from "@everycore/protocol";

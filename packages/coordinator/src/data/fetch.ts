@@ -59,12 +59,17 @@ export class FetchServer {
 
   constructor(options: FetchOptions) {
     this.#options = options;
-    options.nats.subscribe(subjects.fetch, {
+  }
+
+  /** For one term: a coordinator that stands by knows no job, and would take every second fetch in vain. */
+  serve(): Disposable {
+    const subscription = this.#options.nats.subscribe(subjects.fetch, {
       queue: subjects.fetchQueue,
       callback: (error, message) => {
         if (error === null) void this.#take(message);
       },
     });
+    return { [Symbol.dispose]: () => subscription.unsubscribe() };
   }
 
   async #take(message: Msg): Promise<void> {
