@@ -9,6 +9,7 @@ import {
   leaseTransitions,
   nodeTransitions,
   phaseTransitions,
+  standingTransitions,
 } from "@everycore/coordinator/core";
 
 type Table = Readonly<Record<string, Readonly<Record<string, string>>>>;
@@ -31,6 +32,12 @@ const machines: readonly { name: string; text: string; table: Table; initial: st
     text: "Moved on by `nodes.ts`.",
     table: nodeTransitions,
     initial: "connected",
+  },
+  {
+    name: "Standing of a node",
+    text: "Moved on by `quarantine.ts`; kept in EC_NODES, also of a node that is away.",
+    table: standingTransitions,
+    initial: "good",
   },
   {
     name: "Lease, as the leader sees it",

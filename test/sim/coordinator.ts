@@ -212,7 +212,7 @@ export class SimCoordinator {
     const { store } = this.#world;
     this.#read(
       goesOn,
-      () => [...store.nodes],
+      () => [...store.nodes.values()],
       (nodes) => {
         this.feed({ kind: "elected", epoch: this.epoch, knownNodes: nodes });
         this.#read(
@@ -267,9 +267,10 @@ export class SimCoordinator {
       if (!store.isAway) {
         const to = Math.min(store.log.length, this.#position + random.int(1, 100));
         while (this.#position < to && goesOn()) {
-          const { seq, record } = store.log[this.#position]!;
+          const { seq, at, record } = store.log[this.#position]!;
           this.#position += 1;
-          this.feed({ kind: "logRecord", job: record.job, segment: simSegment, seq, record });
+          const storedAt = 1_000_000 + at;
+          this.feed({ kind: "logRecord", job: record.job, segment: simSegment, seq, storedAt, record });
         }
       }
       if (goesOn()) this.#pump(goesOn);
@@ -341,7 +342,10 @@ export class SimCoordinator {
       case "closeLink":
         return this.links.get(effect.node)?.link.break({ agent: 20, leader: 5 });
       case "putNode":
-        return time.after(random.between(0.5, 5), () => void store.nodes.add(effect.node));
+        return time.after(
+          random.between(0.5, 5),
+          () => void store.nodes.set(effect.record.id, effect.record),
+        );
       case "deleteNode":
         return time.after(random.between(0.5, 5), () => void store.nodes.delete(effect.node));
       case "answer":
@@ -351,6 +355,7 @@ export class SimCoordinator {
         return this.stepDown();
       case "jobChanged":
       case "nodeChanged":
+      case "standingChanged":
         return;
     }
   }

@@ -2,7 +2,7 @@
  * NATS as everycore uses it: the log with its sequences, EC_JOBS by compare-and-set, the leader's key with its ttl
  * and the epoch. Requests may be lost, slow, or done with their answer lost; that is all the sender ever knows.
  */
-import type { JobId, JobRecord, LogRecord, NodeId, SegmentId } from "@everycore/protocol";
+import type { JobId, JobRecord, LogRecord, NodeId, NodeRecord, SegmentId } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
 import type { Faults } from "./plan.ts";
 import type { Random } from "./random.ts";
@@ -13,6 +13,8 @@ export const simSegment = "sim" as SegmentId;
 
 export interface LogEntry {
   readonly seq: number;
+  /** Of the world. */
+  readonly at: number;
   readonly record: LogRecord;
 }
 
@@ -31,7 +33,7 @@ const retryMs = 200;
 export class Store {
   readonly log: LogEntry[] = [];
   readonly jobs = new Map<JobId, { record: JobRecord; revision: number }>();
-  readonly nodes = new Set<NodeId>();
+  readonly nodes = new Map<NodeId, NodeRecord>();
   epoch = 0;
   leader: { who: string; until: number } | undefined;
   /** Nothing is answered, and nothing is done. */
@@ -79,7 +81,7 @@ export class Store {
   }
 
   #put(record: LogRecord): number {
-    const entry = { seq: this.log.length + 1, record };
+    const entry = { seq: this.log.length + 1, at: this.#time.now, record };
     this.log.push(entry);
     this.#onAppend(entry);
     for (const follower of this.#followers) follower();

@@ -272,9 +272,11 @@ export class Story {
       case "closeLink":
         return `close-link ${this.#name(effect.node)}`;
       case "putNode":
-        return `put-node ${this.#name(effect.node)}${effect.draining ? " draining" : ""}`;
+        return `put-node ${this.#name(effect.record.id)}${effect.record.draining ? " draining" : ""}`;
       case "deleteNode":
         return `delete-node ${this.#name(effect.node)}`;
+      case "standingChanged":
+        return `${effect.isQuarantined ? "quarantine" : "let-out"} ${this.#name(effect.node)}: ${effect.reason}`;
       case "deleteJob":
         return `delete ${this.#name(effect.job)}`;
       case "stepDown":

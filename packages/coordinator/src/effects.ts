@@ -76,9 +76,9 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
       case "closeLink":
         return links.close(effect.node, effect.reason);
       case "putNode":
-        return knownNodes.put(effect.node, { host: effect.host, draining: effect.draining });
+        return knownNodes.put(effect.record, options.term());
       case "deleteNode":
-        return knownNodes.delete(effect.node);
+        return knownNodes.delete(effect.node, options.term());
       case "answer":
         return asks.answer(effect.ask, effect.answer);
       case "jobChanged":
@@ -86,6 +86,8 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
       case "nodeChanged":
         options.lifecycle.nodeChanged(effect.node);
         return changes.touch(nodeKey(effect.node));
+      case "standingChanged":
+        return options.lifecycle.standingChanged(effect);
       case "stepDown":
         return options.stepDown(effect.reason, effect.job);
     }

@@ -5,7 +5,7 @@
 import type { JobRecord, NodeId, StrikeRecord } from "@everycore/protocol";
 import { isEnded } from "@everycore/protocol";
 import type { Logger } from "pino";
-import type { ClusterState } from "./core/index.ts";
+import type { ClusterState, Effect } from "./core/index.ts";
 
 export class LifecycleLog {
   readonly #log: Logger;
@@ -61,6 +61,11 @@ export class LifecycleLog {
     const isWell = state !== "suspected" && state !== "lost";
     const fields = { node, state, ...(found.reason === "" ? {} : { reason: found.reason }) };
     this.#log[isWell ? "info" : "warn"](fields, "node state");
+  }
+
+  standingChanged({ node, isQuarantined, reason }: Extract<Effect, { kind: "standingChanged" }>): void {
+    if (isQuarantined) this.#log.warn({ node, reason }, "node quarantined");
+    else this.#log.info({ node, reason }, "quarantine lifted");
   }
 
   /** The next term tells anew. */

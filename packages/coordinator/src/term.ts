@@ -84,13 +84,13 @@ export class Term {
       data,
       stream: streamOfSegment(id),
       subjects: [subjects.segmentLog(id), subjects.segmentInput(id)],
-      onRecord: (seq, { job, record }) => {
+      onRecord: (seq, { job, record }, storedAt) => {
         metrics.count("records");
         if (record.kind === "commit") metrics.count("commits");
         if (record.kind === "commit" || record.kind === "input") segments.wrote(id, record.bytes);
         if (!this.signal.aborted) {
           onRecord(job, id, seq, record);
-          loop.enqueue({ kind: "logRecord", job, segment: id, seq, record });
+          loop.enqueue({ kind: "logRecord", job, segment: id, seq, storedAt, record });
         }
         return loop.backlog > backlogMax ? loop.drained : undefined;
       },

@@ -2,6 +2,7 @@
 export * from "./checks.ts";
 export * from "./lease-id.ts";
 export * from "./messages.ts";
+export * from "./node-record-codec.ts";
 export * from "./packing.ts";
 export * from "./program-arguments.ts";
 export * from "./pure.ts";

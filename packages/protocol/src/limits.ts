@@ -76,6 +76,12 @@ export const limits = {
   lostStrikesMax: 3,
   /** Verdicts, all of them crashes with no accepted value, after which a job stops as failed. */
   crashVerdictsToFailJob: 20,
+  /** Items that crashed on a node and ended well on another, and their jobs, that quarantine the node. */
+  quarantineItems: 3,
+  quarantineJobs: 2,
+  /** Such items that are remembered against one node: the newest of each job, of so many jobs. */
+  standingCrashesPerJob: 3,
+  standingCrashesMax: 24,
   /** Items of one job. */
   jobItemsMax: 2 ** 40,
   /** A job over these has a log segment of its own, where its client knows them beforehand: a range, a file. */
@@ -156,6 +162,12 @@ export const times = {
   leaseSendsMax: 3,
   /** A crashed item waits this long for another machine before any node may try it. */
   crashElsewhereMs: 30_000,
+  /** Crashes that were followed by a good end on another node count against theirs for so long. */
+  crashCountsMs: 600_000,
+  /** A node's first quarantine; each further one is twice as long, up to the most, until it was well for a day. */
+  quarantineMs: 30 * 60_000,
+  quarantineMsMax: 8 * 3_600_000,
+  quarantineForgottenMs: 24 * 3_600_000,
   /** A new leader waits so long for the reports of known nodes. */
   takeoverReportMs: 15_000,
   /** Ended jobs are deleted after this. */

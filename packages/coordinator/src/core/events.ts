@@ -16,6 +16,7 @@ import type {
   LevelRun,
   LogRecord,
   NodeId,
+  NodeRecord,
   Range,
   ReopenRecord,
   SealRecord,
@@ -25,7 +26,7 @@ import type {
 import type { NodeReport, StorageLevel } from "./model.ts";
 
 export type Event = { readonly at: number } & (
-  | { readonly kind: "elected"; readonly epoch: number; readonly knownNodes: readonly NodeId[] }
+  | { readonly kind: "elected"; readonly epoch: number; readonly knownNodes: readonly NodeRecord[] }
   | { readonly kind: "leadershipLost" }
   /** A record found at takeover; `lastSeq` is the last sequence of the job's log at that moment (0: none). */
   | { readonly kind: "jobRecovered"; readonly record: JobRecord; readonly lastSeq: number }
@@ -51,6 +52,8 @@ export type Event = { readonly at: number } & (
       readonly job: JobId;
       readonly segment: SegmentId;
       readonly seq: number;
+      /** When NATS stored it. */
+      readonly storedAt: number;
       readonly record: LogRecord;
     }
   | { readonly kind: "cancelAsked"; readonly job: JobId; readonly message: string; readonly ask: number }
@@ -172,13 +175,20 @@ export type Effect =
   | { readonly kind: "sendUndrain"; readonly node: NodeId }
   /** Its agent connects again and reports. */
   | { readonly kind: "closeLink"; readonly node: NodeId; readonly reason: string }
-  /** Remember or forget a node in EC_NODES: whom the next leader waits for. */
-  | { readonly kind: "putNode"; readonly node: NodeId; readonly host: string; readonly draining: boolean }
+  /** Remember or forget a node in EC_NODES: whom the next leader waits for, and how it stands. */
+  | { readonly kind: "putNode"; readonly record: NodeRecord }
   | { readonly kind: "deleteNode"; readonly node: NodeId }
   | { readonly kind: "answer"; readonly ask: number; readonly answer: Answer }
   /** Something a watcher would like to see. */
   | { readonly kind: "jobChanged"; readonly job: JobId }
   | { readonly kind: "nodeChanged"; readonly node: NodeId }
+  /** In quarantine, or out of it, and why. */
+  | {
+      readonly kind: "standingChanged";
+      readonly node: NodeId;
+      readonly isQuarantined: boolean;
+      readonly reason: string;
+    }
   | { readonly kind: "stepDown"; readonly reason: string; readonly job: JobId };
 
 export type EffectKind = Effect["kind"];

@@ -8,6 +8,7 @@ import type { ClusterState, Job, Node, StrikeNote } from "./model.ts";
 import { usableFor } from "./nodes.ts";
 import { isHeldBack } from "./pause.ts";
 import { servedFirst } from "./place.ts";
+import { isQuarantined, quarantineText } from "./quarantine.ts";
 import { queuedItems } from "./queues.ts";
 import { hasRuntime, lackedLabels } from "./runtimes.ts";
 import { howItDied } from "./strikes.ts";
@@ -252,18 +253,19 @@ function nodesOf(state: ClusterState, job: Job): string[] {
   return [
     `${able.length} of ${nodes.length} can run it now, with ${many(slots, "slot")}`,
     ...shortened(
-      unfit.map((node) => `not ${nodeName(state, node.id)}: ${unfitText(node, job)}`),
+      unfit.map((node) => `not ${nodeName(state, node.id)}: ${unfitText(state, node, job)}`),
       "nodes",
     ),
   ];
 }
 
-function unfitText(node: Node, job: Job): string {
+function unfitText(state: ClusterState, node: Node, job: Job): string {
   const failed = job.failedOn.get(node.id);
   if (failed !== undefined) return `it cannot load the task: ${failed.slice(0, 200)}`;
   if (node.state === "lost") return node.reason;
   if (node.state !== "connected") return `${node.state}: ${node.reason}`;
   if (node.draining) return "it is draining";
+  if (isQuarantined(node)) return quarantineText(state, node.standing);
   if (node.diskFull) return node.reason === "" ? "its disk is full" : node.reason;
   if (!hasRuntime(node, job.spec.task))
     return `it has no ${job.spec.task.runtime}${job.spec.task.python ?? ""}`;

@@ -9,6 +9,12 @@ export { isHeldBack } from "./pause.ts";
 export { newCluster, step } from "./step.ts";
 export type { Load } from "./totals.ts";
 export { loadOf } from "./totals.ts";
-export { jobTransitions, leaseTransitions, nodeTransitions, phaseTransitions } from "./transitions.ts";
+export {
+  jobTransitions,
+  leaseTransitions,
+  nodeTransitions,
+  phaseTransitions,
+  standingTransitions,
+} from "./transitions.ts";
 export type { JobView, NodeView, UsageView } from "./views.ts";
 export { jobView, jobViews, logEndOf, nodeView, nodeViews, waitingReasons } from "./views.ts";

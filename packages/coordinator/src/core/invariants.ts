@@ -1,6 +1,7 @@
 /** What must hold after every step (named in model.ts). For tests and simulator: it walks the whole state. */
-import { IntervalSet, isEnded } from "@everycore/protocol/pure";
+import { IntervalSet, isEnded, limits } from "@everycore/protocol/pure";
 import type { ClusterState, Job } from "./model.ts";
+import { heldUp } from "./quarantine.ts";
 
 /** Sentences about what is broken; empty when all is well. */
 export function checkInvariants(state: ClusterState): string[] {
@@ -11,6 +12,17 @@ export function checkInvariants(state: ClusterState): string[] {
   for (const job of state.jobs.values()) {
     if (isEnded(job.state) === state.active.has(job))
       broken.push(`C5 job ${job.id}: active does not fit ${job.state}`);
+  }
+  for (const job of state.active) {
+    const [held] = heldUp(state, job);
+    if (held !== undefined) broken.push(`C7 job ${job.id} waits for node ${held.id}, which is in quarantine`);
+  }
+  for (const [id, { state: of, quarantine, crashes }] of state.standings) {
+    const is = of === "quarantined";
+    if (is !== (quarantine !== undefined) || is !== state.quarantined.has(id))
+      broken.push(`C7 node ${id} is ${of} and has ${quarantine === undefined ? "no" : "a"} quarantine`);
+    if (crashes.length > limits.standingCrashesMax)
+      broken.push(`P7 node ${id} remembers ${crashes.length} crashes`);
   }
   for (const node of state.nodes.values()) {
     for (const [lease, job] of node.leases) {

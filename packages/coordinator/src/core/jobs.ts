@@ -54,7 +54,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     leasesByNode: new Map(),
     failedOn: new Map(),
     strikes: [],
-    crashVerdicts: 0,
+    suspicions: new Map(),
     sealing: new IntervalSet(),
     reducing: false,
     orphan: undefined,
@@ -246,7 +246,6 @@ export function retry(state: ClusterState, job: Job, ask: number, effects: Effec
   job.reason = "";
   job.endedAt = undefined;
   job.reducing = false;
-  job.crashVerdicts = 0;
   job.failedOn.clear();
   job.tag = lowestTag(state);
   state.active.add(job);

@@ -4,20 +4,27 @@
  * they count, so every leader and reader agrees.
  */
 import type { CommitRecord, FoldDelta, JobId, LogRecord, NodeId, Range } from "@everycore/protocol/pure";
-import { isEnded, limits } from "@everycore/protocol/pure";
+import { isEnded } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { fail, maybeFinish } from "./jobs.ts";
+import { maybeFinish } from "./jobs.ts";
 import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
+import { judgeNode } from "./quarantine.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, touchFor, unqueue } from "./queues.ts";
-import { judge, noteStrikes } from "./strikes.ts";
+import { weighCrashes } from "./standing.ts";
+import { failIfAllCrash, judge, noteStrikes } from "./strikes.ts";
 import { addToTotals } from "./totals.ts";
 import { jobTransitions, may, move } from "./transitions.ts";
 
 export function applyRecord(
   state: ClusterState,
-  event: { readonly job: JobId; readonly seq: number; readonly record: LogRecord },
+  event: {
+    readonly job: JobId;
+    readonly seq: number;
+    readonly storedAt: number;
+    readonly record: LogRecord;
+  },
   effects: Effect[],
 ): void {
   const job = state.jobs.get(event.job);
@@ -34,9 +41,11 @@ export function applyRecord(
   const delta = job.fold.apply(event.seq, record);
   addToTotals(state, job, delta);
   noteStrikes(job, delta);
+  const blamed = weighCrashes(state, job, event, delta);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
   if (job.phase !== "folding") moveItems(state, job, delta, effects);
+  for (const node of blamed) judgeNode(state, node, effects);
   if (record.kind === "reopen" && !delta.ignored) {
     if (job.phase !== "folding" && record.epoch !== state.epoch) {
       // No fence of ours stands in the log of an ended job. The intent of this retry is in its record: taken up anew.
@@ -68,7 +77,7 @@ function tellOfEnd(job: Job, record: LogRecord, effects: Effect[]): void {
 function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Effect[]): void {
   for (const part of delta.accepted) {
     leave(state, job, part, part.lease);
-    if (part.status === "crash") countCrashVerdict(state, job, effects);
+    if (part.status === "crash") failIfAllCrash(state, job, effects);
   }
   for (const again of delta.again) takeBack(state, job, again.lease, again);
   for (const { part, lease } of delta.dropped) takeBack(state, job, lease, part);
@@ -90,17 +99,6 @@ function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Eff
 function takeBack(state: ClusterState, job: Job, leaseId: string, range: Range): void {
   const lease = job.leases.get(leaseId as never);
   if (lease !== undefined) returnToQueue(state, job, lease, range);
-}
-
-function countCrashVerdict(state: ClusterState, job: Job, effects: Effect[]): void {
-  job.crashVerdicts += 1;
-  if (job.crashVerdicts < limits.crashVerdictsToFailJob || job.fold.counts().value > 0) return;
-  fail(
-    state,
-    job,
-    `task crashes: its first ${job.crashVerdicts} items all killed their worker twice`,
-    effects,
-  );
 }
 
 function reopened(state: ClusterState, job: Job, round: number, delta: FoldDelta, effects: Effect[]): void {

@@ -8,12 +8,14 @@
  *  C3  nothing beyond `reserved` is leased;
  *  C4  a lease belongs to a known node, and the node lists it;
  *  C5  an ended job has no leases and an empty queue;
- *  C6  `held` of a job is the sum of its leases' open items.
+ *  C6  `held` of a job is the sum of its leases' open items;
+ *  C7  no job waits for a quarantine alone: where only quarantined nodes can run it, one of them is let out.
  * Exception to C1 by design: speculation and late commits may cover items that are open in a lease; they leave
  * the lease in the same step.
  */
 import type {
   BlockRef,
+  CrashedItem,
   JobFold,
   JobId,
   JobIntent,
@@ -24,10 +26,11 @@ import type {
   LeaseMode,
   NodeId,
   OutcomeCounts,
+  Quarantine,
   SegmentId,
 } from "@everycore/protocol/pure";
 import type { IntervalSet, Range } from "@everycore/protocol/pure";
-import type { NodeState, LeaseState, JobPhase } from "./transitions.ts";
+import type { NodeState, LeaseState, JobPhase, StandingState } from "./transitions.ts";
 
 /** A node's right to run a range, as the leader follows it. */
 export interface Lease {
@@ -60,6 +63,32 @@ export interface Queues {
   readonly awaiting: IntervalSet;
   /** One `crash` strike: alone in its slice, on another node; index -> when it was struck. */
   readonly crashed: Map<number, number>;
+}
+
+/** A crash of an item that has no outcome yet: what it says of the node is not known before it has. */
+export interface Suspicion {
+  readonly node: NodeId;
+  readonly at: number;
+}
+
+/** The item ended well on another node: its crash counts against this one (standing.ts). */
+export interface Crash extends CrashedItem {
+  readonly crashedAt: number;
+  /** When it ended well. */
+  readonly at: number;
+}
+
+/** How a node stands, whether it is here or not. */
+export interface Standing {
+  state: StandingState;
+  /** While `quarantined`. */
+  quarantine: Quarantine | undefined;
+  /** The newest crashes that count, oldest first (P7: of each job, and of jobs, only so many). */
+  readonly crashes: Crash[];
+  countsFrom: number;
+  times: number;
+  /** EC_NODES has something to say of it. */
+  isStored: boolean;
 }
 
 /** A death, for people who ask why items run again; decisions read the fold. */
@@ -117,8 +146,8 @@ export interface Job {
   readonly failedOn: Map<NodeId, string>;
   /** The last few deaths of this round, the newest last. */
   readonly strikes: StrikeNote[];
-  /** Verdicts `crash` while no value was accepted. */
-  crashVerdicts: number;
+  /** Items without an outcome whose worker died: whom that is to be blamed on. */
+  readonly suspicions: Map<number, Suspicion[]>;
   /** Seal records on their way for these items. */
   readonly sealing: IntervalSet;
   /** The reduction item (index = total) was queued in this round. */
@@ -188,6 +217,8 @@ export interface Node {
   deferred: NodeReport | undefined;
   /** Has reported to this leader. */
   reported: boolean;
+  /** The entry in `standings`. */
+  readonly standing: Standing;
 }
 
 /** What a hello says of one lease. */
@@ -224,6 +255,7 @@ export interface Totals {
   readonly dropped: { stale: number; duplicate: number; invalid: number };
   readonly strikes: { crash: number; lost: number };
   retries: number;
+  quarantines: number;
 }
 
 export interface ClusterState {
@@ -237,6 +269,10 @@ export interface ClusterState {
   /** Those of `jobs` that have not ended: what every step may walk. */
   readonly active: Set<Job>;
   readonly nodes: Map<NodeId, Node>;
+  /** Of all nodes, and of those that are gone and not yet forgiven. */
+  readonly standings: Map<NodeId, Standing>;
+  /** Those of `standings` that are quarantined: mostly none. */
+  readonly quarantined: Set<NodeId>;
   storage: StorageLevel;
   /** From the election until every log is read and every report taken: progress() has something to do. */
   takingOver: boolean;

@@ -9,7 +9,9 @@ import { fail } from "./jobs.ts";
 import { appendRanges } from "./leader-records.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, hold, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
+import { forgive, isQuarantined } from "./quarantine.ts";
 import { canRun } from "./runtimes.ts";
+import { saveNode, standingOf } from "./standing.ts";
 import { may, move, nodeTransitions } from "./transitions.ts";
 
 /** A node that had nothing to give is not asked again for this long, lest the two of them talk all day. */
@@ -17,7 +19,7 @@ const nothingToGiveMs = 100;
 /** One that gave: long enough for what it gave to reach the idle slots, short beside a slice. */
 const gaveMs = 5;
 
-function newNode(id: NodeId): Node {
+function newNode(state: ClusterState, id: NodeId): Node {
   return {
     id,
     host: "",
@@ -41,6 +43,7 @@ function newNode(id: NodeId): Node {
     asked: new Map(),
     deferred: undefined,
     reported: false,
+    standing: standingOf(state, id),
   };
 }
 
@@ -52,7 +55,7 @@ const moveNode = (node: Node, event: string): void => {
 export function report(state: ClusterState, keys: Keys, said: NodeReport, effects: Effect[]): void {
   let node = state.nodes.get(said.node);
   const known = node !== undefined && node.state !== "drained";
-  if (node === undefined) state.nodes.set(said.node, (node = newNode(said.node)));
+  if (node === undefined) state.nodes.set(said.node, (node = newNode(state, said.node)));
   else moveNode(node, "report");
   node.lastSeenAt = state.now;
   node.reason = "";
@@ -70,7 +73,7 @@ export function report(state: ClusterState, keys: Keys, said: NodeReport, effect
     // A restarted agent may have what it lacked: an interpreter, a module.
     for (const job of state.jobs.values()) job.failedOn.delete(node.id);
   }
-  if (!known) effects.push({ kind: "putNode", node: node.id, host: said.host, draining: false });
+  if (!known) saveNode(state, node.id, effects);
   effects.push({ kind: "nodeChanged", node: node.id });
   node.deferred = said;
   settle(state, keys, node, effects);
@@ -312,7 +315,7 @@ export function tickNode(state: ClusterState, node: Node, effects: Effect[]): vo
 function forget(state: ClusterState, node: Node, effects: Effect[]): void {
   if (node.leases.size > 0) return;
   state.nodes.delete(node.id);
-  effects.push({ kind: "deleteNode", node: node.id });
+  saveNode(state, node.id, effects);
   effects.push({ kind: "nodeChanged", node: node.id });
 }
 
@@ -376,6 +379,7 @@ export const usableFor = (node: Node, job: Job): boolean =>
   node.deferred === undefined &&
   !node.draining &&
   !node.diskFull &&
+  !isQuarantined(node) &&
   canRun(node, job.spec.task) &&
   !job.failedOn.has(node.id);
 
@@ -388,28 +392,29 @@ export function drain(state: ClusterState, id: NodeId, ask: number, effects: Eff
     return;
   }
   node.draining = true;
-  effects.push({ kind: "putNode", node: id, host: node.host, draining: true });
+  saveNode(state, id, effects);
   effects.push({ kind: "sendDrain", node: id, reason: "asked by an operator" });
   effects.push({ kind: "answer", ask, answer: { ok: true, node: id } });
   effects.push({ kind: "nodeChanged", node: id });
 }
 
-/** Takes a drain back while its agent is still there; one that has ended is started by whoever started it. */
+/** Lifts a quarantine; takes a drain back while its agent is there: one that has ended is started by whoever started it. */
 export function undrain(state: ClusterState, id: NodeId, ask: number, effects: Effect[]): void {
   const node = state.nodes.get(id);
+  const isForgiven = forgive(state, id, effects);
   const isThere = node !== undefined && node.state !== "drained" && node.state !== "lost";
-  if (!isThere) {
+  if (!isThere && !isForgiven) {
     const code = node === undefined ? "not-found" : "conflict";
     const message = node === undefined ? `no node ${id}` : `node ${id} is ${node.state}: its agent has ended`;
     const hint = node === undefined ? "see: everycore node list" : "start its agent again";
     effects.push({ kind: "answer", ask, answer: { ok: false, code, message, hint } });
     return;
   }
-  if (node.draining) {
+  if (isThere && node.draining) {
     node.draining = false;
     node.undrainedAt = state.now;
     state.dirty = true;
-    effects.push({ kind: "putNode", node: id, host: node.host, draining: false });
+    saveNode(state, id, effects);
     effects.push({ kind: "sendUndrain", node: id });
     effects.push({ kind: "nodeChanged", node: id });
   }
@@ -428,6 +433,6 @@ export function drained(state: ClusterState, id: NodeId, effects: Effect[]): voi
   moveNode(node, "drained");
   node.reason = "drained";
   node.busy = 0; // its last heartbeat is older than its end
-  effects.push({ kind: "deleteNode", node: id });
+  saveNode(state, id, effects);
   effects.push({ kind: "nodeChanged", node: id });
 }

@@ -10,6 +10,7 @@ import { save } from "./job-record.ts";
 import { inputEnd, newGrant, sendEffect } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, Node } from "./model.ts";
 import { usableFor } from "./nodes.ts";
+import { isQuarantined } from "./quarantine.ts";
 import { hold, openMs, queuedItems, unqueue } from "./queues.ts";
 
 /** Items per slot of a node's first leases, while the cost is unknown: give-back makes a wrong guess cheap. */
@@ -96,7 +97,8 @@ function placeSome(
   rebalance(state, nodes, effects);
 }
 
-const takesWork = (node: Node): boolean => node.state === "connected" && !node.draining;
+const takesWork = (node: Node): boolean =>
+  node.state === "connected" && !node.draining && !isQuarantined(node);
 
 /** A node that has refused is looked at again when its time is over. */
 function fillNode(round: Round, node: Node, jobs: readonly Job[]): void {
@@ -280,7 +282,10 @@ function nodeForCrashed(
   // Nodes that may come back within the time are worth waiting for.
   const others = [...state.nodes.values()].some(
     (node) =>
-      !killed.has(node.id) && !node.draining && (node.state === "connected" || node.state === "suspected"),
+      !killed.has(node.id) &&
+      !node.draining &&
+      !isQuarantined(node) &&
+      (node.state === "connected" || node.state === "suspected"),
   );
   return others && state.now - item.since < times.crashElsewhereMs ? undefined : able[0];
 }

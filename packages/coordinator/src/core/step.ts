@@ -21,6 +21,7 @@ import {
 } from "./nodes.ts";
 import { pause, resume, tickPaused } from "./pause.ts";
 import { place } from "./place.ts";
+import { letOutNeeded, tickQuarantines } from "./quarantine.ts";
 import { elected, progress, recover } from "./takeover.ts";
 import { newTotals } from "./totals.ts";
 
@@ -33,6 +34,8 @@ export function newCluster(): ClusterState {
     jobs: new Map(),
     active: new Set(),
     nodes: new Map(),
+    standings: new Map(),
+    quarantined: new Set(),
     takingOver: false,
     recovered: false,
     storage: "ok",
@@ -55,6 +58,7 @@ export function step(state: ClusterState, keys: Keys, event: Event): Effect[] {
   handle(state, keys, event, effects);
   if (!state.leading) return effects;
   if (state.takingOver) progress(state, keys, effects);
+  letOutNeeded(state, effects);
   place(state, keys, effects);
   return effects;
 }
@@ -135,6 +139,8 @@ function stepDown(state: ClusterState): void {
   state.active.clear();
   state.recovered = false;
   state.nodes.clear();
+  state.standings.clear();
+  state.quarantined.clear();
   state.awaited.clear();
   state.touched.clear();
   state.committed.clear();
@@ -193,6 +199,7 @@ function starving(state: ClusterState, event: { node: Job["id"] | string; slots:
 
 function tick(state: ClusterState, effects: Effect[]): void {
   for (const node of state.nodes.values()) tickNode(state, node, effects);
+  tickQuarantines(state, effects);
   for (const job of [...state.jobs.values()]) tickJob(state, job, effects);
   for (const job of state.active) tickPaused(state, job, effects);
   state.dirty = true;

@@ -6,6 +6,7 @@
 import type { DeathDetail, FoldDelta, Range } from "@everycore/protocol/pure";
 import { limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
+import { fail } from "./jobs.ts";
 import { seal } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { queuedWithin, unqueue } from "./queues.ts";
@@ -95,6 +96,16 @@ function pronounce(
     },
     effects,
   );
+}
+
+/**
+ * Verdicts so many, all of them crashes, and no value: the task is broken, the rest of its input is spared. Counted by
+ * the fold, so that a new leader goes on counting where the old one was.
+ */
+export function failIfAllCrash(state: ClusterState, job: Job, effects: Effect[]): void {
+  const { crash, lost, value } = job.fold.counts();
+  if (crash < limits.crashVerdictsToFailJob || lost > 0 || value > 0) return;
+  fail(state, job, `task crashes: its first ${crash} items all killed their worker twice`, effects);
 }
 
 export function howItDied(detail: DeathDetail | undefined): string {

@@ -3,7 +3,7 @@
  * read to where it stood), `reporting` (what lies beyond `reserved` runs at once; below it somebody may be
  * running it, so it waits for the reports of all known nodes, 15 s at most), `open`.
  */
-import type { JobRecord, NodeId } from "@everycore/protocol/pure";
+import type { JobRecord, NodeId, NodeRecord } from "@everycore/protocol/pure";
 import { isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
@@ -13,17 +13,24 @@ import { newGrant } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { appendLost, settle } from "./nodes.ts";
 import { enqueue } from "./queues.ts";
-import { judge } from "./strikes.ts";
+import { recoverStanding } from "./standing.ts";
+import { failIfAllCrash, judge } from "./strikes.ts";
 import { move, phaseTransitions } from "./transitions.ts";
 
-export function elected(state: ClusterState, event: { epoch: number; knownNodes: readonly NodeId[] }): void {
+export function elected(
+  state: ClusterState,
+  event: { epoch: number; knownNodes: readonly NodeRecord[] },
+): void {
   state.leading = true;
   state.epoch = event.epoch;
   state.counter = 0;
   state.takingOver = true;
   state.recovered = false;
   state.awaited.clear();
-  for (const node of event.knownNodes) state.awaited.add(node);
+  for (const record of event.knownNodes) {
+    recoverStanding(state, record);
+    if (!record.isGone) state.awaited.add(record.id);
+  }
   state.awaitUntil = state.now + times.takeoverReportMs;
   state.someLost = false;
 }
@@ -123,6 +130,8 @@ function folded(state: ClusterState, job: Job, effects: Effect[]): void {
   // One that came while the log was read is acted upon once it is stored (jobs.ts).
   const isStored = !job.putting && job.puttingIntent === job.intent;
   if (job.intent !== undefined && !job.intentActed && isStored) act(state, job, job.intent, effects);
+  // The old leader may have read the last of these verdicts and not lived to end the job.
+  failIfAllCrash(state, job, effects);
   maybeFinish(state, job, effects);
   effects.push({ kind: "jobChanged", job: job.id });
 }

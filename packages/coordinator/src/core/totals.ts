@@ -12,6 +12,7 @@ export const newTotals = (): Totals => ({
   dropped: { stale: 0, duplicate: 0, invalid: 0 },
   strikes: { crash: 0, lost: 0 },
   retries: 0,
+  quarantines: 0,
 });
 
 export function addToTotals(state: ClusterState, job: Job, delta: FoldDelta): void {

@@ -50,6 +50,15 @@ export const nodeTransitions = {
   drained: { report: "connected" },
 } as const satisfies Table<NodeState>;
 
+/** How a node stands, whatever its state: also while it is away. */
+export type StandingState = "good" | "quarantined";
+export const standingTransitions = {
+  /** Crashes that ended well elsewhere are counted; at the limit the node gets no new leases. */
+  good: { blame: "quarantined" },
+  /** It finishes what it runs. Let out by time, by an operator, or because a job has no other node (C7). */
+  quarantined: { expire: "good", undrain: "good", need: "good" },
+} as const satisfies Table<StandingState>;
+
 export type LeaseState = "sending" | "held" | "gone";
 export const leaseTransitions = {
   /** Sent, not acknowledged; sent again each second, three times in all, then its items are queued. */

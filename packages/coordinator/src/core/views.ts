@@ -2,6 +2,7 @@
 import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
+import { isQuarantined, quarantineText } from "./quarantine.ts";
 import { queuedItems } from "./queues.ts";
 import { canRun, missingOf } from "./runtimes.ts";
 
@@ -113,7 +114,7 @@ export function jobView(state: ClusterState, id: JobId): JobView | undefined {
 export const jobViews = (state: ClusterState): JobView[] =>
   [...state.jobs.keys()].map((id) => jobView(state, id)!).sort((a, b) => b.createdAt - a.createdAt);
 
-/** Why a job with waiting items has nothing running: `blocked: storage | disk | no-node`, or "". */
+/** Why a job with waiting items has nothing running: `blocked: storage | disk | no-node | quarantine`, or "". */
 function waitsFor(state: ClusterState, job: Job, queued: number, leased: number): string {
   if (job.state === "paused") return leased > 0 ? `${leased} items still run or are on their way back` : "";
   if (isEnded(job.state) || queued + leased === 0) return "";
@@ -127,8 +128,16 @@ function waitsFor(state: ClusterState, job: Job, queued: number, leased: number)
   if (able.length === 0) return `blocked: no-node (${missingOf(connected, job.spec.task)})`;
   if (able.every((node) => node.diskFull)) return "blocked: disk";
   if (able.every((node) => node.draining)) return "blocked: no-node (all agents are draining)";
+  if (able.every(isQuarantined)) return `blocked: quarantine (${quarantinedNames(able)})`;
   if (job.phase !== "open") return "waiting for the agents' reports after a takeover";
   return "";
+}
+
+/** Whom a job waits for that nobody else can run. */
+function quarantinedNames(nodes: readonly Node[]): string {
+  const names = nodes.slice(0, 3).map((node) => `${node.host} ${node.id.slice(0, 8)}`);
+  if (nodes.length > names.length) names.push("...");
+  return names.join(", ");
 }
 
 export function nodeView(state: ClusterState, id: NodeId): NodeView | undefined {
@@ -139,9 +148,12 @@ export function nodeView(state: ClusterState, id: NodeId): NodeView | undefined 
 export const nodeViews = (state: ClusterState): NodeView[] =>
   [...state.nodes.values()].map((node) => viewOf(state, node));
 
-/** A node that drains is connected to the core, and something else to people. */
-export const shownState = (node: Node): string =>
-  node.draining && node.state === "connected" ? "draining" : node.state;
+/** A node that drains or is in quarantine is connected to the core, and something else to people. */
+export function shownState(node: Node): string {
+  if (node.state !== "connected") return node.state;
+  if (node.draining) return "draining";
+  return isQuarantined(node) ? "quarantined" : node.state;
+}
 
 function viewOf(state: ClusterState, node: Node): NodeView {
   let leased = 0;
@@ -150,7 +162,7 @@ function viewOf(state: ClusterState, node: Node): NodeView {
     id: node.id,
     host: node.host,
     state: shownState(node),
-    reason: node.reason,
+    reason: [node.reason, quarantineText(state, node.standing)].filter((text) => text !== "").join("; "),
     slots: node.slots,
     busy: node.busy,
     leased,

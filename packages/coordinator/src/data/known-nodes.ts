@@ -1,26 +1,36 @@
-/** EC_NODES: whom the next leader waits for at its takeover. Written on change only. */
-import type { NodeId } from "@everycore/protocol";
-import { decode, encode, fieldsOf, isNodeId } from "@everycore/protocol";
+/** EC_NODES: whom the next leader waits for at its takeover, and how nodes stand. Written on change only. */
+import { setTimeout as delay } from "node:timers/promises";
+import type { NodeId, NodeRecord } from "@everycore/protocol";
+import { decodeNodeRecord, encodeNodeRecord, isNodeId } from "@everycore/protocol";
 import type { KV } from "@nats-io/kv";
 import type { Logger } from "pino";
+
+const retryMs = 1_000;
+
+interface Wanted {
+  /** undefined: deleted. */
+  readonly record: NodeRecord | undefined;
+  readonly term: AbortSignal;
+}
 
 export class KnownNodes {
   readonly #nodes: KV;
   readonly #log: Logger;
-  #writing: Promise<void> = Promise.resolve();
+  /** What is to be written, the latest of each node. */
+  readonly #wanted = new Map<NodeId, Wanted>();
+  #isWriting = false;
 
   constructor(nodes: KV, log: Logger) {
     this.#nodes = nodes;
     this.#log = log;
   }
 
-  async all(): Promise<NodeId[]> {
-    const found: NodeId[] = [];
+  async all(): Promise<NodeRecord[]> {
+    const found: NodeRecord[] = [];
     for await (const entry of await this.#nodes.history({ key: ">" })) {
       if (entry.operation !== "PUT" || !isNodeId(entry.key)) continue;
       try {
-        fieldsOf(decode(entry.value), "node record");
-        found.push(entry.key);
+        found.push(decodeNodeRecord(entry.key, entry.value));
       } catch (error) {
         this.#log.warn({ err: error, node: entry.key }, "a node's record is malformed and is ignored");
       }
@@ -28,19 +38,37 @@ export class KnownNodes {
     return found;
   }
 
-  put(node: NodeId, record: { host: string; draining: boolean }): void {
-    this.#write(() => this.#nodes.put(node, encode({ v: 1, ...record })), node);
+  put(record: NodeRecord, term: AbortSignal): void {
+    this.#write(record.id, { record, term });
   }
 
-  delete(node: NodeId): void {
-    this.#write(() => this.#nodes.purge(node), node);
+  delete(node: NodeId, term: AbortSignal): void {
+    this.#write(node, { record: undefined, term });
   }
 
-  /** In order. A lost write costs the next leader at most a wait of 15 s, so it is not repeated. */
-  #write(act: () => Promise<unknown>, node: NodeId): void {
-    this.#writing = this.#writing.then(act).then(
-      () => {},
-      (error: unknown) => this.#log.warn({ err: error, node }, "a node's record was not written"),
-    );
+  #write(node: NodeId, wanted: Wanted): void {
+    this.#wanted.set(node, wanted);
+    if (!this.#isWriting) void this.#writeAll();
+  }
+
+  /** One after the other, until it is stored or its leader's term is over: a quarantine must not be forgotten. */
+  async #writeAll(): Promise<void> {
+    this.#isWriting = true;
+    for (let next = first(this.#wanted); next !== undefined; next = first(this.#wanted)) {
+      const [node, wanted] = next;
+      const { record, term } = wanted;
+      try {
+        if (term.aborted) this.#wanted.delete(node);
+        else if (record === undefined) await this.#nodes.purge(node);
+        else await this.#nodes.put(node, encodeNodeRecord(record));
+        if (this.#wanted.get(node) === wanted) this.#wanted.delete(node);
+      } catch (error) {
+        this.#log.warn({ err: error, node }, "a node's record was not written, and is tried again");
+        await delay(retryMs, undefined, { signal: term }).catch(() => {}); // its term is over
+      }
+    }
+    this.#isWriting = false;
   }
 }
+
+const first = ([entry]: Iterable<[NodeId, Wanted]>): [NodeId, Wanted] | undefined => entry;

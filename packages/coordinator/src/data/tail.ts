@@ -17,8 +17,8 @@ export interface TailOptions {
   readonly data: Data;
   readonly stream: string;
   readonly subjects: readonly string[];
-  /** Gets each record; awaited when it gives a promise, which holds the tail back. */
-  readonly onRecord: (seq: number, read: ReadRecord) => Promise<void> | void;
+  /** Gets each record, and when NATS stored it; awaited when it gives a promise, which holds the tail back. */
+  readonly onRecord: (seq: number, read: ReadRecord, storedAt: number) => Promise<void> | void;
   readonly onMalformed: (subject: string, seq: number) => void;
   /** The last sequence that is known already. */
   readonly after?: number;
@@ -86,7 +86,7 @@ export class Tail {
       if (message.seq <= this.#seq) continue;
       const read = readRecord(message.subject, message.headers);
       if (read === undefined) onMalformed(message.subject, message.seq);
-      else await onRecord(message.seq, read);
+      else await onRecord(message.seq, read, Number(message.info.timestampNanos) / 1e6);
       this.#seq = message.seq;
     }
     await consumer.delete().catch(() => {}); // it expires by itself otherwise

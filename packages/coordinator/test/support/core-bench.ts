@@ -15,6 +15,7 @@ import type {
   LeaseReply,
   LogRecord,
   NodeId,
+  NodeRecord,
   Range,
   SegmentId,
 } from "@everycore/protocol";
@@ -71,8 +72,10 @@ export class CoreBench {
   state: ClusterState = newCluster();
   now = 1_000_000;
   epoch = 0;
-  readonly log: { seq: number; record: LogRecord }[] = [];
+  readonly log: { seq: number; storedAt: number; record: LogRecord }[] = [];
   readonly records = new Map<JobId, JobRecord>();
+  /** EC_NODES. */
+  readonly nodeRecords = new Map<NodeId, NodeRecord>();
   readonly nodes = new Map<NodeId, BenchNode>();
   /** Every effect so far. */
   readonly effects: Effect[] = [];
@@ -95,7 +98,9 @@ export class CoreBench {
       if (effect.kind === "putJob" || effect.kind === "appendRecord") {
         if (this.isHeld) this.#waiting.push(effect);
         else all.push(...this.#perform(effect));
-      } else if (effect.kind === "sendLease") this.nodes.get(effect.node)?.arrived.push(effect);
+      } else if (effect.kind === "putNode") this.nodeRecords.set(effect.record.id, effect.record);
+      else if (effect.kind === "deleteNode") this.nodeRecords.delete(effect.node);
+      else if (effect.kind === "sendLease") this.nodes.get(effect.node)?.arrived.push(effect);
       else if (effect.kind === "dropLeases")
         for (const lease of effect.leases) this.nodes.get(effect.node)?.held.delete(lease);
       else if (effect.kind === "sendCancel" || effect.kind === "sendJobEnded")
@@ -119,8 +124,9 @@ export class CoreBench {
   /** Appends to the log; the leader reads it at once. */
   append(record: LogRecord): Effect[] {
     const seq = this.log.length + 1;
-    this.log.push({ seq, record });
-    return this.feed({ kind: "logRecord", job: record.job, segment, seq, record });
+    const storedAt = this.now;
+    this.log.push({ seq, storedAt, record });
+    return this.feed({ kind: "logRecord", job: record.job, segment, seq, storedAt, record });
   }
 
   tick(ms: number): Effect[] {
@@ -129,21 +135,24 @@ export class CoreBench {
   }
 
   /** A new leader with nothing but records and log; the old one's waiting acts never happen. */
-  lead(knownNodes: readonly NodeId[] = [...this.nodes.keys()]): Effect[] {
+  lead(awaited: readonly NodeId[] = [...this.nodes.keys()]): Effect[] {
     const wasHeld = this.isHeld;
     this.#waiting.length = 0;
     this.isHeld = true;
     this.state = newCluster();
     this.epoch += 1;
     for (const node of this.nodes.values()) node.arrived.length = 0;
-    const effects = this.feed({ kind: "elected", epoch: this.epoch, knownNodes });
+    const kept = [...this.nodeRecords.values()].filter(({ id, isGone }) => isGone || awaited.includes(id));
+    const others = awaited.filter((id) => !this.nodeRecords.has(id));
+    const bare = others.map((id) => ({ id, host: "", draining: false, isGone: false }));
+    const effects = this.feed({ kind: "elected", epoch: this.epoch, knownNodes: [...kept, ...bare] });
     for (const record of this.records.values()) {
       const lastSeq = this.log.findLast((entry) => entry.record.job === record.id)?.seq ?? 0;
       effects.push(...this.feed({ kind: "jobRecovered", record, lastSeq }));
     }
     effects.push(...this.feed({ kind: "recovered" }));
-    for (const { seq, record } of [...this.log]) {
-      effects.push(...this.feed({ kind: "logRecord", job: record.job, segment, seq, record }));
+    for (const { record, ...at } of [...this.log]) {
+      effects.push(...this.feed({ kind: "logRecord", job: record.job, segment, ...at, record }));
     }
     this.isHeld = wasHeld;
     if (!wasHeld) effects.push(...this.release());
