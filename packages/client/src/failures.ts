@@ -146,7 +146,7 @@ export abstract class JobError extends Error {
   }
 }
 
-/** The job failed: its task cannot be loaded, every item crashed, or a strict reduction missed one. */
+/** The job failed: its task cannot be loaded, every item crashed, more failed than may, or a strict reduction missed one. */
 export class JobFailedError extends JobError {
   override readonly name = "JobFailedError";
 
@@ -155,7 +155,7 @@ export class JobFailedError extends JobError {
   }
 }
 
-/** Somebody cancelled the job. */
+/** Somebody cancelled the job, or its time was over (`jobTimeoutMs`). */
 export class JobCancelledError extends JobError {
   override readonly name = "JobCancelledError";
 

@@ -1,7 +1,7 @@
 /** What a caller may say about a job, and the specification that comes of it. */
 import { basename } from "node:path";
 import { EverycoreError, limits, times } from "@everycore/protocol";
-import type { JobSpec } from "@everycore/protocol";
+import type { FailureLimit, JobSpec } from "@everycore/protocol";
 import { codeFields } from "./bundle/task.ts";
 import { ItemRange } from "./items.ts";
 import type { Items } from "./items.ts";
@@ -24,6 +24,13 @@ export interface JobOptions {
   readonly priority?: number;
   /** The job and its results are deleted so long after its end, ms; 0 keeps them. Default 24 hours. */
   readonly ttlMs?: number;
+  /**
+   * So many items may fail, or such a share of all of them (`"10%"`, judged once the input is complete); one more ends
+   * the job as failed, and cancels the rest. Default: no limit.
+   */
+  readonly maxFailures?: number | `${number}%`;
+  /** The job expires once it has run for so long, pauses not counted, ms. A retry begins anew. Default: no limit. */
+  readonly jobTimeoutMs?: number;
   /** A .py module is run by this Python, such as "3.11". Default: the setting `python`, else what a node has. */
   readonly python?: string;
   /** Aborts the call; a job that it would have waited for is cancelled. */
@@ -43,11 +50,13 @@ export function jobSpec(parts: SpecParts): JobSpec {
   const { task, items, options } = parts;
   const { code } = task;
   const range = items instanceof ItemRange ? items : undefined;
-  const { retries = 0, priority = 0, ttlMs = times.jobTtlMs, itemTimeoutMs } = options;
+  const { retries = 0, priority = 0, ttlMs = times.jobTtlMs, itemTimeoutMs, jobTimeoutMs } = options;
   check("retries", retries, 0, limits.retriesMax);
   check("priority", priority, -1_000, 1_000);
   check("ttlMs", ttlMs, 0, Number.MAX_SAFE_INTEGER);
   if (itemTimeoutMs !== undefined) check("itemTimeoutMs", itemTimeoutMs, 1, Number.MAX_SAFE_INTEGER);
+  if (jobTimeoutMs !== undefined) check("jobTimeoutMs", jobTimeoutMs, 1, Number.MAX_SAFE_INTEGER);
+  const { maxFailures } = options;
   return {
     name: (options.name ?? basename(task.title)).slice(0, 200),
     task: {
@@ -63,7 +72,20 @@ export function jobSpec(parts: SpecParts): JobSpec {
     priority,
     strict: parts.strict,
     ttlMs,
+    ...(maxFailures === undefined ? {} : { maxFailures: failureLimit("maxFailures", String(maxFailures)) }),
+    ...(jobTimeoutMs === undefined ? {} : { jobTimeoutMs }),
   };
+}
+
+/** `3` items, or `10%` of all. */
+export function failureLimit(name: string, text: string): FailureLimit {
+  const match = /^(\d{1,13})(%?)$/.exec(text.trim());
+  const most = Number(match?.[1]);
+  const isShare = match?.[2] === "%";
+  if (match !== null && most <= (isShare ? 99 : limits.jobItemsMax)) return { most, isShare };
+  throw new EverycoreError("bad-input", `${name} is "${text}", not a number of items or a share of them`, {
+    hint: "write how many may fail: 0, 3, or 10% (below 100%)",
+  });
 }
 
 export function check(name: string, value: number, least: number, most: number): void {

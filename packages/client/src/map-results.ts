@@ -116,7 +116,8 @@ export class MapResults<Value> implements AsyncIterable<Value> {
       for await (const list of run.lists()) {
         for (const outcome of list) {
           // The rest of a broken job would be many outcomes that all say the same.
-          if (outcome.status === "cancelled") throwIfBroken(await run.ended());
+          if (outcome.status === "cancelled" || outcome.status === "expired")
+            throwIfBroken(await run.ended());
           run.consumed();
           yield outcome;
         }

@@ -90,6 +90,12 @@ export interface JobInfo {
   readonly bundle: string;
   /** Bytes that its tasks printed, as far as they are kept. */
   readonly outputBytes: number;
+  /** It expires once it has run for so long in its round, ms; 0: no limit. */
+  readonly jobTimeoutMs: number;
+  /** Of a job with a time limit: how long it has run in this round, without its pauses, ms. */
+  readonly ranMs: number;
+  /** Items that may fail, such as `3` or `10%`; empty: no limit. */
+  readonly maxFailures: string;
 }
 
 /** A sentence on why a job is where it is. */

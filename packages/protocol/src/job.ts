@@ -46,6 +46,16 @@ export interface TaskSpec {
   readonly tracestate?: string;
 }
 
+/** So many items of a job may fail; one more ends it. */
+export interface FailureLimit {
+  /** Items, or percent of the job's items. */
+  readonly most: number;
+  readonly isShare: boolean;
+}
+
+/** As people write it: 3 or 10%. */
+export const failureLimitText = ({ most, isShare }: FailureLimit): string => `${most}${isShare ? "%" : ""}`;
+
 export interface JobSpec {
   readonly name: string;
   readonly task: TaskSpec;
@@ -57,6 +67,10 @@ export interface JobSpec {
   readonly strict: boolean;
   /** Deleted so long after its end; 0: never (`--keep`). */
   readonly ttlMs: number;
+  /** Ends the job, failed, when more of its items fail. */
+  readonly maxFailures?: FailureLimit;
+  /** Ends the job, expired, when it has run for so long in its round; the time of pauses is not counted. */
+  readonly jobTimeoutMs?: number;
 }
 
 export const jobStates = [
@@ -96,6 +110,8 @@ export interface JobRecord {
   readonly createdAt: number;
   readonly startedAt?: number;
   readonly endedAt?: number;
+  /** How long it has run in this round, ms, of a job with a time limit: a duration, so that clocks need not agree. */
+  readonly ranMs?: number;
   /** Total once the input is closed. */
   readonly total?: number;
   /** Why it failed or was cancelled, for people. */

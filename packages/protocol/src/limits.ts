@@ -172,6 +172,8 @@ export const times = {
   takeoverReportMs: 15_000,
   /** Ended jobs are deleted after this. */
   jobTtlMs: 24 * 3_600_000,
+  /** The time that a job with a time limit has run is stored at most this often. */
+  ranStoredMs: 5_000,
   /** A stored job whose submitting stream is gone for so long is closed or cancelled. */
   acceptingOrphanMs: 30_000,
   /** A killed worker's group gets SIGKILL this long after SIGTERM. Cancel promises 1 s. */

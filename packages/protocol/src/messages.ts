@@ -11,7 +11,7 @@ import type { BundleDigest, JobId } from "./ids.ts";
 import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply } from "./lease.ts";
 import { leaseModes, leaseRefusals } from "./lease.ts";
 import { isBundleDigest, isJobId, isSegmentId } from "./ids.ts";
-import type { JobIntent, JobRecord, JobSpec, TaskSpec } from "./job.ts";
+import type { FailureLimit, JobIntent, JobRecord, JobSpec, TaskSpec } from "./job.ts";
 import { checkRequirements } from "./labels.ts";
 import { jobStates, runtimes } from "./job.ts";
 import { limits } from "./limits.ts";
@@ -216,12 +216,23 @@ export function parseSpec(value: unknown): JobSpec {
     priority: number(fields, "priority", what),
     strict: flag(fields, "strict", what),
     ttlMs: count(fields, "ttlMs", what),
+    maxFailures: optional(fields, "maxFailures", what, parseFailureLimit),
+    jobTimeoutMs: optional(fields, "jobTimeoutMs", what, count),
   }) as JobSpec;
+  if (spec.jobTimeoutMs === 0) throw bad(what, "jobTimeoutMs");
   if ((codec === "range") !== (spec.rangeItems !== undefined)) throw bad(what, "rangeItems");
   if ((spec.rangeItems ?? 0) > limits.jobItemsMax) {
     throw new EverycoreError("over-limit", `a job may have at most ${limits.jobItemsMax} items`);
   }
   return spec;
+}
+
+function parseFailureLimit(fields: Fields, field: string, what: string): FailureLimit {
+  const limit = fieldsOf(fields[field], `${what}.${field}`);
+  const most = count(limit, "most", what);
+  const isShare = flag(limit, "isShare", what);
+  if (isShare && most >= 100) throw bad(what, field);
+  return { most, isShare };
 }
 
 export const encodeSpec = (spec: JobSpec): Buffer => encode(spec);
@@ -257,6 +268,7 @@ export function decodeJobRecord(data: Uint8Array): JobRecord {
     createdAt: number(fields, "createdAt", what),
     startedAt: optional(fields, "startedAt", what, number),
     endedAt: optional(fields, "endedAt", what, number),
+    ranMs: optional(fields, "ranMs", what, count),
     total: optional(fields, "total", what, count),
     reason: optional(fields, "reason", what, text),
     counts: optional(fields, "counts", what, parseCounts),

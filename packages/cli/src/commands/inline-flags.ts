@@ -24,6 +24,8 @@ const refused: Readonly<Record<string, string>> = {
   detach: "there is no cluster that goes on without the command",
   require: "there are no nodes to choose from",
   itemTimeout: "an item in the command's own process cannot be ended",
+  maxFailures: "the cluster keeps it; --halt now,fail=1 does so here",
+  jobTimeout: "an item in the command's own process cannot be ended",
   joblog: "no node runs the items",
   address: "there is no cluster",
   secretFile: "there is no cluster",

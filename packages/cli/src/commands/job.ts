@@ -178,6 +178,7 @@ function jobText(info: JobInfo, now: number): string {
     ["missing", info.reduced ? String(info.missing) : ""],
     ["created", agoText(info.createdAt, now)],
     ["ran for", info.startedAt === 0 ? "" : durationText(until - info.startedAt)],
+    ["limits", limitsText(info)],
     ["cost", info.itemMs === 0 ? "" : `${info.itemMs.toPrecision(3)} ms an item`],
     [
       "retries",
@@ -190,6 +191,15 @@ function jobText(info: JobInfo, now: number): string {
     ["bundle", info.bundle.slice(0, 16)],
   ]);
   return info.usage.length === 0 ? text : `${text}\n${usageTable(info)}`;
+}
+
+function limitsText(info: JobInfo): string {
+  const { jobTimeoutMs, ranMs, maxFailures } = info;
+  const limits = [];
+  if (maxFailures !== "") limits.push(`fails when more than ${maxFailures} of its items do`);
+  if (jobTimeoutMs > 0)
+    limits.push(`expires after ${durationText(jobTimeoutMs)}, has run for ${durationText(ranMs)}`);
+  return limits.join("; ");
 }
 
 function usageTable(info: JobInfo): string {

@@ -1,8 +1,8 @@
 /** Flags that `map` and `run` share, and the job they describe. */
-import { newSeed } from "@everycore/client/internal";
+import { failureLimit, newSeed } from "@everycore/client/internal";
 import type { ItemSource } from "@everycore/client/internal";
 import { checkRequirements, EverycoreError, limits, times } from "@everycore/protocol";
-import type { Codec, JobSpec, TaskSpec } from "@everycore/protocol";
+import type { Codec, FailureLimit, JobSpec, TaskSpec } from "@everycore/protocol";
 import { Option } from "commander";
 import type { Command } from "commander";
 import { checkReadable, fileBytes, readLines } from "../input/lines.ts";
@@ -33,6 +33,8 @@ export interface SubmitFlags extends ClusterFlags {
   readonly out?: string;
   readonly progress: ProgressChoice;
   readonly halt?: Halt;
+  readonly maxFailures?: FailureLimit;
+  readonly jobTimeout?: number;
   readonly joblog?: string;
   readonly require?: readonly string[];
 }
@@ -71,6 +73,16 @@ export function withSubmitFlags(command: Command): Command {
       "end the job when items fail: now,fail=1 kills what runs, soon,fail=10% lets it end",
       parseHalt,
     )
+    .option(
+      "--max-failures <limit>",
+      "the cluster ends the job as failed when more items fail than this: 0, 3, or 10% of all",
+      (text: string) => failureLimit("--max-failures", text),
+    )
+    .option(
+      "--job-timeout <duration>",
+      "the cluster ends the job when it has run for so long, pauses not counted: 30s, 5m, 2h (exit 3)",
+      parseDuration,
+    )
     .option("--joblog <file>", "write a line for each item, in GNU parallel's format")
     .addOption(
       new Option("--progress <how>", "on stderr: auto is a bar on a terminal, plain lines where CI is set")
@@ -95,7 +107,7 @@ export function inputOf(flags: SubmitFlags): JobInput {
       "bad-input",
       "--halt and --joblog are kept by the command that follows the job",
       {
-        hint: "leave --detach away",
+        hint: "leave --detach away; --max-failures is kept by the cluster",
       },
     );
   const given = [flags.range, flags.items, flags.eachLine].filter((flag) => flag !== undefined);
@@ -130,6 +142,7 @@ export function specOf(options: {
 }): JobSpec {
   const { flags, input } = options;
   if (flags.itemTimeout === 0) throw new EverycoreError("bad-input", "--item-timeout must be more than 0");
+  if (flags.jobTimeout === 0) throw new EverycoreError("bad-input", "--job-timeout must be more than 0");
   return {
     name: (flags.name ?? options.name).slice(0, 200),
     task: {
@@ -145,6 +158,8 @@ export function specOf(options: {
     priority: flags.priority,
     strict: options.strict,
     ttlMs: flags.keep === true ? 0 : (flags.ttl ?? times.jobTtlMs),
+    ...(flags.maxFailures === undefined ? {} : { maxFailures: flags.maxFailures }),
+    ...(flags.jobTimeout === undefined ? {} : { jobTimeoutMs: flags.jobTimeout }),
   };
 }
 

@@ -54,6 +54,9 @@ export class Tally {
       reduced: task.reduce !== undefined,
       seed: task.seed,
       bundle: task.bundle ?? "",
+      jobTimeoutMs: 0,
+      ranMs: 0,
+      maxFailures: "",
       outputBytes: 0,
     };
   }

@@ -1,10 +1,10 @@
 /** How a job ended, where there is something to say: how many items failed, and what the first of them died of. */
-import { failedItems } from "@everycore/client/internal";
+import { endedItems, failedItems } from "@everycore/client/internal";
 import type { JobInfo, Outcome } from "@everycore/client/internal";
 import { shortId } from "@everycore/protocol";
 import type { ErrorInfo } from "@everycore/protocol";
 import { readError } from "./result-line.ts";
-import { bytesText } from "./table.ts";
+import { bytesText, durationText } from "./table.ts";
 
 /** Result lines have no room for traces; of a thousand equal ones the first tells all. */
 export class FirstFailure {
@@ -42,6 +42,9 @@ export function failureText(error: Partial<ErrorInfo> & { name: string; message:
   return lines.map((line) => line.replaceAll(/^/gm, "  ")).join("\n");
 }
 
+/** Its own time limit has ended it. */
+const isExpired = (info: JobInfo): boolean => info.state === "cancelled" && (info.counts?.expired ?? 0) > 0;
+
 /** Says on stderr that items failed, by kind; silent when all is good. `isKept`: the job outlives the command. */
 export function sayFailures(
   info: JobInfo,
@@ -50,6 +53,14 @@ export function sayFailures(
   if (info.state === "failed") {
     process.stderr.write(
       `everycore: job ${shortId(info.id)} failed: ${info.reason || "its task cannot run"}\n`,
+    );
+    return;
+  }
+  if (isExpired(info)) {
+    const ended = endedItems(info) - (info.counts?.expired ?? 0);
+    const of = info.total === 0 ? "" : ` of ${info.total}`;
+    process.stderr.write(
+      `everycore: job ${shortId(info.id)} expired after ${durationText(info.ranMs)} (--job-timeout); ${ended}${of} items had ended\n`,
     );
     return;
   }

@@ -1,6 +1,6 @@
 /** A job as the contract shows it (JobInfo), and a job's id from what a person typed. */
 import type { JobId } from "@everycore/protocol";
-import { EverycoreError, isJobId, isJobPrefix, shortId } from "@everycore/protocol";
+import { EverycoreError, failureLimitText, isJobId, isJobPrefix, shortId } from "@everycore/protocol";
 import type { JobView } from "../core/index.ts";
 
 export function jobInfo(view: JobView): object {
@@ -34,6 +34,9 @@ export function jobInfo(view: JobView): object {
     seed: task.seed,
     bundle: task.bundle ?? "",
     outputBytes: view.outcomeBytes,
+    jobTimeoutMs: spec.jobTimeoutMs ?? 0,
+    ranMs: view.ranMs,
+    maxFailures: spec.maxFailures === undefined ? "" : failureLimitText(spec.maxFailures),
   };
 }
 

@@ -23,6 +23,7 @@ export function recordOf(state: ClusterState, job: Job): JobRecord {
     ...(job.intent === undefined ? {} : { intent: job.intent }),
     ...(job.startedAt === undefined ? {} : { startedAt: job.startedAt }),
     ...(job.endedAt === undefined ? {} : { endedAt: job.endedAt }),
+    ...(job.spec.jobTimeoutMs === undefined ? {} : { ranMs: job.clock.ranMs }),
     ...(job.fold.total === undefined ? {} : { total: job.fold.total }),
     ...(job.reason === "" ? {} : { reason: job.reason }),
     ...(ended ? { counts: job.fold.counts(), missing: job.fold.missing } : {}),

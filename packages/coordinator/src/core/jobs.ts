@@ -37,6 +37,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     startedAt: undefined,
     endedAt: undefined,
     reason: "",
+    clock: { ranMs: 0, at: undefined, storedMs: 0 },
     finalCounts: undefined,
     finalMissing: 0,
     finalTotal: undefined,
@@ -246,6 +247,7 @@ export function retry(state: ClusterState, job: Job, ask: number, effects: Effec
   job.reason = "";
   job.endedAt = undefined;
   job.reducing = false;
+  Object.assign(job.clock, { ranMs: 0, at: undefined, storedMs: 0 });
   job.failedOn.clear();
   job.tag = lowestTag(state);
   state.active.add(job);
@@ -271,9 +273,7 @@ function failedRanges(job: Job): Range[] {
 export function maybeFinish(state: ClusterState, job: Job, effects: Effect[]): void {
   const total = job.fold.total;
   if (total === undefined || isEnded(job.state) || job.phase === "folding") return;
-  // A reopen that was sent, or is still to be sent, uncovers items: their end is not this one.
-  const isReopening = !job.reopening.isEmpty || (job.state !== "cancelling" && job.openedRound < job.round);
-  if (!job.fold.covered.covers(0, total) || isReopening) return;
+  if (!job.fold.covered.covers(0, total) || isReopening(job)) return;
   if (job.state === "running" && needsReduction(job, total)) {
     const { strict } = job.spec;
     if (strict && job.fold.missing + total - job.fold.counts().value > 0) {
@@ -292,6 +292,10 @@ export function maybeFinish(state: ClusterState, job: Job, effects: Effect[]): v
   if (job.state === "accepting") return;
   finish(state, job, effects);
 }
+
+/** A reopen that was sent, or is still to be sent, uncovers items: how they ended before is not their end. */
+export const isReopening = (job: Job): boolean =>
+  !job.reopening.isEmpty || (job.state !== "cancelling" && job.openedRound < job.round);
 
 function needsReduction(job: Job, total: number): boolean {
   return job.spec.task.reduce !== undefined && total > 0 && !job.fold.covered.has(total);

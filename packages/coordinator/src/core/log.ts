@@ -5,6 +5,7 @@
  */
 import type { CommitRecord, FoldDelta, JobId, LogRecord, NodeId, Range } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
+import { judgeFailures } from "./deadlines.ts";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { maybeFinish } from "./jobs.ts";
@@ -59,11 +60,16 @@ export function applyRecord(
   if (record.kind === "input" && job.phase !== "folding") arrived(state, job);
   if (record.kind === "close") closed(state, job, effects);
   heard(state, record);
+  if (job.phase !== "folding" && mayExceed(record, delta)) judgeFailures(state, job, effects);
   maybeFinish(state, job, effects);
   if (record.kind !== "commit") state.dirty = true;
   else for (const { node } of record.leases) touchFor(state, node, job.id);
   effects.push({ kind: "jobChanged", job: job.id });
 }
+
+/** Failures have come, or the number of items that a share is of. */
+const mayExceed = (record: LogRecord, delta: FoldDelta): boolean =>
+  record.kind === "close" || delta.accepted.some((part) => part.status !== "value" || part.missing > 0);
 
 /** Its lease reached the agent after the end: else nobody would tell it to let go of the job (P7). */
 function tellOfEnd(job: Job, record: LogRecord, effects: Effect[]): void {

@@ -120,6 +120,8 @@ export interface Job {
   startedAt: number | undefined;
   endedAt: number | undefined;
   reason: string;
+  /** Of a job with a time limit: how long it has run in this round, when that was last looked at, what is stored. */
+  readonly clock: { ranMs: number; at: number | undefined; storedMs: number };
   /** At the end, from the record: the log may be gone. */
   finalCounts: OutcomeCounts | undefined;
   finalMissing: number;

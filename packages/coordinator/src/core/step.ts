@@ -3,6 +3,7 @@
  * give equal effects, so a seed reproduces a failure and a simulator runs thousands of nodes. Handlers stand in
  * the files named after what they own; this one dispatches, then places work.
  */
+import { tickTimeout } from "./deadlines.ts";
 import type { Effect, Event } from "./events.ts";
 import { applyRecord } from "./log.ts";
 import { cancel, fail, noSuchJob, remove, retry, stored, submit, takesInput, tickJob } from "./jobs.ts";
@@ -201,6 +202,9 @@ function tick(state: ClusterState, effects: Effect[]): void {
   for (const node of state.nodes.values()) tickNode(state, node, effects);
   tickQuarantines(state, effects);
   for (const job of [...state.jobs.values()]) tickJob(state, job, effects);
-  for (const job of state.active) tickPaused(state, job, effects);
+  for (const job of state.active) {
+    tickPaused(state, job, effects);
+    tickTimeout(state, job, effects);
+  }
   state.dirty = true;
 }

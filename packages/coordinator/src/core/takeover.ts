@@ -5,6 +5,7 @@
  */
 import type { JobRecord, NodeId, NodeRecord } from "@everycore/protocol/pure";
 import { isEnded, times } from "@everycore/protocol/pure";
+import { judgeFailures } from "./deadlines.ts";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { maybeFinish, newJob, retry, takesInput } from "./jobs.ts";
@@ -58,6 +59,7 @@ export function recover(
   job.startedAt = record.startedAt;
   job.endedAt = record.endedAt;
   job.reason = record.reason ?? "";
+  job.clock.ranMs = job.clock.storedMs = record.ranMs ?? 0;
   job.finalCounts = record.counts;
   job.finalMissing = record.missing ?? 0;
   job.finalTotal = record.total;
@@ -130,6 +132,8 @@ function folded(state: ClusterState, job: Job, effects: Effect[]): void {
   // One that came while the log was read is acted upon once it is stored (jobs.ts).
   const isStored = !job.putting && job.puttingIntent === job.intent;
   if (job.intent !== undefined && !job.intentActed && isStored) act(state, job, job.intent, effects);
+  // Its leader may have died between the failure and what follows from it.
+  judgeFailures(state, job, effects);
   // The old leader may have read the last of these verdicts and not lived to end the job.
   failIfAllCrash(state, job, effects);
   maybeFinish(state, job, effects);

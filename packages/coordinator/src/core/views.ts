@@ -36,6 +36,8 @@ export interface JobView {
   readonly createdAt: number;
   readonly startedAt: number | undefined;
   readonly endedAt: number | undefined;
+  /** In this round, of a job with a time limit. */
+  readonly ranMs: number;
   readonly round: number;
   readonly retries: number;
   readonly strikes: number;
@@ -100,6 +102,7 @@ export function jobView(state: ClusterState, id: JobId): JobView | undefined {
     createdAt: job.createdAt,
     startedAt: job.startedAt,
     endedAt: job.endedAt,
+    ranMs: job.clock.ranMs,
     round: job.round,
     retries: fold.retries,
     strikes: fold.strikeCount,

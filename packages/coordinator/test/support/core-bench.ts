@@ -64,6 +64,7 @@ export interface SubmitOptions {
   readonly ttlMs?: number;
   readonly priority?: number;
   readonly user?: string;
+  readonly limits?: Partial<Pick<JobSpec, "maxFailures" | "jobTimeoutMs">>;
   /** The input stays open. */
   readonly open?: boolean;
 }
@@ -177,6 +178,7 @@ export class CoreBench {
       priority,
       strict,
       ttlMs,
+      ...options.limits,
     };
     const user = options.user ?? "local";
     const effects = this.feed({ kind: "jobSubmitted", id, user, spec, segment, ask: this.ask() });
