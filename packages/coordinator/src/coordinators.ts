@@ -31,6 +31,7 @@ export class Coordinators {
       isLeading,
       leader: () => this.leader(),
       ownAddress: () => this.#address,
+      heardSince: (address, since) => this.#peers.isLeadingSince(address, since),
     });
     const onChange = (): void => void this.forwarder.leaderChanged();
     this.#peers = new Peers({ nats, version, isLeading, onChange, onMalformed });

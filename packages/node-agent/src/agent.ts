@@ -9,6 +9,7 @@ import type { Logger } from "pino";
 import type { NodeId } from "@everycore/protocol";
 import { subjects, times } from "@everycore/protocol";
 import type { AgentConfig } from "./config.ts";
+import { isAllowed } from "./config.ts";
 import type { LooseMessage } from "./control/link.ts";
 import { Link } from "./control/link.ts";
 import type { FromLeader, WelcomeFacts } from "./control/link-messages.ts";
@@ -95,9 +96,9 @@ export class Agent {
     log[warning === undefined ? "info" : "warn"]({ slots, reason }, "slots");
     const { node, incarnation } = this;
     const { version } = parts;
-    const { labels } = config;
+    const { dataDir, labels, natsUrl } = config;
     this.#facts = { node, slots, slotsReason: reason, version, runtimes, labels, incarnation };
-    this.#nats = new NatsHome({ dataDir: config.dataDir, name: `everycore-agent-${node}` });
+    this.#nats = new NatsHome({ dataDir, name: `everycore-agent-${node}`, url: natsUrl });
     const bootId = bootIdOf();
     const slotsDir = join(config.dataDir, "slots");
     this.#leftovers = collectLeftovers(slotsDir, { bootId, log });
@@ -157,6 +158,7 @@ export class Agent {
     const { config, log } = this.#parts;
     this.#link = new Link({
       addresses: config.join,
+      isAllowed: (address) => isAllowed(address, config),
       secret: config.secret,
       log,
       onOpen: () => this.emit({ kind: "linkUp", at: performance.now() }),

@@ -5,6 +5,8 @@ export interface AgentConfig {
   /** Addresses of coordinators, tried in turn. */
   readonly join: readonly string[];
   readonly secret: string;
+  /** The way to NATS from this machine. Absent: as the coordinator tells. */
+  readonly natsUrl?: string;
   /** State directory; one agent each. */
   readonly dataDir: string;
   /** Absent: what the machine gives. */
@@ -80,6 +82,7 @@ export function parseConfig(argument: string | undefined): AgentConfig {
     logLevel: string("logLevel", "info"),
     lifeline: fields["lifeline"] === true,
     insecureNetwork: fields["insecureNetwork"] === true,
+    ...(fields["natsUrl"] === undefined ? {} : { natsUrl: string("natsUrl") }),
     ...(slots === undefined ? {} : { slots: slots as number }),
     ...(memory === undefined ? {} : { workerMemoryBytes: memory }),
     ...(stateBytesMax === undefined ? {} : { stateBytesMax }),
@@ -105,9 +108,17 @@ function bytesOf(fields: Readonly<Record<string, unknown>>, name: string, min: n
 
 /** P8: nothing leaves or listens beyond loopback without TLS, unless the operator says that the network is his. */
 function refuseOpenNetwork(address: string, config: AgentConfig): void {
-  const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
-  if (config.insecureNetwork || host === "localhost" || host === "::1" || host.startsWith("127.")) return;
+  if (isAllowed(address, config)) return;
   throw new EverycoreError("bad-input", `${address} is beyond loopback, and this link has no TLS yet`, {
     hint: "use loopback or a tunnel, or --insecure-network on a network that is yours alone",
   });
+}
+
+/** Also for addresses that a coordinator tells: the agent's secret goes there. */
+export function isAllowed(
+  address: string,
+  { insecureNetwork }: Pick<AgentConfig, "insecureNetwork">,
+): boolean {
+  const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+  return insecureNetwork || host === "localhost" || host === "::1" || host.startsWith("127.");
 }

@@ -64,6 +64,8 @@ export interface ForwarderOptions {
   /** Address of whoever leads as EC_LEADER has it, or "". */
   readonly leader: () => Promise<string>;
   readonly ownAddress: () => string;
+  /** The coordinator with this address has told that it leads, since then (performance.now()). */
+  readonly heardSince: (address: string, since: number) => boolean;
 }
 
 type Out = ClientDuplexStream<Buffer, Buffer>;
@@ -175,14 +177,17 @@ export class Forwarder {
 
   /** True once we lead; false when another does who was not tried in vain, or nobody in time. */
   async leadsWithin(waitMs: number, options: { signal: AbortSignal; tried: string }): Promise<boolean> {
-    const { isLeading, leader, ownAddress } = this.#options;
+    const { isLeading, leader, ownAddress, heardSince } = this.#options;
     const { signal, tried } = options;
+    const begunAt = performance.now();
     const end = Date.now() + waitMs;
     while (!signal.aborted && !this.#isClosed && Date.now() < end) {
       if (isLeading()) return true;
       const address = await leader();
       if (isLeading()) return true;
-      if (address !== "" && address !== ownAddress() && address !== tried) return false;
+      // A leader that the caller has lost may have come back, and then it says so.
+      const isThere = address !== tried || heardSince(address, begunAt);
+      if (address !== "" && address !== ownAddress() && isThere) return false;
       await delay(pollMs, undefined, { signal }).catch(() => {}); // gone: the loop's condition ends it
     }
     return false;

@@ -100,6 +100,13 @@ export class Peers {
     );
   }
 
+  /** Heard of since then (performance.now()), as a leader. */
+  isLeadingSince(address: string, since: number): boolean {
+    for (const { peer, heardAt } of this.#others.values())
+      if (peer.address === address && peer.leading && heardAt >= since) return true;
+    return false;
+  }
+
   #self(): Peer {
     const leading = this.#options.isLeading();
     if (leading !== this.#wasLeading) {

@@ -1,6 +1,10 @@
 /**
- * The link: one gRPC stream to the leader, opened by the agent, reopened for ever with backoff. It turns messages
- * into events and effects into messages; it knows nothing of leases.
+ * The link: one gRPC stream to the leader, opened by the agent, reopened for ever, with whichever coordinator leads.
+ * It turns messages into events and effects into messages; it knows nothing of leases.
+ *
+ *  N1  the hello is said when a leader has taken the call, not before: one that stands by keeps the call until it
+ *      leads, and the agent's state would be old by then;
+ *  N2  a coordinator that cannot be reached, is silent, or refuses costs a bounded time (P5).
  */
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
@@ -8,12 +12,25 @@ import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "pino";
-import { EverycoreError, limits } from "@everycore/protocol";
+import { EverycoreError, limits, times } from "@everycore/protocol";
+import { Addresses } from "./addresses.ts";
 
 /** A message as proto-loader gives it: one of `part`'s fields is set. Parsed by link-messages.ts. */
 export type LooseMessage = Readonly<Record<string, unknown>>;
 
-const backoffMs = { first: 100, max: 2_000 };
+/** Between rounds over all addresses. */
+const backoffMs = { first: 100, max: 1_000 };
+/** To be connected; then to be taken, or sent elsewhere. */
+const connectMs = 2_000;
+const takenMs = times.leaderWaitMs + 2_000;
+/** A leader that stands still (SIGSTOP, a dead machine) is noticed after these, and long before it is replaced. */
+const keepalive = {
+  "grpc.keepalive_time_ms": 3_000,
+  "grpc.keepalive_timeout_ms": 2_000,
+  "grpc.keepalive_permit_without_calls": 1,
+};
+/** What coordinators say about each other (coordinator/src/control/server.ts). */
+const keys = { all: "ec-coordinators", leader: "ec-leader", tried: "ec-tried" };
 
 /** proto/ at the root of the repository, or beside the package where it is published. */
 export function protoDir(): string {
@@ -40,6 +57,8 @@ export function agentServiceDefinition(): grpc.ServiceDefinition {
 
 export interface LinkOptions {
   readonly addresses: readonly string[];
+  /** Whether an address that a coordinator told may be used. */
+  readonly isAllowed: (address: string) => boolean;
   readonly secret: string;
   readonly log: Logger;
   readonly onOpen: () => void;
@@ -53,13 +72,20 @@ type Stream = grpc.ClientDuplexStream<LooseMessage, LooseMessage>;
 
 export class Link {
   readonly #options: LinkOptions;
+  readonly #addresses: Addresses;
   readonly #service: grpc.ServiceClientConstructor;
   readonly #stop = new AbortController();
+  /** Taken by a leader. */
   #stream: Stream | undefined;
+  #opening: Stream | undefined;
+  /** Broke, or could not be reached, since we were linked last: whoever thinks that it leads is told. */
+  #lost = "";
   #running: Promise<void> | undefined;
 
   constructor(options: LinkOptions) {
     this.#options = options;
+    const { addresses, isAllowed } = options;
+    this.#addresses = new Addresses({ join: addresses, isAllowed, random: Math.random });
     this.#service = grpc.makeGenericClientConstructor(agentServiceDefinition(), "AgentService");
   }
 
@@ -69,59 +95,96 @@ export class Link {
   }
 
   async #run(): Promise<void> {
-    const { addresses, log } = this.#options;
+    const { log } = this.#options;
     let pause = backoffMs.first;
-    for (let at = 0; !this.#stop.signal.aborted; at += 1) {
-      const address = addresses[at % addresses.length]!;
+    let isFirst = true;
+    while (!this.#stop.signal.aborted) {
+      const { address, isNewRound } = this.#addresses.next();
+      if (isNewRound && !isFirst) {
+        await delay(pause * (0.5 + Math.random()), undefined, { signal: this.#stop.signal }).catch(() => {});
+        pause = Math.min(backoffMs.max, pause * 2);
+        if (this.#stop.signal.aborted) return;
+      }
+      isFirst = false;
       const heard = await this.#once(address).catch((error: unknown) => {
-        log.info({ address, reason: error instanceof Error ? error.message : String(error) }, "link broken");
+        if (!this.#stop.signal.aborted) log.info({ address, reason: reasonOf(error) }, "link broken");
         return false;
       });
       if (heard) pause = backoffMs.first;
-      await delay(pause * (0.5 + Math.random()), undefined, { signal: this.#stop.signal }).catch(() => {});
-      pause = Math.min(backoffMs.max, pause * 2);
     }
   }
 
-  /** One stream until it ends; true if anything was heard on it. */
-  #once(address: string): Promise<boolean> {
+  /** One stream until it ends; true if a leader had taken it. */
+  async #once(address: string): Promise<boolean> {
     const client = new this.#service(address, grpc.credentials.createInsecure(), {
       "grpc.max_receive_message_length": limits.grpcMessageBytesMax,
-      "grpc.keepalive_time_ms": 10_000,
-      "grpc.keepalive_timeout_ms": 5_000,
-      "grpc.keepalive_permit_without_calls": 1,
+      "grpc.enable_http_proxy": 0,
+      ...keepalive,
     });
+    try {
+      await connected(client);
+      return await this.#call(client, address);
+    } catch (error) {
+      if (!(error instanceof Refused)) this.#lost = address;
+      throw error;
+    } finally {
+      client.close();
+    }
+  }
+
+  #call(client: grpc.Client, address: string): Promise<boolean> {
+    const { secret, onOpen, onClose, onMessage } = this.#options;
     const metadata = new grpc.Metadata();
-    metadata.set("authorization", `Bearer ${this.#options.secret}`);
-    const stream = (client["Link"] as (metadata: grpc.Metadata) => Stream).call(client, metadata);
-    let heard = false;
+    metadata.set("authorization", `Bearer ${secret}`);
+    metadata.set(keys.tried, this.#lost);
+    // The generated constructor types its methods as anything.
+    const open = (client as unknown as { Link(metadata: grpc.Metadata): Stream }).Link.bind(client);
+    const stream = open(metadata);
+    this.#opening = stream;
+    const silence = setTimeout(() => stream.cancel(), takenMs);
     return new Promise<boolean>((resolve, reject) => {
       const end = (error?: Error): void => {
-        if (this.#stream === stream) {
+        clearTimeout(silence);
+        const wasTaken = this.#stream === stream;
+        this.#opening = undefined;
+        if (wasTaken) {
           this.#stream = undefined;
-          this.#options.onClose();
+          this.#lost = address;
+          onClose();
         }
-        client.close();
-        if (error === undefined || heard) resolve(heard);
+        if (error === undefined || wasTaken) resolve(wasTaken);
         else reject(error);
       };
-      stream.on("data", (message: LooseMessage) => {
-        heard = true;
-        this.#options.onMessage(message);
+      stream.on("metadata", (head: grpc.Metadata) => {
+        clearTimeout(silence);
+        this.#learn(head);
+        this.#lost = "";
+        this.#stream = stream;
+        onOpen(); // N1
       });
-      stream.on("error", (error: grpc.ServiceError) => {
-        if (error.code === grpc.status.UNAUTHENTICATED) {
-          const hint = "the agent's secret is not that of the cluster";
-          this.#options.onRefused(
-            new EverycoreError("refused", `${address} refused this agent: ${error.details}`, { hint }),
-          );
-        }
-        end(error);
-      });
+      stream.on("data", onMessage);
+      stream.on("error", (error: grpc.ServiceError) => end(this.#refusal(error, address)));
       stream.on("end", () => end());
-      this.#stream = stream;
-      this.#options.onOpen();
     });
+  }
+
+  #learn(metadata: grpc.Metadata): void {
+    const all = metadata.get(keys.all)[0]?.toString() ?? "";
+    if (all !== "") this.#addresses.tell(all.split(","));
+  }
+
+  /** Reads what a refusal says of others; gives what became of the call. */
+  #refusal(error: grpc.ServiceError, address: string): Error {
+    this.#learn(error.metadata);
+    const leader = error.metadata.get(keys.leader)[0]?.toString() ?? "";
+    if (leader !== address) this.#addresses.leaderIs(leader);
+    if (error.code === grpc.status.UNAUTHENTICATED) {
+      const hint = "the agent's secret is not that of the cluster";
+      this.#options.onRefused(
+        new EverycoreError("refused", `${address} refused this agent: ${error.details}`, { hint }),
+      );
+    }
+    return error.metadata.get("ec-code").length > 0 ? new Refused(error.details) : error;
   }
 
   /** False when there is no link: whoever needs it says it again in the next hello. */
@@ -138,10 +201,32 @@ export class Link {
 
   async close(): Promise<void> {
     this.#stop.abort();
+    this.#opening?.cancel();
     this.#stream?.end();
     // What was written last (drained) shall still leave.
     await delay(20);
     this.#stream?.cancel();
     await this.#running;
   }
+}
+
+/** A coordinator answered, and did not take the call: it is there. */
+class Refused extends Error {}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Rejects at once where nobody listens; one attempt, since the next address may be better. */
+function connected(client: grpc.Client): Promise<void> {
+  const channel = client.getChannel();
+  const by = Date.now() + connectMs;
+  return new Promise((resolve, reject) => {
+    const look = (isLate?: Error): void => {
+      const state = channel.getConnectivityState(true);
+      if (state === grpc.connectivityState.READY) return resolve();
+      if (isLate !== undefined || state === grpc.connectivityState.TRANSIENT_FAILURE)
+        return reject(new Error("it cannot be reached"));
+      channel.watchConnectivityState(state, by, look);
+    };
+    look();
+  });
 }

@@ -115,6 +115,7 @@ export class FakeLeader implements AsyncDisposable {
     this.#server.addService(agentServiceDefinition(), {
       Link: (stream: grpc.ServerDuplexStream<unknown, unknown>) => {
         this.#stream = stream;
+        stream.sendMetadata(new grpc.Metadata()); // the call is taken: now the agent says hello
         stream.on("data", (message: Record<string, unknown>) => this.#heard(message));
         stream.on("error", () => {});
         stream.on("end", () => stream.end());
