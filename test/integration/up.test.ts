@@ -3,6 +3,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { expect, test } from "vitest";
+import { freePort } from "../../packages/cli/src/local/free-port.ts";
 import { type Command, type TestUser, jsonLines, makeTestUser } from "../support/command.ts";
 import { RunLog, taskFile, upTo } from "../support/jobs.ts";
 import { processesOf } from "../support/processes.ts";
@@ -97,6 +98,16 @@ test("up started twice says which process runs already; the same state folder is
   });
   expect(elsewhere.code).toBe(2);
   expect(elsewhere.stderr).toContain(data);
+});
+
+test("an address for others that leads nowhere from here keeps neither its own agent nor this machine's commands away", async () => {
+  await using user = await makeTestUser();
+  const flags = ["--listen", "127.0.0.1:0", "--advertise", "head.invalid:7070"];
+  const nats = ["--nats-listen", `127.0.0.1:${await freePort()}`, "--agent-nats", "nats://head.invalid:4222"];
+  await using up = await startUp(user, [...flags, ...nats, "--slots", "1"]);
+  expect(up.stdout).toMatch(/^ +join it +everycore agent --join head\.invalid:7070 --secret-file /m);
+  const map = await user.run(["map", square, "--range", "0-3", "--values"]);
+  expect(map).toMatchObject({ code: 0, stdout: "0\n1\n4\n9\n" });
 });
 
 test(

@@ -11,6 +11,12 @@ test("an agent that is asked to end gives running items ten seconds, or what the
     expect(() => parse({ drainMs: wrong })).toThrow(/drainMs must be/);
 });
 
+test("the way to NATS is the coordinator's to tell, unless whoever starts the agent knows it", () => {
+  expect(parse({})).not.toHaveProperty("natsUrl");
+  expect(parse({ natsUrl: "nats://127.0.0.1:4222" })).toMatchObject({ natsUrl: "nats://127.0.0.1:4222" });
+  expect(() => parse({ natsUrl: 4222 })).toThrow(/"natsUrl" is missing/);
+});
+
 test("an agent leaves loopback only when it is told that the network is its own", () => {
   expect(() => parse({ join: ["head:7070"] })).toThrow(/head:7070 is beyond loopback/);
   expect(parse({ join: ["head:7070"], insecureNetwork: true })).toMatchObject({ join: ["head:7070"] });

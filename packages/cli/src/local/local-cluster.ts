@@ -6,7 +6,8 @@
  *      not died: it stays away until the cluster is started again;
  *  U2  closing ends agents first (they publish what they have), then the coordinator, then nats-server;
  *  U3  the coordinator's port is chosen before it runs, so that agents, which look for interpreters first, start while
- *      nats-server and the coordinator do.
+ *      nats-server and the coordinator do;
+ *  U4  our own agents go by this machine's addresses alone: what others are told need not lead here.
  */
 import { join } from "node:path";
 import { freePort } from "./free-port.ts";
@@ -91,6 +92,9 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const nats = natsPart(options, server.path);
   const addresses = planAddresses(options, 0);
   let natsPort = 0;
+  const [, fixedNatsPort] = splitAddress(addresses.natsListen ?? "127.0.0.1:0");
+  // U4. A port that is yet to be chosen is told by the coordinator.
+  const natsUrl = fixedNatsPort === 0 ? undefined : addresses.ownNatsUrl(fixedNatsPort);
   const coordinator = coordinatorPart({
     ...options,
     listen,
@@ -100,7 +104,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const shares =
     options.agents === 1 ? [options.slots] : divideSlots(options.slots ?? options.agents, options.agents);
   const agents = shares.map((slots, at) =>
-    agentPart({ ...options, at: at + 1, slots, address: loopbackOf(listen) }),
+    agentPart({ ...options, at: at + 1, slots, address: loopbackOf(listen), natsUrl }),
   );
   const parts: readonly (readonly Closable[])[] = [[nats], [coordinator], agents];
   const failed = new AbortController();
@@ -168,7 +172,12 @@ function coordinatorPart(
 }
 
 function agentPart(
-  options: Omit<LocalClusterOptions, "slots"> & { at: number; slots: number | undefined; address: string },
+  options: Omit<LocalClusterOptions, "slots"> & {
+    at: number;
+    slots: number | undefined;
+    address: string;
+    natsUrl: string | undefined;
+  },
 ): KeptPart<{ node: string; slots: number; http: string }> {
   const name = `agent-${options.at}`;
   return new KeptPart({
@@ -183,6 +192,7 @@ function agentPart(
         dataDir: join(options.dir, name),
         logFile: join(options.dir, `${name}.log`),
         join: [options.address],
+        natsUrl: options.natsUrl,
         slots: options.slots,
         labels: options.labels,
         httpListen: previous?.http ?? "127.0.0.1:0",

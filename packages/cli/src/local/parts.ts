@@ -125,6 +125,8 @@ export function startCoordinator(
 
 export interface AgentOptions extends RoleOptions {
   readonly join: readonly string[];
+  /** The way to NATS, where it is not the one that the coordinator tells. */
+  readonly natsUrl?: string | undefined;
   readonly slots: number | undefined;
   readonly workerMemoryBytes?: number | undefined;
   readonly stateBytesMax?: number | undefined;
@@ -144,6 +146,7 @@ export function startAgent(
     { ...options, ...stop },
     {
       join: options.join,
+      ...(options.natsUrl === undefined ? {} : { natsUrl: options.natsUrl }),
       ...(drainMs === undefined ? {} : { drainMs }),
       ...(options.slots === undefined ? {} : { slots: options.slots }),
       ...(options.workerMemoryBytes === undefined ? {} : { workerMemoryBytes: options.workerMemoryBytes }),

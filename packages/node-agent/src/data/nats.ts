@@ -20,12 +20,15 @@ const connectWithinMs = 5_000;
 export class NatsHome {
   readonly #file: string;
   readonly #name: string;
+  readonly #url: string | undefined;
   #connection: NatsConnection | undefined;
   #facts: NatsFacts | undefined;
 
-  constructor(options: { dataDir: string; name: string }) {
+  /** `url`: the way to NATS from here, where it is another than the leader tells everybody. */
+  constructor(options: { dataDir: string; name: string; url?: string | undefined }) {
     this.#file = join(options.dataDir, "nats.json");
     this.#name = options.name;
+    this.#url = options.url;
   }
 
   get connection(): NatsConnection | undefined {
@@ -45,7 +48,8 @@ export class NatsHome {
   }
 
   /** Connects where the leader says, and listens; an old connection goes only when the place has changed. */
-  async join(facts: NatsFacts, lease: { subject: string; onMessage: (message: Msg) => void }): Promise<void> {
+  async join(told: NatsFacts, lease: { subject: string; onMessage: (message: Msg) => void }): Promise<void> {
+    const facts = this.#url === undefined ? told : { ...told, natsUrls: [this.#url] };
     const same =
       this.#connection?.isClosed() === false && JSON.stringify(facts) === JSON.stringify(this.#facts);
     if (!same) {
