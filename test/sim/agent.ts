@@ -28,6 +28,8 @@ export interface AgentWorld {
   /** Chance that an input cannot be fetched. */
   readonly inputFailures: () => number;
   readonly started: (agent: SimAgent, job: JobId, index: number) => void;
+  /** Its machine is bad, and it is this item's turn. */
+  readonly isKilledByHost: (agent: SimAgent, job: JobId, index: number) => boolean;
   readonly stepped: () => void;
   /** A break that only silence tells of. */
   readonly breaksSilently: () => boolean;
@@ -114,6 +116,7 @@ export class SimAgent {
       slowness: this.plan.slowness,
       feed: (event) => this.feed(event),
       started: (job, index) => this.#world.started(this, job, index),
+      isKilledByHost: (job, index) => this.#world.isKilledByHost(this, job, index),
       nodeDies: () => {
         this.crash();
         this.#world.gone(this);

@@ -38,6 +38,8 @@ export interface NodePlan {
   readonly machine: number;
   /** Cost on this node / cost of the plan. */
   readonly slowness: number;
+  /** A bad machine: each so many items one kills its worker here, and ends well elsewhere. */
+  readonly crashEvery?: number;
 }
 
 /** Rates are per second of the fault time; chances are per message. */
@@ -96,6 +98,9 @@ export const noFaults: Faults = {
 
 /** A seed divisible by 5 has no fault but takeovers: then nothing that runs may be started again (P3). */
 export const isTakeoverOnly = (seed: number): boolean => seed % 5 === 0;
+
+/** By the seed alone; never where nothing may be started again. */
+export const hasBadNode = (seed: number): boolean => seed % 6 === 2 && !isTakeoverOnly(seed);
 
 function faultsOf(random: Random, seed: number): Faults {
   const untilMs = random.int(5_000, 60_000);
@@ -187,7 +192,7 @@ function jobOf(random: Random, at: number, isLast: boolean): JobPlan {
 }
 
 export function planOf(seed: number, random: Random): Plan {
-  const nodes = Array.from({ length: random.int(3, 8) }, (_, at) => ({
+  const nodes: NodePlan[] = Array.from({ length: random.int(3, 8) }, (_, at) => ({
     slots: random.int(1, 4),
     machine: random.chance(0.3) ? 0 : at,
     slowness: random.pick([0.7, 1, 1, 2]),
@@ -196,5 +201,9 @@ export function planOf(seed: number, random: Random): Plan {
   // By the seed alone: a draw more would make every other seed another history.
   if (seed % 3 === 1)
     jobs[0] = { ...jobs[0]!, pause: { at: 300 + (seed % 37) * 100, ms: 200 + (seed % 41) * 300 } };
+  if (hasBadNode(seed)) {
+    const at = seed % nodes.length;
+    nodes[at] = { ...nodes[at]!, crashEvery: 2 + (seed % 7) };
+  }
   return { seed, coordinators: random.int(1, 3), nodes, jobs, faults: faultsOf(random, seed) };
 }

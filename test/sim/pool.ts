@@ -20,6 +20,7 @@ export interface PoolOptions {
   readonly slowness: number;
   readonly feed: (event: Event) => void;
   readonly started: (job: JobId, index: number) => void;
+  readonly isKilledByHost: (job: JobId, index: number) => boolean;
   readonly nodeDies: () => void;
 }
 
@@ -44,7 +45,7 @@ export class Pool {
   }
 
   start(id: number): void {
-    const { time, random, disk, slowness, started, nodeDies } = this.#options;
+    const { time, random, disk, slowness, started, nodeDies, isKilledByHost } = this.#options;
     const worker: SimWorker = new SimWorker({
       id,
       time,
@@ -59,6 +60,7 @@ export class Pool {
           this.#feed({ kind: "sliceEnded", worker: id, slice: file.slice, ended: at, busyMs, cpuMs: busyMs });
         },
         died: () => time.after(random.between(0.5, 5), () => this.#died(worker)),
+        isKilledByHost,
         nodeDies,
         started,
       },

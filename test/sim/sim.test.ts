@@ -32,6 +32,7 @@ test.for(groups)("125 seeds from %d keep P1 to P7", (first) => {
   expect(reports.reduce((sum, report) => sum + report.records, 0)).toBeGreaterThan(1_000);
   expect(reports.some((report) => report.pauses > 0)).toBe(true);
   expect(reports.some((report) => report.openPauses > 0)).toBe(true);
+  expect(reports.some((report) => report.quarantines > 0)).toBe(true);
 });
 
 test.for(remembered)("remembered seed %d", (seed) => {

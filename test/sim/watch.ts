@@ -4,7 +4,7 @@
  */
 import type { ClusterState, Effect } from "@everycore/coordinator/core";
 import { checkInvariants } from "@everycore/coordinator/core";
-import type { JobId, LeaseGrant, LogRecord } from "@everycore/protocol";
+import type { JobId, LeaseGrant, LogRecord, NodeId } from "@everycore/protocol";
 import { isEnded, limits } from "@everycore/protocol";
 import { NaiveFold } from "../../packages/protocol/test/support/naive-fold.ts";
 import type { Client } from "./client.ts";
@@ -42,16 +42,21 @@ export class Watch {
   readonly #starts = new Map<JobId, Map<number, Start>>();
   /** P3 is watched item by item: only where nothing but takeovers happens. */
   readonly #onlyTakeovers: boolean;
+  /** undefined: nobody can tell. */
+  readonly #badNodes: ReadonlySet<NodeId> | undefined;
   #steps = 0;
+  quarantines = 0;
 
   constructor(options: {
     clients: ReadonlyMap<JobId, Client>;
+    badNodes: ReadonlySet<NodeId> | undefined;
     verify: (job: JobId, grant: LeaseGrant) => boolean;
     onlyTakeovers: boolean;
   }) {
     this.#clients = options.clients;
     this.#verify = options.verify;
     this.#onlyTakeovers = options.onlyTakeovers;
+    this.#badNodes = options.badNodes;
   }
 
   foldOf(job: JobId): NaiveFold {
@@ -138,7 +143,11 @@ export class Watch {
 
   stepped(name: string, state: ClusterState, effects: readonly Effect[], store: Store): void {
     this.#steps += 1;
-    for (const effect of effects) if (effect.kind === "sendLease") this.#judgeLease(effect, state, store);
+    for (const effect of effects) {
+      if (effect.kind === "sendLease") this.#judgeLease(effect, state, store);
+      if (effect.kind === "standingChanged" && effect.isQuarantined)
+        this.#judgeQuarantine(effect.node, state);
+    }
     if (this.#steps % wholeEvery === 0) this.#judgeState(name, state);
   }
 
@@ -158,8 +167,29 @@ export class Watch {
         () => `job ${job} is combined before its items ended`,
       );
     }
-    const leases = state.nodes.get(node)?.leases.size ?? 0;
+    const holder = state.nodes.get(node);
+    must(
+      holder?.standing.state !== "quarantined",
+      "P4",
+      () => `node ${node} is quarantined and gets a lease`,
+    );
+    const leases = holder?.leases.size ?? 0;
     must(leases <= leasesPerNodeMax, "P7", () => `node ${node} has ${leases} leases`);
+  }
+
+  /** P4: the host that is to blame. P5: others are there. */
+  #judgeQuarantine(node: NodeId, state: ClusterState): void {
+    this.quarantines += 1;
+    must(this.#badNodes?.has(node) !== false, "P4", () => `node ${node} is quarantined and innocent`);
+    const others = [...state.nodes.values()].filter(
+      (other) =>
+        other.id !== node &&
+        other.state === "connected" &&
+        !other.draining &&
+        !other.diskFull &&
+        other.standing.quarantine === undefined,
+    );
+    must(others.length > 0, "P5", () => `node ${node} is quarantined and was the last usable one`);
   }
 
   #judgeState(name: string, state: ClusterState): void {

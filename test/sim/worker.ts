@@ -21,6 +21,8 @@ export interface WorkerEvents {
   readonly loaded: () => void;
   readonly sliceEnded: (slice: SliceFile, at: number, busyMs: number) => void;
   readonly died: () => void;
+  /** Something on this host kills the worker while it runs the item; asked once for each try. */
+  readonly isKilledByHost: (job: JobId, index: number) => boolean;
   /** An item that takes its node down was run. */
   readonly nodeDies: () => void;
   readonly started: (job: JobId, index: number) => void;
@@ -136,8 +138,9 @@ export class SimWorker {
     const costMs = (partials ? 5 : plan.costMs(at)) * this.#slowness;
     if (fate?.kind === "hang") return;
     const tookMs = fate === undefined || fate.kind === "value" ? costMs : costMs * this.#random.next();
+    const isKilledByHost = !partials && this.#events.isKilledByHost(file.job, at);
     this.#later(tookMs, () => {
-      if (fate?.kind === "crash") return this.die();
+      if (fate?.kind === "crash" || isKilledByHost) return this.die();
       if (fate?.kind === "killsNode") return this.#events.nodeDies();
       this.#record(file, at, fate?.kind === "error" ? fate.times : 0);
       this.#item(file, partials, beganAt);

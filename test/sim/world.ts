@@ -26,7 +26,10 @@ export interface Report {
   readonly pauses: number;
   /** Those of them whose input was still coming. */
   readonly openPauses: number;
+  readonly quarantines: number;
 }
+
+const nodeIdOf = (at: number): NodeId => `${at}`.repeat(16) as NodeId;
 
 /** Ids as good as an HMAC for a world without enemies. */
 export const keys: Keys = {
@@ -58,6 +61,7 @@ export class World {
   #storage: "ok" | "pause" = "ok";
   readonly #random: Random;
   readonly #killed = new Set<string>();
+  readonly #ranOn = new Map<SimAgent, number>();
   readonly #asks = new Map<number, (answer: Answer | undefined) => void>();
   #lastAsk = 0;
 
@@ -67,15 +71,16 @@ export class World {
     this.plan = change(planOf(seed, random));
     const { faults } = this.plan;
     const { time } = this;
+    const badNodes = this.plan.nodes.flatMap(({ crashEvery }, at) => (crashEvery === undefined ? [] : [at]));
     this.watch = new Watch({
       clients: this.clients,
+      // Where workers die without a cause, any node may look bad.
+      badNodes: faults.workerKills > 0 ? undefined : new Set(badNodes.map(nodeIdOf)),
       verify: (job, grant) => keys.verify(job, grant),
       onlyTakeovers: isTakeoverOnly(seed),
     });
     this.store = new Store({ time, random, faults, onAppend: (entry) => this.watch.appended(entry) });
-    this.agents = this.plan.nodes.map(
-      (node, at) => new SimAgent(`${at}`.repeat(16) as NodeId, node, this.#agentWorld()),
-    );
+    this.agents = this.plan.nodes.map((node, at) => new SimAgent(nodeIdOf(at), node, this.#agentWorld()));
     this.coordinators = Array.from(
       { length: this.plan.coordinators },
       (_, at) => new SimCoordinator(`coordinator-${at}`, this.#coordinatorWorld()),
@@ -110,6 +115,7 @@ export class World {
       leader: () => this.leader(),
       inputFailures: () => (this.#isCalm ? 0 : this.plan.faults.inputFailures),
       started: (agent, job, index) => this.watch.started(agent, job, index),
+      isKilledByHost: (agent, job, index) => this.#isKilledByHost(agent, job, index),
       stepped: () => void (this.steps += 1),
       breaksSilently: () => this.#breaksSilently(),
       gone: (agent) => this.#restart(agent, true),
@@ -266,6 +272,19 @@ export class World {
     agent.link?.break({ agent: noticed(), leader: noticed() });
   }
 
+  /** Every so many items a bad machine kills a worker; an item that ends well elsewhere. */
+  #isKilledByHost(agent: SimAgent, job: JobId, index: number): boolean {
+    const { crashEvery } = agent.plan;
+    if (crashEvery === undefined) return false;
+    const ran = (this.#ranOn.get(agent) ?? 0) + 1;
+    this.#ranOn.set(agent, ran);
+    const item = `${job}/${index}`;
+    if (ran % crashEvery !== 0 || this.#killed.has(item)) return false;
+    if (this.clients.get(job)?.plan.fates.has(index) !== false) return false;
+    this.#killed.add(item);
+    return true;
+  }
+
   /** A death without cause; each item meets at most one, since two are a verdict. */
   #killWorker(agent: SimAgent): void {
     const workers = [...(agent.pool?.workers.values() ?? [])].filter((worker) => worker.isAlive);
@@ -317,6 +336,7 @@ export class World {
       takeovers: this.store.epoch,
       pauses: [...this.clients.values()].reduce((sum, client) => sum + client.pauses, 0),
       openPauses: [...this.clients.values()].reduce((sum, client) => sum + client.openPauses, 0),
+      quarantines: this.watch.quarantines,
     };
   }
 

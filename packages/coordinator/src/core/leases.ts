@@ -3,6 +3,7 @@ import type { JobId, LeaseGrant, LeaseId, LeaseReply, NodeId, Range } from "@eve
 import { isEnded, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Keys, Lease } from "./model.ts";
+import { isQuarantined } from "./quarantine.ts";
 import { dropLease } from "./queues.ts";
 import { memoryFor } from "./strikes.ts";
 import { leaseTransitions, move } from "./transitions.ts";
@@ -23,7 +24,7 @@ export function answered(
   const { reply } = event;
   const node = state.nodes.get(lease.grant.node);
   if (reply === undefined) {
-    const isWanted = job.state !== "paused" && node?.state === "connected";
+    const isWanted = job.state !== "paused" && node?.state === "connected" && !isQuarantined(node);
     if (lease.sends < times.leaseSendsMax && isWanted) {
       lease.sends += 1;
       effects.push(sendEffect(job, lease));
