@@ -9,7 +9,7 @@ import { endedItems, failedItems, newRequestId } from "@everycore/client/interna
 import type { Connection, JobInfo, OutcomeList, Submission } from "@everycore/client/internal";
 import { EverycoreError, isEnded, shortId } from "@everycore/protocol";
 import type { JobSpec } from "@everycore/protocol";
-import type { JobInput } from "./commands/submit-flags.ts";
+import type { JobInput } from "./input/job-input.ts";
 import { Interrupted } from "./failure.ts";
 import { Halting, isHalted } from "./halt.ts";
 import type { Halt } from "./halt.ts";

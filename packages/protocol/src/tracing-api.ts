@@ -14,7 +14,7 @@ import {
 import type { Context, Span, SpanContext } from "@opentelemetry/api";
 import type { TraceContext } from "./trace-context.ts";
 import { traceFields } from "./trace-context.ts";
-import type { StartedSpan } from "./tracing.ts";
+import type { StartedSpan } from "./span.ts";
 
 /** Of the text with which a span failed, characters. */
 const errorTextMax = 512;

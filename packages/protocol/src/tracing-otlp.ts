@@ -20,7 +20,7 @@ import {
 import type { IdGenerator, Sampler } from "@opentelemetry/sdk-trace";
 import { below, kinds, remote, started, timeOf } from "./tracing-api.ts";
 import { SpanQueue } from "./tracing-queue.ts";
-import type { SpanCounts, SpanEnd, SpanStart, StartedSpan, Tracing, TracingOptions } from "./tracing.ts";
+import type { SpanCounts, SpanEnd, SpanStart, StartedSpan, Tracing, TracingOptions } from "./span.ts";
 
 const scope = "everycore";
 /** Draws ids, unless the next one was given. */

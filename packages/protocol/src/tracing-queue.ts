@@ -1,7 +1,7 @@
 /** Ended spans on their way to the collector: bounded, counted, one delivery at a time (T1-T3 of tracing.ts). */
 import type { ReadableSpan, SpanExporter, SpanProcessor } from "@opentelemetry/sdk-trace";
 import { limits } from "./limits.ts";
-import type { SpanCounts } from "./tracing.ts";
+import type { SpanCounts } from "./span.ts";
 
 /** Spans wait so long for others to travel with. */
 const gatherMs = 1_000;

@@ -23,7 +23,8 @@ import { openSink, Sink } from "../terminal/sink.ts";
 import { FirstFailure, sayFailures } from "../terminal/summary.ts";
 import type { InlineFlags } from "./inline-flags.ts";
 import { inputOf, specOf } from "./submit-flags.ts";
-import type { JobInput, SubmitFlags } from "./submit-flags.ts";
+import type { JobInput } from "../input/job-input.ts";
+import type { SubmitFlags } from "./submit-flags.ts";
 
 export interface MapInlineFlags extends SubmitFlags, InlineFlags {
   readonly values?: boolean;

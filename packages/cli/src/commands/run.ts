@@ -13,7 +13,8 @@ import { openSink } from "../terminal/sink.ts";
 import { showPrints } from "../terminal/prints.ts";
 import { sayFailures } from "../terminal/summary.ts";
 import { cancelOnInterrupt, followFlags, inputOf, specOf, withSubmitFlags } from "./submit-flags.ts";
-import type { JobInput, SubmitFlags } from "./submit-flags.ts";
+import type { JobInput } from "../input/job-input.ts";
+import type { SubmitFlags } from "./submit-flags.ts";
 
 interface RunFlags extends SubmitFlags {
   readonly scratch?: boolean;

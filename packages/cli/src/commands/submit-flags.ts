@@ -1,14 +1,14 @@
 /** Flags that `map` and `run` share, and the job they describe. */
 import { failureLimit, newSeed } from "@everycore/client/internal";
-import type { ItemSource } from "@everycore/client/internal";
 import { checkRequirements, EverycoreError, limits, times } from "@everycore/protocol";
-import type { Codec, FailureLimit, JobSpec, TaskSpec } from "@everycore/protocol";
+import type { FailureLimit, JobSpec, TaskSpec } from "@everycore/protocol";
 import { Option } from "commander";
 import type { Command } from "commander";
 import { checkReadable, fileBytes, readLines } from "../input/lines.ts";
 import { parseCount, parseDuration, parseRange, parseSeed } from "../input/values.ts";
 import type { ItemRange } from "../input/values.ts";
 import type { FollowOptions } from "../follow-job.ts";
+import type { JobInput } from "../input/job-input.ts";
 import { parseHalt } from "../halt.ts";
 import type { Halt } from "../halt.ts";
 import { Interrupts } from "../interrupts.ts";
@@ -89,15 +89,6 @@ export function withSubmitFlags(command: Command): Command {
         .choices(progressChoices)
         .default("auto"),
     );
-}
-
-export interface JobInput {
-  readonly codec: Codec;
-  readonly range: ItemRange | undefined;
-  readonly pipe: boolean;
-  /** 0: not known. */
-  readonly bytes: number;
-  source(signal: AbortSignal): ItemSource | undefined;
 }
 
 /** Exactly one of the input flags. */

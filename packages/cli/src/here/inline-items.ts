@@ -1,5 +1,5 @@
 /** Items of a map inline as they are read: runs of neighbours, bounded by what one read of the input gives. */
-import type { JobInput } from "../commands/submit-flags.ts";
+import type { JobInput } from "../input/job-input.ts";
 
 /** Items [first, first + count): their bytes, or none for integers of a range. */
 export interface ItemRun {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { EverycoreError } from "@everycore/protocol";
 import { compileCache } from "./compile-cache.ts";
 import { nodeHost } from "./hosts.ts";
-import type { FoundRuntime, RuntimeSupport, StartCommand } from "./index.ts";
+import type { FoundRuntime, RuntimeSupport, StartCommand } from "./runtime.ts";
 import { pythonFolder } from "./python.ts";
 
 /** The interpreter that serves programs here; undefined for Node. `EVERYCORE_EXEC_HOST=node` asks for Node. */

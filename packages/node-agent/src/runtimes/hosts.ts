@@ -1,7 +1,7 @@
 /** Where the hosts written in TypeScript are, and how Node runs them: from source, or from the published build. */
 import { fileURLToPath } from "node:url";
 import { compileCache } from "./compile-cache.ts";
-import type { StartCommand } from "./index.ts";
+import type { StartCommand } from "./runtime.ts";
 
 export function nodeHost(name: string, slotDir: string): StartCommand {
   // In a published package this very file is JavaScript, and so are the hosts: Node strips no types there.

@@ -7,28 +7,9 @@ import { EverycoreError } from "@everycore/protocol";
 import { execRuntime } from "./exec.ts";
 import { jsRuntime } from "./js.ts";
 import { pythonRuntime } from "./python.ts";
+import type { FoundRuntime, RuntimeSupport, StartCommand } from "./runtime.ts";
 
-/** How to start a worker host. */
-export interface StartCommand {
-  readonly file: string;
-  readonly args: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-}
-
-/** A runtime that this machine has. */
-export interface FoundRuntime {
-  /** js, python, exec. */
-  readonly name: Runtime;
-  readonly version: string;
-  /** The interpreter. */
-  readonly path: string;
-}
-
-export interface RuntimeSupport {
-  discover(): Promise<FoundRuntime[]>;
-  /** `interpreters`: all that was found. */
-  start(slotDir: string, found: FoundRuntime, interpreters: readonly FoundRuntime[]): StartCommand;
-}
+export type { FoundRuntime, StartCommand } from "./runtime.ts";
 
 const supports: Readonly<Record<Runtime, RuntimeSupport>> = {
   js: jsRuntime,

@@ -1,6 +1,6 @@
 /** Runtime `js`: an exported function of an ES module, TypeScript too (bundled at submit). */
 import { nodeHost } from "./hosts.ts";
-import type { RuntimeSupport } from "./index.ts";
+import type { RuntimeSupport } from "./runtime.ts";
 
 export const jsRuntime: RuntimeSupport = {
   async discover() {

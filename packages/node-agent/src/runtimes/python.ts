@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { FoundRuntime, RuntimeSupport } from "./index.ts";
+import type { FoundRuntime, RuntimeSupport } from "./runtime.ts";
 
 const run = promisify(execFile);
 const minors = ["3.14", "3.13", "3.12", "3.11", "3.10"];
