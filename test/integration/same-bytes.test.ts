@@ -87,6 +87,16 @@ test("a reduction skips failed items, says how many are missing, and exits 1; --
   });
   expect(lenient.stdout).toBe('{"value":20,"missing":5}\n');
   expect(lenient.code).toBe(1);
+  const crash = `${cluster.dir}/crashing.ts`;
+  await writeFile(
+    crash,
+    "export const most = (n: number) => (n === 3 ? process.kill(process.pid, 'SIGKILL') : n);\nexport const add = (a: number, b: number) => a + b;\n",
+  );
+  const crashed = await everycore(["map", `${crash}:most`, "--range", "0-9", "--reduce", "add"], {
+    environment,
+  });
+  expect(crashed.stdout).toBe('{"value":42,"missing":1}\n');
+  expect(crashed.code).toBe(1);
   const strict = await everycore(["map", `${task}:even`, "--range", "0-9", "--reduce", "add", "--strict"], {
     environment,
   });

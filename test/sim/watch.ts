@@ -251,8 +251,8 @@ export class Watch {
     const { id } = client.plan;
     const fold = this.foldOf(id);
     const counts: Record<string, number> = {};
-    // What was appended behind the close of a cancelled job is none of its items.
-    const end = (fold.total ?? 0) + (client.plan.spec.task.reduce === undefined ? 0 : 1);
+    // What was appended behind the close of a cancelled job is none of its items, nor is the reduction.
+    const end = fold.total ?? 0;
     for (const [index, item] of fold.items) {
       if (item.outcome !== undefined && index < end)
         counts[item.outcome.status] = (counts[item.outcome.status] ?? 0) + 1;

@@ -2,7 +2,7 @@
 import type { JobId, SegmentId } from "@everycore/protocol";
 import { EverycoreError, isEnded } from "@everycore/protocol";
 import type { Follower } from "../changes.ts";
-import { logEndOf } from "../core/index.ts";
+import { countsOfItems, logEndOf, missingItems } from "../core/index.ts";
 import type { Standing } from "../data/job-reader.ts";
 import { readOutcomes } from "../data/job-reader.ts";
 import { Tail } from "../data/tail.ts";
@@ -98,7 +98,7 @@ export async function audit(parts: ControlParts, typed: string, signal: AbortSig
     job: id,
     total,
     covered: fold.covered.within(0, total).reduce((sum, range) => sum + range.end - range.start, 0),
-    counts: fold.counts(),
+    counts: countsOfItems({ fold, spec: job.spec }),
     duplicate: fold.dropped.duplicate,
     stale: fold.dropped.stale,
     invalid: fold.dropped.invalid,
@@ -107,7 +107,7 @@ export async function audit(parts: ControlParts, typed: string, signal: AbortSig
     ...counted,
     round: job.round,
     closed: fold.total !== undefined && fold.covered.covers(0, total),
-    missing: fold.missing,
+    missing: missingItems({ fold, spec: job.spec }),
   };
 }
 

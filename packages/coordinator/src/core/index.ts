@@ -6,6 +6,7 @@ export { checkInvariants } from "./invariants.ts";
 export { takesInput } from "./jobs.ts";
 export type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport, StorageLevel } from "./model.ts";
 export { isHeldBack } from "./pause.ts";
+export { countsOfItems, missingItems } from "./reduced.ts";
 export { newCluster, step } from "./step.ts";
 export type { Load } from "./totals.ts";
 export { loadOf } from "./totals.ts";

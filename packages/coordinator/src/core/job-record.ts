@@ -3,6 +3,7 @@ import type { JobRecord } from "@everycore/protocol/pure";
 import { foldVersion, isEnded } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job } from "./model.ts";
+import { countsOfItems, missingItems } from "./reduced.ts";
 
 export function recordOf(state: ClusterState, job: Job): JobRecord {
   const record: JobRecord = {
@@ -26,7 +27,7 @@ export function recordOf(state: ClusterState, job: Job): JobRecord {
     ...(job.spec.jobTimeoutMs === undefined ? {} : { ranMs: job.clock.ranMs }),
     ...(job.fold.total === undefined ? {} : { total: job.fold.total }),
     ...(job.reason === "" ? {} : { reason: job.reason }),
-    ...(ended ? { counts: job.fold.counts(), missing: job.fold.missing } : {}),
+    ...(ended ? { counts: countsOfItems(job), missing: missingItems(job) } : {}),
   };
 }
 

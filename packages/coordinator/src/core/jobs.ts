@@ -11,6 +11,7 @@ import { save } from "./job-record.ts";
 import { act, appendClose, appendFence } from "./leader-records.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { abandonAll, emptyQueues, enqueue, openMs } from "./queues.ts";
+import { countsOfItems, missingItems } from "./reduced.ts";
 import { refuseRuntime } from "./runtimes.ts";
 import { jobTransitions, move } from "./transitions.ts";
 
@@ -276,7 +277,7 @@ export function maybeFinish(state: ClusterState, job: Job, effects: Effect[]): v
   if (!job.fold.covered.covers(0, total) || isReopening(job)) return;
   if (job.state === "running" && needsReduction(job, total)) {
     const { strict } = job.spec;
-    if (strict && job.fold.missing + total - job.fold.counts().value > 0) {
+    if (strict && missingItems(job) > 0) {
       fail(state, job, "an item of the reduction has no value (--strict)", effects);
     } else if (!job.reducing) {
       job.reducing = true;
@@ -307,8 +308,8 @@ function finish(state: ClusterState, job: Job, effects: Effect[]): void {
   job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event });
   job.endedAt = state.now;
   job.intent = undefined;
-  job.finalCounts = job.fold.counts();
-  job.finalMissing = job.fold.missing;
+  job.finalCounts = countsOfItems(job);
+  job.finalMissing = missingItems(job);
   job.finalTotal = job.fold.total;
   abandonAll(state, job);
   state.active.delete(job);

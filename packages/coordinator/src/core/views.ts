@@ -4,6 +4,7 @@ import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
 import { queuedItems } from "./queues.ts";
+import { countsOfItems, missingItems } from "./reduced.ts";
 import { canRun, missingOf } from "./runtimes.ts";
 
 export interface UsageView {
@@ -62,12 +63,7 @@ export interface NodeView {
 /** Items of the job's own: the reduction item is not counted. */
 function ownCounts(job: Job): OutcomeCounts {
   if (isEnded(job.state) && job.finalCounts !== undefined && !isFolded(job)) return job.finalCounts;
-  const counts = job.fold.counts();
-  const total = job.fold.total;
-  if (job.spec.task.reduce === undefined || total === undefined || !job.fold.covered.has(total))
-    return counts;
-  counts[job.fold.statusOf(total) ?? "value"] -= 1;
-  return counts;
+  return countsOfItems(job);
 }
 
 /** Where the job's log ends, as far as this leader knows: after a takeover its fold has yet to get there. */
@@ -98,7 +94,7 @@ export function jobView(state: ClusterState, id: JobId): JobView | undefined {
     counts: ownCounts(job),
     leased,
     queued,
-    missing: isEnded(job.state) && !isFolded(job) ? job.finalMissing : fold.missing,
+    missing: isEnded(job.state) && !isFolded(job) ? job.finalMissing : missingItems(job),
     createdAt: job.createdAt,
     startedAt: job.startedAt,
     endedAt: job.endedAt,

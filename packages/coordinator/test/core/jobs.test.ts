@@ -360,7 +360,7 @@ describe("a reduction", () => {
     expect(bench.job(job).leases.size).toBe(1); // of the reduction
     expect(only(bench.append(reopen!), "sendLease")).toEqual([]);
     bench.commit("a", job, { start: 1, end: 2 });
-    expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { value: 2 } });
+    expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { value: 1 } });
   });
 
   test("is not combined early by a new leader: the reserve runs ahead of small jobs (P6)", () => {
