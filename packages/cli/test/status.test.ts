@@ -9,6 +9,7 @@ const status = (more: Partial<ClusterStatus>): ClusterStatus =>
   ({
     leader: "10.0.0.1:7070",
     leading: true,
+    epoch: 3,
     nodes: [node("connected")],
     storageBytes: 1,
     storageLimit: 100,
@@ -34,9 +35,10 @@ test("what is wrong is said, with what and how many", () => {
   expect(problemsOf(status({ storageBytes: 85 }))).toEqual(["storage is nearly full"]);
 });
 
-test("a coordinator that does not lead says who does, and judges no nodes that it does not know", () => {
-  expect(problemsOf(status({ leading: false, nodes: [] }))).toEqual([
-    "this coordinator stands by; ask the leader, 10.0.0.1:7070",
+test("a coordinator that stands by is as good as any; one that reaches no leader says so, and judges no nodes", () => {
+  expect(problemsOf(status({ leading: false }))).toEqual([]);
+  expect(problemsOf(status({ leading: false, epoch: 0, nodes: [] }))).toEqual([
+    "the coordinator that was asked cannot reach the leader, 10.0.0.1:7070",
   ]);
-  expect(problemsOf(status({ leading: false, leader: "", nodes: [] }))).toEqual(["nobody leads"]);
+  expect(problemsOf(status({ leading: false, leader: "", epoch: 0, nodes: [] }))).toEqual(["nobody leads"]);
 });

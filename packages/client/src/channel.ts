@@ -3,7 +3,9 @@
  * and only EverycoreErrors out. Owns the connection; knows nothing of jobs.
  *
  *  C1  a cluster that never answered has a wrong address: said at once. One that has answered comes back: calls
- *      that may be repeated are repeated until `patienceMs` is over (P3).
+ *      that may be repeated are repeated until `patienceMs` is over (P3);
+ *  C2  any coordinator answers any call, and each answer names them all: when the one that is asked cannot be reached
+ *      any more, the next that can be is asked from then on.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -23,6 +25,10 @@ const protoFiles = ["jobs", "nodes", "cluster"].map((name) => `everycore/v1/${na
 const unaryMs = 15_000;
 const firstAnswerMs = 5_000;
 const backoffMs = { first: 100, max: 1_000 };
+/** Another coordinator that does not answer within this time is left out. */
+const reachMs = 1_000;
+/** Addresses of all coordinators, on each answer of one (coordinator/src/control/server.ts). */
+const addressesKey = "ec-coordinators";
 
 export type ServiceName = "JobService" | "NodeService" | "ClusterService";
 
@@ -65,29 +71,61 @@ export interface ChannelOptions {
 }
 
 export class Channel {
-  readonly address: string;
-  readonly #client: Client;
+  readonly #given: string;
   readonly #secret: string;
   readonly #patienceMs: number;
+  #client: Client;
+  #address: string;
+  /** Other coordinators, as one of them told. */
+  #others: readonly string[] = [];
+  #moving: Promise<void> | undefined;
   #hasAnswered = false;
+  #isClosed = false;
 
   constructor(options: ChannelOptions) {
-    this.address = options.address;
+    this.#given = options.address;
+    this.#address = options.address;
     this.#secret = options.secret;
     this.#patienceMs = options.patienceMs ?? 60_000;
-    this.#client = new Client(options.address, credentials.createInsecure(), {
-      "grpc.max_receive_message_length": limits.grpcMessageBytesMax,
-      "grpc.max_send_message_length": limits.grpcMessageBytesMax,
-      "grpc.keepalive_time_ms": 10_000,
-      "grpc.keepalive_timeout_ms": 5_000,
-      "grpc.initial_reconnect_backoff_ms": 100,
-      "grpc.max_reconnect_backoff_ms": 1_000,
-      "grpc.enable_http_proxy": 0,
-    });
+    this.#client = clientOf(options.address);
+  }
+
+  /** Of the coordinator that is asked at the moment. */
+  get address(): string {
+    return this.#address;
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#client.close();
+  }
+
+  /** C2. Calls that are under way at the former coordinator end as they would have. */
+  #move(): Promise<void> {
+    this.#moving ??= this.#reachOther().finally(() => (this.#moving = undefined));
+    return this.#moving;
+  }
+
+  async #reachOther(): Promise<void> {
+    const others = [this.#given, ...this.#others].filter((address) => address !== this.#address);
+    for (const address of new Set(others)) {
+      if (this.#isClosed) return;
+      const client = clientOf(address);
+      const isThere = await isReady(client, reachMs);
+      if (!isThere || this.#isClosed) {
+        client.close();
+        continue;
+      }
+      this.#client.close();
+      this.#client = client;
+      this.#address = address;
+      return;
+    }
+  }
+
+  #learn(metadata: Metadata): void {
+    const told = metadata.get(addressesKey)[0]?.toString() ?? "";
+    if (told !== "") this.#others = told.split(",").slice(0, limits.coordinatorsMax);
   }
 
   /** Asks once. For calls that must not be repeated use this; for all others `ask`. */
@@ -113,6 +151,7 @@ export class Channel {
         else promise.resolve(response as Response);
       },
     );
+    call.on("metadata", (head) => this.#learn(head));
     const abort = (): void => call.cancel();
     signal?.addEventListener("abort", abort, { once: true });
     return promise.promise
@@ -154,6 +193,7 @@ export class Channel {
         if (!this.#mayRetry(error)) throw error;
         sinceMs ??= performance.now();
         if (performance.now() - sinceMs + waitMs > this.#patienceMs) throw error;
+        if (isAway(error) && this.#others.length > 0) await this.#move();
         await delay(waitMs, undefined, options.signal ? { signal: options.signal } : {}).catch(() => {
           throw options.signal?.reason;
         });
@@ -226,6 +266,7 @@ export class Channel {
           ? answer.reject(translate(error, this.address, options.signal))
           : answer.resolve(response as Response),
     );
+    call.on("metadata", (head) => this.#learn(head));
     answer.promise.catch(() => {}); // it is awaited below; a failure while we still write must not be "unhandled"
     const abort = (): void => call.cancel();
     options.signal?.addEventListener("abort", abort, { once: true });
@@ -249,6 +290,7 @@ export class Channel {
   ): AsyncGenerator<Response> {
     const abort = (): void => call.cancel();
     signal?.addEventListener("abort", abort, { once: true });
+    call.on("metadata", (head) => this.#learn(head));
     try {
       for await (const message of call) {
         this.#hasAnswered = true;
@@ -281,4 +323,23 @@ export class Channel {
     metadata.set("authorization", `Bearer ${this.#secret}`);
     return metadata;
   }
+}
+
+const clientOf = (address: string): Client =>
+  new Client(address, credentials.createInsecure(), {
+    "grpc.max_receive_message_length": limits.grpcMessageBytesMax,
+    "grpc.max_send_message_length": limits.grpcMessageBytesMax,
+    "grpc.keepalive_time_ms": 10_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+    "grpc.enable_http_proxy": 0,
+  });
+
+const isAway = (error: unknown): boolean => error instanceof EverycoreError && error.code === "unreachable";
+
+function isReady(client: Client, withinMs: number): Promise<boolean> {
+  return new Promise((resolve) =>
+    client.waitForReady(Date.now() + withinMs, (error) => resolve(error === undefined)),
+  );
 }

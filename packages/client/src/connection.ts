@@ -15,13 +15,26 @@ import { Submission } from "./submission.ts";
 import type { SubmitOptions } from "./submission.ts";
 import { SubmitTracing } from "./tracing.ts";
 import type { SubmitTracingOptions } from "./tracing.ts";
-import type { AuditInfo, ClusterStatus, ExplainedJob, JobInfo, NodeInfo, OutputChunk } from "./wire-types.ts";
+import type {
+  AuditInfo,
+  ClusterStatus,
+  CoordinatorInfo,
+  ExplainedJob,
+  JobInfo,
+  NodeInfo,
+  OutputChunk,
+} from "./wire-types.ts";
 
 const uploadPieceBytes = 512 * 1024;
 
 export interface WaitOptions extends CallOptions {
   /** Ends the wait with `timeout`, ms. Default: as long as it takes. */
   readonly timeoutMs?: number;
+}
+
+interface Members {
+  readonly nodes: readonly NodeInfo[];
+  readonly coordinators: readonly CoordinatorInfo[];
 }
 
 export class Connection implements AsyncDisposable {
@@ -165,13 +178,12 @@ export class Connection implements AsyncDisposable {
   }
 
   async listNodes(options: CallOptions = {}): Promise<readonly NodeInfo[]> {
-    const { nodes } = await this.#channel.ask<{ nodes: NodeInfo[] }>(
-      "NodeService",
-      "List",
-      {},
-      this.#call(options),
-    );
-    return nodes;
+    return (await this.listMembers(options)).nodes;
+  }
+
+  /** Nodes, and the coordinators that they serve. */
+  listMembers(options: CallOptions = {}): Promise<Members> {
+    return this.#channel.ask("NodeService", "List", {}, this.#call(options));
   }
 
   getNode(node: string, options: CallOptions = {}): Promise<NodeInfo> {

@@ -157,9 +157,9 @@ export interface ClusterStatus {
   readonly version: string;
   /** HOST:PORT of the coordinator that decides; empty while there is none. */
   readonly leader: string;
-  /** Number of its reign. */
+  /** Number of its reign; 0 when the coordinator that answers could not reach it, and knows little. */
   readonly epoch: number;
-  /** The coordinator that answers is the leader. */
+  /** The coordinator that answers is the leader; another one gives the leader's answer. */
   readonly leading: boolean;
   readonly startedAt: number;
   readonly natsUrl: string;
@@ -176,6 +176,21 @@ export interface ClusterStatus {
   readonly queuedCoreMs: number;
   /** What it waits for, one sentence each. */
   readonly waiting: readonly string[];
+  /** The leader first. */
+  readonly coordinators: readonly CoordinatorInfo[];
+}
+
+/** One coordinator of a cluster. */
+export interface CoordinatorInfo {
+  /** HOST:PORT, as it is advertised. */
+  readonly address: string;
+  readonly host: string;
+  readonly version: string;
+  /** It leads; else it stands by. */
+  readonly leading: boolean;
+  /** When it began to lead, or to stand by; ms since epoch. */
+  readonly since: number;
+  readonly startedAt: number;
 }
 
 /** What the log of a job proves: every item has one outcome, and what was dropped for that. */

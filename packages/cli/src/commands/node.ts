@@ -1,5 +1,5 @@
 /** `everycore node`: the machines of a cluster. */
-import type { NodeInfo } from "@everycore/client/internal";
+import type { CoordinatorInfo, NodeInfo } from "@everycore/client/internal";
 import { EverycoreError, shortId } from "@everycore/protocol";
 import { Command } from "commander";
 import { setTimeout as delay } from "node:timers/promises";
@@ -7,7 +7,7 @@ import { parseDuration } from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
 import type { ClusterFlags, Session } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";
-import { agoText, bytesText, fields, table } from "../terminal/table.ts";
+import { agoText, bytesText, durationText, fields, table } from "../terminal/table.ts";
 import { formatOption, printJson } from "./job.ts";
 
 type DrainFlags = ClusterFlags & { readonly wait?: boolean; readonly timeout?: number };
@@ -23,15 +23,30 @@ export function nodeCommand(): Command {
 
 function list(): Command {
   return withClusterFlags(new Command("list"))
-    .description("nodes of the cluster")
+    .description("nodes of the cluster, and its coordinators where there are several")
     .addOption(formatOption())
     .addHelpText("after", "\nExample:\n  everycore node list -o json")
     .action(async (flags: FormatFlags) => {
       await using session = await openSession(flags);
-      const nodes = await session.cluster.listNodes();
-      if (flags.output === "json") printJson(nodes);
-      else process.stdout.write(nodeTable(nodes, Date.now()));
+      const { nodes, coordinators } = await session.cluster.listMembers();
+      if (flags.output === "json") return printJson(nodes);
+      const now = Date.now();
+      const others = coordinators.length < 2 ? "" : `\n${coordinatorTable(coordinators, now)}`;
+      process.stdout.write(nodeTable(nodes, now) + others);
     });
+}
+
+/** Which one leads, which stand by, since when. */
+export function coordinatorTable(coordinators: readonly CoordinatorInfo[], now: number): string {
+  const rows = coordinators.map(({ address, host, leading, since, startedAt, version }) => [
+    address,
+    host,
+    leading ? "leads" : "stands by",
+    durationText(Math.max(0, now - since)),
+    durationText(Math.max(0, now - startedAt)),
+    version,
+  ]);
+  return table(["COORDINATOR", "HOST", "STATE", "SINCE", "UP FOR", "VERSION"], rows);
 }
 
 export function nodeTable(nodes: readonly NodeInfo[], now: number): string {

@@ -7,7 +7,7 @@ import type { ClusterFlags, Session } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";
 import { agoText, bytesText, countText, durationText, fields, table } from "../terminal/table.ts";
 import { formatOption, printJson } from "./job.ts";
-import { nodeTable } from "./node.ts";
+import { coordinatorTable, nodeTable } from "./node.ts";
 
 const nodesShown = 15;
 const jobsShown = 10;
@@ -22,7 +22,7 @@ export const statusCommand = (): Command =>
       await using session = await openSession(flags);
       const status = await session.cluster.status();
       if (flags.output === "json") return printJson({ ...status, problems: problemsOf(status) });
-      const active = status.leading ? await activeJobs(session) : [];
+      const active = status.epoch > 0 ? await activeJobs(session) : [];
       process.stdout.write(statusText(status, { address: session.cluster.address, active, now: Date.now() }));
     });
 
@@ -38,7 +38,8 @@ export function problemsOf(status: ClusterStatus): string[] {
   const nodes = (state: string): number => status.nodes.filter((node) => node.state === state).length;
   const some = (count: number): string => `${count} ${count === 1 ? "node is" : "nodes are"}`;
   if (status.leader === "") problems.push("nobody leads");
-  else if (!status.leading) problems.push(`this coordinator stands by; ask the leader, ${status.leader}`);
+  else if (status.epoch === 0)
+    problems.push(`the coordinator that was asked cannot reach the leader, ${status.leader}`);
   else if (nodes("connected") === 0) problems.push("no node can take work");
   for (const state of ["suspected", "lost"]) {
     if (nodes(state) > 0) problems.push(`${some(nodes(state))} ${state}`);
@@ -65,7 +66,7 @@ function statusText(
     ["health", problems.length === 0 ? "good" : problems.join("; ")],
     ["cluster", status.cluster],
     ["address", address],
-    ["leader", status.leader === "" ? "" : `${status.leader} (epoch ${status.epoch})`],
+    ["leader", leaderText(status)],
     ["version", status.version],
     ["up for", status.startedAt === 0 ? "" : durationText(now - status.startedAt)],
     ["nats", `${status.natsUrl} ${status.natsVersion}`.trim()],
@@ -81,8 +82,18 @@ function statusText(
     ],
     ["waiting", status.waiting.join("; ")],
   ]);
-  return text + jobsText(active, slots, now) + nodesText(status, now);
+  return text + coordinatorsText(status, now) + jobsText(active, slots, now) + nodesText(status, now);
 }
+
+function leaderText({ leader, epoch, leading }: ClusterStatus): string {
+  if (leader === "") return "";
+  const term = epoch === 0 ? "" : ` (epoch ${epoch})`;
+  return `${leader}${term}${leading ? "" : "; the one that was asked stands by"}`;
+}
+
+/** One alone is named above. */
+const coordinatorsText = ({ coordinators }: ClusterStatus, now: number): string =>
+  coordinators.length < 2 ? "" : `\n${coordinatorTable(coordinators, now)}`;
 
 function jobsText(active: readonly JobInfo[], slots: number, now: number): string {
   if (active.length === 0) return "";

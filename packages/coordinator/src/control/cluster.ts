@@ -25,7 +25,8 @@ export function clusterHandlers(parts: ControlParts, facts: ClusterFacts): Handl
       cluster: facts.cluster,
       version: facts.version,
       leader: await facts.coordinators.leader(),
-      epoch: state.epoch,
+      // 0: the leader was not reached, and nothing of what follows is its word.
+      epoch: state.leading ? state.epoch : 0,
       leading: state.leading,
       startedAt: facts.startedAt,
       natsUrl: data.nats.getServer(),
