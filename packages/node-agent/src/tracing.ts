@@ -40,6 +40,12 @@ export interface Death {
   readonly kill: KillReason["kind"] | undefined;
 }
 
+/** The item that its worker has not ended. */
+interface RunningItem {
+  readonly index: number;
+  readonly status: string;
+}
+
 type Span = { readonly startMs: number; readonly endMs: number };
 
 export class SliceTracing {
@@ -112,11 +118,11 @@ export class SliceTracing {
     this.#record(slice, at, {
       items: item - slice.facts.start,
       ...(error === undefined ? {} : { error }),
-      ...(isRunning ? { running: item } : {}),
+      ...(isRunning ? { running: { index: item, status: statusOf(death) } } : {}),
     });
   }
 
-  #record(slice: SliceTrace, at: Span, how: { items: number; error?: string; running?: number }): void {
+  #record(slice: SliceTrace, at: Span, how: { items: number; error?: string; running?: RunningItem }): void {
     const { times, facts, node, lease, spanId } = slice;
     const { items, error, running } = how;
     if (items <= 0 && running === undefined) return; // cut before it began
@@ -148,7 +154,7 @@ export class SliceTracing {
       left -= 1;
       const since = { startMs: Math.min(at.startMs + times.micros / 1_000, at.endMs), endMs: at.endMs };
       this.#recordItem(context.context, {
-        index: running,
+        ...running,
         ...since,
         ...(error === undefined ? {} : { error }),
       });
@@ -197,6 +203,12 @@ function wordsOf({ detail, kill }: Death): string | undefined {
   if (kill === "cancel" || kill === "stop") return undefined;
   if (kill === "timeout") return "timeout";
   return detail.reason ?? `killed by ${detail.signal ?? "a signal"}`;
+}
+
+function statusOf({ kill }: Death): string {
+  if (kill === "cancel") return "cancelled";
+  if (kill === "stop") return "stopped";
+  return kill === "timeout" ? "timeout" : "crash";
 }
 
 /** Spans that may be sent: so many each second, and what a quiet time has saved up (N1). */

@@ -166,13 +166,13 @@ test("cheap slices are thinned beyond the bound, and those in which something fa
 });
 
 test("of a dead worker the slice that ran and its item have failed; what waited behind it has no span", () => {
-  for (const [kill, detail, error] of [
-    [undefined, { signal: "SIGSEGV" }, "killed by SIGSEGV"],
-    [undefined, { exitCode: 7, reason: "worker exited" }, "worker exited"],
-    ["timeout", { signal: "SIGKILL" }, "timeout"],
-    ["memory", { signal: "SIGKILL", reason: "out of memory" }, "out of memory"],
-    ["cancel", { signal: "SIGKILL" }, undefined],
-    ["stop", { signal: "SIGKILL" }, undefined],
+  for (const [kill, detail, error, status] of [
+    [undefined, { signal: "SIGSEGV" }, "killed by SIGSEGV", "crash"],
+    [undefined, { exitCode: 7, reason: "worker exited" }, "worker exited", "crash"],
+    ["timeout", { signal: "SIGKILL" }, "timeout", "timeout"],
+    ["memory", { signal: "SIGKILL", reason: "out of memory" }, "out of memory", "crash"],
+    ["cancel", { signal: "SIGKILL" }, undefined, "cancelled"],
+    ["stop", { signal: "SIGKILL" }, undefined, "stopped"],
   ] as const) {
     const recorder = new Recorder();
     const tracing = new SliceTracing(recorder);
@@ -181,7 +181,7 @@ test("of a dead worker the slice that ran and its item have failed; what waited 
     tracing.died(1, { phase: "item", detail, kill }, (id) => (id === 1 ? 3 : undefined));
     expect(recorder.named("slice").map((span) => span.error)).toEqual([error]);
     expect(recorder.named("item")).toEqual([
-      expect.objectContaining({ attributes: { "everycore.index": 3 } }),
+      expect.objectContaining({ attributes: { "everycore.index": 3, "everycore.status": status } }),
     ]);
     expect(recorder.named("item")[0]!.error).toBe(error);
     tracing.ended(1, { slice: 2, at: 20, busyMs: 1 });
