@@ -7,7 +7,9 @@ import { InMemorySpanExporter, SimpleSpanProcessor, TracerProvider } from "@open
 import type { ReadableSpan, SpanExporter } from "@opentelemetry/sdk-trace";
 import { afterEach, expect, test, vi } from "vitest";
 import { startCollector } from "../../../test/support/otlp-collector.ts";
+import { SubmitTracing } from "../../client/src/tracing.ts";
 import { until } from "../../../test/support/until.ts";
+import type { JobSpec } from "../src/job.ts";
 import { limits } from "../src/limits.ts";
 import { traceFields } from "../src/trace-context.ts";
 import type { Tracing } from "../src/tracing.ts";
@@ -208,4 +210,52 @@ test("in a program with a tracer of its own the span is the program's, below wha
   expect(first!.parentSpanContext?.spanId).toBe(request.spanContext().spanId);
   expect(second!.parentSpanContext?.spanId).toBe("b7ad6b7169203331");
   expect(second!.status).toEqual({ code: 2, message: "refused" });
+});
+
+const spec: JobSpec = {
+  name: "traced",
+  task: { runtime: "exec", argv: ["true"], seed: "0000000000000001", rangeStart: 0, retries: 0 },
+  codec: "range",
+  rangeItems: 1,
+  priority: 0,
+  strict: false,
+  ttlMs: 0,
+};
+
+test("a job carries the span of the program's tracer, and we send nothing though an endpoint is set", async () => {
+  await using collector = await startCollector();
+  vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url);
+  const exporter = new InMemorySpanExporter();
+  const provider = new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter })] });
+  trace.setGlobalTracerProvider(provider);
+  const submits = new SubmitTracing({});
+  const { spec: traced, end } = await submits.begin(spec);
+  end({ job: "f".repeat(20) });
+  await submits.close();
+  const [sent] = exporter.getFinishedSpans();
+  const { traceId, spanId } = sent!.spanContext();
+  expect(traced).toEqual({ ...spec, task: { ...spec.task, traceparent: `00-${traceId}-${spanId}-01` } });
+  expect(sent!.attributes).toEqual({ "everycore.name": "traced", "everycore.job": "f".repeat(20) });
+  expect(collector.requests).toBe(0);
+});
+
+test("with neither tracer nor endpoint a job carries what its caller left, or nothing", async () => {
+  const submits = new SubmitTracing({});
+  expect((await submits.begin(spec)).spec).toEqual(spec);
+  vi.stubEnv("TRACEPARENT", parent.traceparent);
+  vi.stubEnv("TRACESTATE", parent.tracestate);
+  expect((await submits.begin(spec)).spec).toEqual({ ...spec, task: { ...spec.task, ...parent } });
+  await submits.close();
+});
+
+test("a submit that failed is a span that failed", async () => {
+  await using collector = await startCollector();
+  vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url);
+  const submits = new SubmitTracing({});
+  const { end } = await submits.begin(spec);
+  end({ error: new Error("refused") });
+  await submits.close();
+  expect(collector.spans.map(({ name, service, error }) => ({ name, service, error }))).toEqual([
+    { name: "submit", service: "everycore-client", error: "refused" },
+  ]);
 });
