@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { completeCommand, completionCommand } from "./commands/completion.ts";
 import { configCommand } from "./commands/config.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { drillCommand } from "./commands/drill.ts";
 import { embeddedCommand } from "./commands/embedded.ts";
 import { jobCommand } from "./commands/job.ts";
 import { mapCommand } from "./commands/map.ts";
@@ -31,7 +32,14 @@ export function program(): Command {
     agentCommand(),
     natsConfigCommand(),
   ];
-  for (const verb of [...verbs, doctorCommand(), configCommand(), completionCommand(), versionCommand()])
+  for (const verb of [
+    ...verbs,
+    doctorCommand(),
+    drillCommand(),
+    configCommand(),
+    completionCommand(),
+    versionCommand(),
+  ])
     root.addCommand(verb);
   root.addCommand(completeCommand(program), { hidden: true });
   root.addCommand(embeddedCommand(), { hidden: true });

@@ -16,6 +16,10 @@ const folderPrefix = "everycore-embedded-";
 
 export interface EmbeddedOptions {
   readonly config: Config;
+  /** Agents that share the slots. Default 1. */
+  readonly agents?: number;
+  /** Workers at once, in all; by default what is configured, else the cores. */
+  readonly slots?: number;
   /** Nothing is said on stderr. */
   readonly quiet: boolean;
   readonly signal: AbortSignal;
@@ -28,8 +32,8 @@ export interface EmbeddedCluster extends AsyncDisposable {
 }
 
 export async function startEmbeddedCluster(options: EmbeddedOptions): Promise<EmbeddedCluster> {
-  const { config, quiet, signal } = options;
-  const slots = configuredSlots(config);
+  const { config, quiet, signal, agents = 1 } = options;
+  const slots = options.slots ?? configuredSlots(config);
   const labels = configuredLabels(config);
   const say = (line: string): void => void (quiet || process.stderr.write(`${line}\n`));
   const count = slots ?? coresHere().cores;
@@ -41,7 +45,7 @@ export async function startEmbeddedCluster(options: EmbeddedOptions): Promise<Em
     const local = await startLocalCluster({
       dir,
       secret: randomBytes(32).toString("hex"),
-      agents: 1,
+      agents,
       slots,
       labels,
       logLevel: config.logLevel?.value ?? "warn",

@@ -1,0 +1,174 @@
+/**
+ * The cluster that is drilled, and what this command may do to it: all that it owns where it is embedded or the `up`
+ * of this user; elsewhere what a job may do, and what runs on this machine as this user.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { Connection, findCluster, loadTask, refuseInWorker } from "@everycore/client/internal";
+import type { ClusterStatus, JobInfo, NodeInfo, TaskCode } from "@everycore/client/internal";
+import { EverycoreError } from "@everycore/protocol";
+import { coresHere } from "../local/cores.ts";
+import { startEmbeddedCluster } from "../local/embedded.ts";
+import { configOf } from "../session.ts";
+import type { ClusterFlags } from "../session.ts";
+import { canSeeProcesses, isOurAgent, partsOf } from "./processes.ts";
+import type { Part, PartKind } from "./processes.ts";
+
+const pollMs = 25;
+const probeMs = 1_000;
+const steadyWithinMs = 40_000;
+
+export class Ground implements AsyncDisposable {
+  readonly kind: "embedded" | "up" | "configured";
+  readonly cluster: Connection;
+  /** Slots of all nodes at the beginning. */
+  readonly slots: number;
+  /** Nodes at the beginning: a row ends when as many are there again. */
+  readonly nodeCount: number;
+  /** Where items write down their starts; undefined where not all nodes are here. */
+  readonly folder: string | undefined;
+  readonly code: { readonly canned: TaskCode; readonly patient: TaskCode };
+  readonly signal: AbortSignal;
+  /** Does not wait for a cluster that is away: to see that it is. */
+  readonly #probe: Connection;
+  readonly #owner: number | undefined;
+  readonly #local: AsyncDisposable | undefined;
+
+  constructor(fields: {
+    found: Location;
+    cluster: Connection;
+    nodes: readonly NodeInfo[];
+    code: { canned: TaskCode; patient: TaskCode };
+    signal: AbortSignal;
+  }) {
+    const { found, cluster, nodes, code, signal } = fields;
+    this.kind = found.kind;
+    this.cluster = cluster;
+    this.slots = nodes.reduce((sum, { slots }) => sum + slots, 0);
+    this.nodeCount = nodes.length;
+    this.code = code;
+    this.signal = signal;
+    this.#owner = found.owner;
+    this.#local = found.local;
+    this.#probe = new Connection({ address: found.address, secret: found.secret, patienceMs: 0 });
+    const isShared = canSeeProcesses() && nodes.length > 0 && nodes.every(isHere);
+    this.folder = isShared ? mkdtempSync(join(tmpdir(), "everycore-drill-")) : undefined;
+  }
+
+  /** This command may kill its parts: somebody who is known starts them again. */
+  get isOwned(): boolean {
+    return this.#owner !== undefined && canSeeProcesses();
+  }
+
+  parts(kind: PartKind): Part[] {
+    return this.#owner === undefined ? [] : partsOf(this.#owner).filter((part) => part.kind === kind);
+  }
+
+  async connected(): Promise<readonly NodeInfo[]> {
+    return (await this.#probe.listNodes(this.#soon())).filter(({ state }) => state === "connected");
+  }
+
+  /** Undefined while nobody answers. */
+  async status(): Promise<ClusterStatus | undefined> {
+    return this.#probe.status(this.#soon()).catch(() => undefined);
+  }
+
+  async job(id: string): Promise<JobInfo> {
+    return this.#probe.getJob(id, this.#soon());
+  }
+
+  /** Until the condition holds; what it throws means "not yet". Undefined if it never does, else when it did. */
+  async until(condition: () => Promise<boolean> | boolean, withinMs: number): Promise<number | undefined> {
+    const deadline = performance.now() + withinMs;
+    for (;;) {
+      this.signal.throwIfAborted();
+      const holds = await Promise.resolve()
+        .then(condition)
+        .catch(() => false);
+      if (holds) return Date.now();
+      if (performance.now() > deadline) return undefined;
+      await delay(pollMs);
+    }
+  }
+
+  /** All is there that was there at the beginning, and a leader that waits for nothing. */
+  async isSteady(): Promise<boolean> {
+    const steady = await this.until(async () => {
+      const status = await this.status();
+      if (status === undefined || !status.leading || status.waiting.length > 0) return false;
+      return (await this.connected()).length >= this.nodeCount;
+    }, steadyWithinMs);
+    return steady !== undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.folder !== undefined) rmSync(this.folder, { recursive: true, force: true });
+    await this.#probe.close();
+    await this.cluster.close();
+    await this.#local?.[Symbol.asyncDispose]();
+  }
+
+  #soon(): { signal: AbortSignal } {
+    return { signal: AbortSignal.any([this.signal, AbortSignal.timeout(probeMs)]) };
+  }
+}
+
+/** Runs on this machine, as this user, and keeps nothing from its tasks. */
+export const isHere = ({ host, pid, isolation }: NodeInfo): boolean =>
+  host === hostname() && isolation === "none" && canSeeProcesses() && isOurAgent(pid);
+
+interface Location {
+  readonly kind: Ground["kind"];
+  readonly address: string;
+  readonly secret: string;
+  /** The process whose children the parts are. */
+  readonly owner?: number;
+  readonly local?: AsyncDisposable;
+}
+
+export async function openGround(flags: ClusterFlags, signal: AbortSignal): Promise<Ground> {
+  const found = await locate(flags, signal);
+  const cluster = new Connection({ address: found.address, secret: found.secret });
+  try {
+    const nodes = (await cluster.listNodes({ signal })).filter(({ state }) => state === "connected");
+    if (nodes.length === 0) {
+      throw new EverycoreError("refused", `the cluster at ${found.address} has no connected node to drill`, {
+        hint: "everycore node list shows its nodes",
+      });
+    }
+    const code = { canned: await taskOf("canned"), patient: await taskOf("patient") };
+    await cluster.putBundle(code.canned.bundle, { signal });
+    return new Ground({ found, cluster, nodes, code, signal });
+  } catch (error) {
+    await cluster.close();
+    await found.local?.[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function locate(flags: ClusterFlags, signal: AbortSignal): Promise<Location> {
+  const config = configOf(flags);
+  const found = await findCluster(config, signal);
+  if (found.kind === "up") {
+    const { address, secret, up } = found;
+    return { kind: "up", address, secret, owner: up.pid };
+  }
+  if (found.kind === "configured") return found;
+  refuseInWorker();
+  const slots = Math.max(2, coresHere().cores);
+  if (flags.quiet !== true)
+    process.stderr.write(
+      `no cluster configured: the drill is of one of its own, with ${slots} slots on 2 agents\n`,
+    );
+  const local = await startEmbeddedCluster({ config, quiet: true, agents: 2, slots, signal });
+  const { address, secret } = local;
+  return { kind: "embedded", address, secret, owner: process.pid, local };
+}
+
+/** The task beside us: TypeScript in a checkout, JavaScript when installed. */
+const taskOf = (name: string): Promise<TaskCode> => {
+  const extension = import.meta.filename.endsWith(".ts") ? "ts" : "js";
+  return loadTask({ task: `${join(import.meta.dirname, `canned.${extension}`)}:${name}` });
+};
