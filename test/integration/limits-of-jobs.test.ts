@@ -1,6 +1,6 @@
 // `--max-failures` and `--job-timeout`: kept by the cluster, for detached jobs too, over the death of its coordinator.
 
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { connect } from "@everycore/client";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -102,6 +102,29 @@ test("a coordinator that dies neither shortens nor doubles a detached job's time
   expect(info).toMatchObject({ state: "cancelled", counts: { expired: 4 } });
   expect(info.ranMs).toBeGreaterThanOrEqual(12_000);
   expect(info.ranMs).toBeLessThan(13_000);
+});
+
+test("--retry-delay: tries of an item lie apart, doubled, while its neighbours go on at once", async () => {
+  const times = cluster.path("tries.log");
+  await writeFile(
+    cluster.path("tries.ts"),
+    `import { appendFileSync } from "node:fs";
+     export default (n: number) => { appendFileSync(${JSON.stringify(times)}, n + " " + Date.now() + "\\n"); if (n === 0) throw new Error("down"); return n; };`,
+  );
+  const ended = await run([
+    ...["map", "tries.ts", "--range", "0-40", "--unordered"],
+    ...["--retries", "2", "--retry-delay", "1s"],
+  ]);
+  expect(ended.code).toBe(1);
+  const lines = (await readFile(times, "utf8")).trim().split("\n");
+  const tries = lines.map((line) => line.split(" ").map(Number) as [number, number]);
+  const [first, second, third] = tries.filter(([n]) => n === 0).map(([, at]) => at);
+  expect(second! - first!).toBeGreaterThanOrEqual(500);
+  expect(third! - second!).toBeGreaterThanOrEqual(1_000);
+  expect(third! - first!).toBeLessThan(10_000);
+  // Its 40 neighbours had ended before it was tried again.
+  expect(tries.findLastIndex(([n]) => n > 0)).toBeLessThan(lines.length - 1);
+  expect(tries.filter(([n, at]) => n > 0 && at > third!)).toEqual([]);
 });
 
 test("flags that cannot be meant are refused, before anything starts", async () => {

@@ -11,6 +11,11 @@ import type { LoadedTask } from "./task-module.ts";
 export interface JobOptions {
   /** Tries after the first for items that throw or time out. Default 0, at most 1,000. */
   readonly retries?: number;
+  /**
+   * Wait before an item that failed is tried again, ms: doubled with each try, up to a minute, and by chance up to half
+   * of it less; 0: none. Default: the first retry at once, the second after 250 ms.
+   */
+  readonly retryDelayMs?: number;
   /** An item that runs longer is killed, ms. Default: no limit. */
   readonly itemTimeoutMs?: number;
   /**
@@ -50,12 +55,20 @@ export function jobSpec(parts: SpecParts): JobSpec {
   const { task, items, options } = parts;
   const { code } = task;
   const range = items instanceof ItemRange ? items : undefined;
-  const { retries = 0, priority = 0, ttlMs = times.jobTtlMs, itemTimeoutMs, jobTimeoutMs } = options;
+  const {
+    retries = 0,
+    priority = 0,
+    ttlMs = times.jobTtlMs,
+    itemTimeoutMs,
+    jobTimeoutMs,
+    retryDelayMs,
+  } = options;
   check("retries", retries, 0, limits.retriesMax);
   check("priority", priority, -1_000, 1_000);
   check("ttlMs", ttlMs, 0, Number.MAX_SAFE_INTEGER);
   if (itemTimeoutMs !== undefined) check("itemTimeoutMs", itemTimeoutMs, 1, Number.MAX_SAFE_INTEGER);
   if (jobTimeoutMs !== undefined) check("jobTimeoutMs", jobTimeoutMs, 1, Number.MAX_SAFE_INTEGER);
+  if (retryDelayMs !== undefined) check("retryDelayMs", retryDelayMs, 0, 24 * 3_600_000);
   const { maxFailures } = options;
   return {
     name: (options.name ?? basename(task.title)).slice(0, 200),
@@ -73,6 +86,7 @@ export function jobSpec(parts: SpecParts): JobSpec {
     strict: parts.strict,
     ttlMs,
     ...(maxFailures === undefined ? {} : { maxFailures: failureLimit("maxFailures", String(maxFailures)) }),
+    ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
     ...(jobTimeoutMs === undefined ? {} : { jobTimeoutMs }),
   };
 }

@@ -69,6 +69,8 @@ export interface JobSpec {
   readonly ttlMs: number;
   /** Ends the job, failed, when more of its items fail. */
   readonly maxFailures?: FailureLimit;
+  /** Wait before an item that failed is tried again, doubled with each try; 0: none. Absent: the cluster's own. */
+  readonly retryDelayMs?: number;
   /** Ends the job, expired, when it has run for so long in its round; the time of pauses is not counted. */
   readonly jobTimeoutMs?: number;
 }

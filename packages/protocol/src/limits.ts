@@ -172,6 +172,9 @@ export const times = {
   takeoverReportMs: 15_000,
   /** Ended jobs are deleted after this. */
   jobTtlMs: 24 * 3_600_000,
+  /** An item that fails is tried again at once, then after this, doubled with each try up to the most. */
+  retryDelayMs: 250,
+  retryDelayMsMax: 60_000,
   /** The time that a job with a time limit has run is stored at most this often. */
   ranStoredMs: 5_000,
   /** A stored job whose submitting stream is gone for so long is closed or cancelled. */

@@ -217,6 +217,7 @@ export function parseSpec(value: unknown): JobSpec {
     strict: flag(fields, "strict", what),
     ttlMs: count(fields, "ttlMs", what),
     maxFailures: optional(fields, "maxFailures", what, parseFailureLimit),
+    retryDelayMs: optional(fields, "retryDelayMs", what, count),
     jobTimeoutMs: optional(fields, "jobTimeoutMs", what, count),
   }) as JobSpec;
   if (spec.jobTimeoutMs === 0) throw bad(what, "jobTimeoutMs");

@@ -24,6 +24,7 @@ const refused: Readonly<Record<string, string>> = {
   detach: "there is no cluster that goes on without the command",
   require: "there are no nodes to choose from",
   itemTimeout: "an item in the command's own process cannot be ended",
+  retryDelay: "an item that fails is tried again at once",
   maxFailures: "the cluster keeps it; --halt now,fail=1 does so here",
   jobTimeout: "an item in the command's own process cannot be ended",
   joblog: "no node runs the items",

@@ -23,6 +23,7 @@ export interface SubmitFlags extends ClusterFlags {
   readonly eachLine?: string;
   readonly detach?: boolean;
   readonly retries: number;
+  readonly retryDelay?: number;
   readonly itemTimeout?: number;
   readonly seed?: string;
   readonly name?: string;
@@ -49,6 +50,11 @@ export function withSubmitFlags(command: Command): Command {
       "tries after the first for items that fail",
       parseCount("--retries", { min: 0, max: limits.retriesMax }),
       0,
+    )
+    .option(
+      "--retry-delay <duration>",
+      "wait before an item is tried again, doubled with each try (default: none before the first retry, then 250ms)",
+      parseDuration,
     )
     .option("--item-timeout <duration>", "an item that runs longer is killed: 500ms, 30s, 5m", parseDuration)
     .option("--seed <seed>", "seed of the items' random numbers: an integer or 16 hex digits", parseSeed)
@@ -149,6 +155,7 @@ export function specOf(options: {
     priority: flags.priority,
     strict: options.strict,
     ttlMs: flags.keep === true ? 0 : (flags.ttl ?? times.jobTtlMs),
+    ...(flags.retryDelay === undefined ? {} : { retryDelayMs: flags.retryDelay }),
     ...(flags.maxFailures === undefined ? {} : { maxFailures: flags.maxFailures }),
     ...(flags.jobTimeout === undefined ? {} : { jobTimeoutMs: flags.jobTimeout }),
   };

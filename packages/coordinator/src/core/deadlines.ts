@@ -9,13 +9,16 @@ import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { cancel, fail, isReopening } from "./jobs.ts";
 import type { ClusterState, Job } from "./model.ts";
+import { countsOfItems } from "./reduced.ts";
 
 /** Ways in which an item itself fails; what a cancel left undone is none. */
 const failures = ["error", "timeout", "crash", "lost"] as const;
 
 function failedItems(job: Job): number {
-  const counts = job.fold.counts();
-  return failures.reduce((sum, status) => sum + counts[status], job.fold.missing);
+  const { error, timeout, crash, lost } = countsOfItems(job);
+  // The parts of a reduction say how many of their items have no value.
+  const ofTasks = job.spec.task.reduce === undefined ? error + timeout : job.fold.missing;
+  return ofTasks + crash + lost;
 }
 
 /** A share of the items is known once they all are: before that a job's first failure would be 100 %. */

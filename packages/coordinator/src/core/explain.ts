@@ -9,7 +9,7 @@ import { usableFor } from "./nodes.ts";
 import { isHeldBack } from "./pause.ts";
 import { servedFirst } from "./place.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
-import { queuedItems } from "./queues.ts";
+import { queuedItems, waitingItems } from "./queues.ts";
 import { hasRuntime, lackedLabels } from "./runtimes.ts";
 import { howItDied } from "./strikes.ts";
 import { jobView } from "./views.ts";
@@ -46,7 +46,7 @@ export function explainJob(state: ClusterState, id: JobId): ExplainLine[] | unde
   say("first result", firstResultText(state, job));
   say("ahead", aheadText(state, job));
   say("input", inputText(state, job));
-  say("queue", queueText(job));
+  say("queue", queueText(state, job));
   say("leases", leasesOf(state, job));
   say("nodes", nodesOf(state, job));
   say("struck", strikesOf(state, job));
@@ -84,6 +84,8 @@ function waitsOf(state: ClusterState, job: Job): string[] {
     else if (isBeyondReserve(job)) waits.push("its record in NATS, which says how far it may be leased");
     else if (job.held.total === 0) waits.push("room in the queue of a node");
   }
+  if (job.held.total === 0 && queuedItems(job) === 0 && !job.queues.delayed.isEmpty)
+    waits.push(`the next try of ${items(job.queues.delayed.size)} that failed`);
   if (!job.sealing.isEmpty) waits.push(`${items(job.sealing.size)} whose end is being written to its log`);
   if (job.reducing) waits.push("the last step of its reduction: all other items have ended");
   if (waits.length > 0) return waits;
@@ -210,13 +212,15 @@ function inputText(state: ClusterState, job: Job): string {
   return `${soFar}; its client is gone for ${span(state.now - orphan.at)}: in ${left} ${then} unless it is back`;
 }
 
-function queueText(job: Job): string {
-  const { normal, announced, alone, crashed, awaiting } = job.queues;
+function queueText(state: ClusterState, job: Job): string {
+  const { normal, announced, alone, crashed, awaiting, delayed, due } = job.queues;
+  const next = span(Math.max(0, Math.min(...due.keys()) - state.now));
   const kinds: [number, string][] = [
     [normal.size, "ready"],
     [announced.size, "that lost their node once: each slice is announced before it starts"],
     [alone.size, "that lost their node twice: one at a time, alone on a node"],
     [crashed.size, "that killed a worker: one at a time, on another node"],
+    [delayed.size, `that failed and wait before they are tried again, the next for ${next}`],
     [awaiting.size, "that wait for reports after a takeover"],
   ];
   const parts = kinds.filter(([size]) => size > 0).map(([size, what]) => `${count(size)} ${what}`);
@@ -308,7 +312,7 @@ function retriesText(job: Job): string {
 }
 
 function costText(state: ClusterState, job: Job): string {
-  const open = queuedItems(job) + job.queues.awaiting.size + job.held.total;
+  const open = waitingItems(job) + job.queues.awaiting.size + job.held.total;
   if (job.itemMs === undefined) return `not learned yet: no commit has come; ${items(open)} open`;
   const workMs = open * job.itemMs;
   const text = `${span(job.itemMs)} an item, ${items(open)} open: ${span(workMs)} of one core`;

@@ -44,11 +44,14 @@ function checkJob(state: ClusterState, job: Job, broken: string[]): void {
     seen.add(start, end);
   };
   for (const range of job.fold.covered) put("covered", range.start, range.end);
-  const { normal, announced, alone, awaiting, crashed } = job.queues;
-  for (const [name, set] of Object.entries({ normal, announced, alone, awaiting })) {
+  const { normal, announced, alone, awaiting, crashed, delayed, due } = job.queues;
+  for (const [name, set] of Object.entries({ normal, announced, alone, awaiting, delayed })) {
     for (const range of set) put(name, range.start, range.end);
   }
   for (const index of crashed.keys()) put("crashed", index, index + 1);
+  const dueItems = [...due.values()].reduce((sum, items) => sum + items.size, 0);
+  if (dueItems !== delayed.size)
+    broken.push(`C1 job ${job.id}: ${delayed.size} items are delayed, ${dueItems} have a time`);
   checkHeld(job, broken);
   for (const lease of job.leases.values()) {
     for (const range of lease.open) put(`lease ${lease.grant.n}`, range.start, range.end);
@@ -62,7 +65,10 @@ function checkJob(state: ClusterState, job: Job, broken: string[]): void {
   if (active && job.stored && missing.length > 0 && job.openedRound >= job.round) {
     broken.push(`C1 job ${job.id}: [${missing[0]!.start}, ${missing[0]!.end}) is nowhere`);
   }
-  if (isEnded(job.state) && job.leases.size + normal.size + announced.size + alone.size + crashed.size > 0) {
+  if (
+    isEnded(job.state) &&
+    job.leases.size + normal.size + announced.size + alone.size + crashed.size + delayed.size > 0
+  ) {
     broken.push(`C5 job ${job.id} is ${job.state} and has work`);
   }
 }

@@ -5,6 +5,7 @@
  */
 import type { CommitRecord, FoldDelta, JobId, LogRecord, NodeId, Range } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
+import { retriesOf } from "./backoff.ts";
 import { judgeFailures } from "./deadlines.ts";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
@@ -85,7 +86,9 @@ function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Eff
     leave(state, job, part, part.lease);
     if (part.status === "crash") failIfAllCrash(state, job, effects);
   }
-  for (const again of delta.again) takeBack(state, job, again.lease, again);
+  for (const again of delta.again) {
+    for (const retry of retriesOf(state, job, again)) takeBack(state, job, again.lease, retry);
+  }
   for (const { part, lease } of delta.dropped) takeBack(state, job, lease, part);
   for (const struck of delta.struck) {
     const lease = job.leases.get(struck.lease);
@@ -102,7 +105,12 @@ function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Eff
 }
 
 /** The lease has reported these items: what of them it still holds uncovered waits again. */
-function takeBack(state: ClusterState, job: Job, leaseId: string, range: Range): void {
+function takeBack(
+  state: ClusterState,
+  job: Job,
+  leaseId: string,
+  range: Range & { readonly at?: number | undefined },
+): void {
   const lease = job.leases.get(leaseId as never);
   if (lease !== undefined) returnToQueue(state, job, lease, range);
 }

@@ -63,6 +63,9 @@ export interface Queues {
   readonly awaiting: IntervalSet;
   /** One `crash` strike: alone in its slice, on another node; index -> when it was struck. */
   readonly crashed: Map<number, number>;
+  /** An error with tries left: not before its time (backoff.ts). All of them, and by when they are due. */
+  readonly delayed: IntervalSet;
+  readonly due: Map<number, IntervalSet>;
 }
 
 /** A crash of an item that has no outcome yet: what it says of the node is not known before it has. */

@@ -13,10 +13,16 @@ export const emptyQueues = (): Queues => ({
   alone: new IntervalSet(),
   awaiting: new IntervalSet(),
   crashed: new Map(),
+  delayed: new IntervalSet(),
+  due: new Map(),
 });
 
+/** Those that may be leased now. */
 export const queuedItems = (job: Job): number =>
   job.queues.normal.size + job.queues.announced.size + job.queues.alone.size + job.queues.crashed.size;
+
+/** With those that wait before they are tried again. */
+export const waitingItems = (job: Job): number => queuedItems(job) + job.queues.delayed.size;
 
 /**
  * Puts the uncovered items of [start, end) that are nowhere else into the queue that their strikes ask for.
@@ -47,6 +53,40 @@ function enqueueFree(state: ClusterState, job: Job, range: Range): void {
   }
 }
 
+/** As `enqueue`, but they may be leased from `at` on. */
+function delay(job: Job, range: Range, at: number): void {
+  const { delayed, due } = job.queues;
+  for (const open of job.fold.covered.missingIn(range.start, range.end)) {
+    for (const free of job.sealing.missingIn(open.start, open.end)) {
+      delayed.add(free.start, free.end);
+      let items = due.get(at);
+      if (items === undefined) due.set(at, (items = new IntervalSet()));
+      items.add(free.start, free.end);
+    }
+  }
+}
+
+/** Items whose time has come leave the delayed ones. */
+export function takeDue(job: Job, now: number): Range[] {
+  const { delayed, due } = job.queues;
+  const taken: Range[] = [];
+  for (const [at, items] of due) {
+    if (at > now) continue;
+    due.delete(at);
+    taken.push(...items.toRanges());
+  }
+  delayed.removeAll(taken);
+  return taken;
+}
+
+function removeDelayed(job: Job, { start, end }: Range): number {
+  const { delayed, due } = job.queues;
+  const taken = delayed.remove(start, end);
+  if (taken === 0) return 0;
+  for (const [at, items] of due) if (items.remove(start, end) > 0 && items.isEmpty) due.delete(at);
+  return taken;
+}
+
 function queueOfLevel(job: Job, lost: number): IntervalSet {
   if (lost === 0) return job.queues.normal;
   return lost === 1 ? job.queues.announced : job.queues.alone;
@@ -55,7 +95,7 @@ function queueOfLevel(job: Job, lost: number): IntervalSet {
 /** Takes [start, end) out of all queues; returns how many items were in one. */
 export function unqueue(job: Job, range: Range): number {
   const { normal, announced, alone, awaiting, crashed } = job.queues;
-  let taken = 0;
+  let taken = removeDelayed(job, range);
   for (const set of [normal, announced, alone, awaiting]) taken += set.remove(range.start, range.end);
   if (crashed.size > 0) {
     for (const index of crashed.keys()) {
@@ -70,8 +110,9 @@ export function unqueue(job: Job, range: Range): number {
 /** Items of [start, end) that wait in some queue: nobody has them. */
 export function queuedWithin(job: Job, range: Range): Range[] {
   const found = new IntervalSet();
-  const { normal, announced, alone, awaiting, crashed } = job.queues;
-  for (const set of [normal, announced, alone, awaiting]) found.addAll(set.within(range.start, range.end));
+  const { normal, announced, alone, awaiting, crashed, delayed } = job.queues;
+  for (const set of [normal, announced, alone, awaiting, delayed])
+    found.addAll(set.within(range.start, range.end));
   for (const index of crashed.keys()) {
     if (index >= range.start && index < range.end) found.add(index, index + 1);
   }
@@ -116,12 +157,20 @@ export function takeFromLease(state: ClusterState, job: Job, lease: Lease, range
   return taken;
 }
 
-/** Items of [start, end) that the lease still holds go back to the queue. */
-export function returnToQueue(state: ClusterState, job: Job, lease: Lease, range: Range): void {
+/** Items of [start, end) that the lease still holds go back to the queue, now or at a time. */
+export function returnToQueue(
+  state: ClusterState,
+  job: Job,
+  lease: Lease,
+  range: Range & { readonly at?: number | undefined },
+): void {
   const held = lease.open.within(range.start, range.end);
   countHeld(job, lease.grant.node, -sizeOf(held));
   lease.open.removeAll(held);
-  for (const part of held) enqueue(state, job, part);
+  for (const part of held) {
+    if (range.at === undefined) enqueue(state, job, part);
+    else delay(job, part, range.at);
+  }
   if (lease.open.isEmpty) endLease(state, job, lease, "finish");
 }
 
@@ -161,9 +210,10 @@ export function abandonAll(state: ClusterState, job: Job): void {
     letGo(job, lease);
     endLease(state, job, lease, "lose");
   }
-  const { normal, announced, alone, awaiting, crashed } = job.queues;
-  for (const set of [normal, announced, alone, awaiting]) set.clear();
+  const { normal, announced, alone, awaiting, crashed, delayed, due } = job.queues;
+  for (const set of [normal, announced, alone, awaiting, delayed]) set.clear();
   crashed.clear();
+  due.clear();
 }
 
 /** Estimated work that the lease still holds, ms of one slot; unknown costs count as 1 ms. */

@@ -3,6 +3,7 @@
  * give equal effects, so a seed reproduces a failure and a simulator runs thousands of nodes. Handlers stand in
  * the files named after what they own; this one dispatches, then places work.
  */
+import { tickDelayed } from "./backoff.ts";
 import { tickTimeout } from "./deadlines.ts";
 import type { Effect, Event } from "./events.ts";
 import { applyRecord } from "./log.ts";
@@ -204,6 +205,7 @@ function tick(state: ClusterState, effects: Effect[]): void {
   for (const job of [...state.jobs.values()]) tickJob(state, job, effects);
   for (const job of state.active) {
     tickPaused(state, job, effects);
+    tickDelayed(state, job);
     tickTimeout(state, job, effects);
   }
   state.dirty = true;

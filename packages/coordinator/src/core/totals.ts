@@ -4,7 +4,7 @@
  */
 import type { FoldDelta } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Totals } from "./model.ts";
-import { queuedItems } from "./queues.ts";
+import { waitingItems } from "./queues.ts";
 import { shownState } from "./views.ts";
 
 export const newTotals = (): Totals => ({
@@ -47,7 +47,7 @@ export function loadOf(state: ClusterState): Load {
   let leasedMs = 0;
   let unknownItems = 0;
   for (const job of state.active) {
-    const queued = queuedItems(job);
+    const queued = waitingItems(job);
     const leased = job.held.total;
     items.queued += queued;
     items.leased += leased;

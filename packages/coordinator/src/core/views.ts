@@ -3,7 +3,7 @@ import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore
 import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
-import { queuedItems } from "./queues.ts";
+import { waitingItems } from "./queues.ts";
 import { countsOfItems, missingItems } from "./reduced.ts";
 import { canRun, missingOf } from "./runtimes.ts";
 
@@ -76,7 +76,7 @@ export function jobView(state: ClusterState, id: JobId): JobView | undefined {
   if (job === undefined) return undefined;
   const { fold } = job;
   const leased = job.held.total;
-  const queued = queuedItems(job);
+  const queued = waitingItems(job);
   const usage = [...fold.usage].map(([node, used]) => ({
     node,
     host: state.nodes.get(node)?.host ?? "",

@@ -71,6 +71,21 @@ describe("max failures", () => {
     expect(recordOf(bench, job)).toMatchObject({ state: "failed", counts: { error: 3 } });
   });
 
+  test("of a reduction an item over its time counts once, though its part says it twice", () => {
+    const { bench, job } = benchWith({ items: 8, task: { reduce: "sum" }, limits });
+    for (const start of [0, 1]) {
+      bench.answer("a");
+      bench.commit("a", job, { start, end: start + 1 }, "timeout", 1);
+    }
+    expect(bench.job(job).state).toBe("running");
+    bench.answer("a");
+    bench.commit("a", job, { start: 2, end: 3 }, "timeout", 1);
+    expect(recordOf(bench, job)).toMatchObject({
+      state: "failed",
+      reason: expect.stringMatching(/^3 of 8 items failed/) as string,
+    });
+  });
+
   test("crashes count, and items without a value inside spans of a reduction", () => {
     const { bench, job } = benchWith({ items: 8, task: { reduce: "sum" }, limits });
     bench.commit("a", job, { start: 0, end: 2 }, "value", 2);

@@ -64,7 +64,7 @@ export interface SubmitOptions {
   readonly ttlMs?: number;
   readonly priority?: number;
   readonly user?: string;
-  readonly limits?: Partial<Pick<JobSpec, "maxFailures" | "jobTimeoutMs">>;
+  readonly limits?: Partial<Pick<JobSpec, "maxFailures" | "jobTimeoutMs" | "retryDelayMs">>;
   /** The input stays open. */
   readonly open?: boolean;
 }
