@@ -127,6 +127,7 @@ test("a coordinator that is killed in the middle changes nothing of the trace", 
   const job = await submit(cluster.client, { task: "recorded.ts:run", items });
   await collector.has("the submit's span", () => collector.named("submit").length === 1);
   await until(() => log.begun().some((index) => index >= 4), { what: "an item to be held" });
+  await collector.has("a lease of the first leader", () => collector.named("lease").length > 0);
   await cluster.coordinator.kill("SIGKILL");
   await cluster.restartCoordinator();
   log.open();
@@ -136,6 +137,8 @@ test("a coordinator that is killed in the middle changes nothing of the trace", 
   const [ended] = collector.named("job");
   expect(ended).toMatchObject({ traceId: submitted!.traceId, parentId: submitted!.spanId });
   expect(ended!.startMs).toBeLessThan(collector.named("slice")[0]!.startMs);
+  // The second leader ends the job under which the first has put its leases.
+  expect(new Set(collector.named("lease").map((lease) => lease.parentId))).toEqual(new Set([ended!.spanId]));
   expect(new Set(collector.spans.map((span) => span.traceId)).size).toBe(1);
 });
 
