@@ -21,6 +21,8 @@ import { until } from "./until.ts";
 const leftoversWithinMs = 3_000;
 
 export interface ClusterOptions {
+  /** Default 1. More stand by; agents are told of the first alone. */
+  readonly coordinators?: number;
   /** Default 1. */
   readonly agents?: number;
   /** Of each agent. Default 1. */
@@ -69,7 +71,9 @@ export class TestCluster implements AsyncDisposable {
   readonly dir: string;
   readonly secret: string;
   readonly nats: TestNatsServer;
+  /** The first, which leads at the start. */
   readonly coordinator: Role;
+  readonly standbys: readonly Role[];
   readonly agents: TestAgent[] = [];
   readonly #options: ClusterOptions;
   #client: Connection | undefined;
@@ -80,12 +84,16 @@ export class TestCluster implements AsyncDisposable {
     this.secret = fields.secret;
     this.nats = fields.nats;
     this.#options = fields.options;
-    this.coordinator = new Role({
-      role: "coordinator",
-      config: coordinatorConfig(fields),
-      logFile: join(this.dir, "coordinator.log"),
-      environment: { ...process.env, ...fields.options.environment },
-    });
+    const role = (name: string): Role =>
+      new Role({
+        role: "coordinator",
+        config: coordinatorConfig(fields),
+        logFile: join(this.dir, `${name}.log`),
+        environment: { ...process.env, ...fields.options.environment },
+      });
+    this.coordinator = role("coordinator");
+    const count = (fields.options.coordinators ?? 1) - 1;
+    this.standbys = Array.from({ length: count }, (_, at) => role(`standby-${at + 1}`));
   }
 
   get address(): string {
@@ -164,9 +172,10 @@ export class TestCluster implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client?.close();
-    for (const role of [...this.agents, this.coordinator]) await role.kill("SIGCONT");
+    const coordinators = [...this.standbys, this.coordinator];
+    for (const role of [...this.agents, ...coordinators]) await role.kill("SIGCONT");
     await Promise.all(this.agents.map((agent) => agent.stop()));
-    await this.coordinator.stop();
+    await Promise.all(coordinators.map((coordinator) => coordinator.stop()));
     await this.nats[Symbol.asyncDispose]();
     await expectNoLeftovers(this.dir);
     if (process.env["EVERYCORE_TEST_KEEP"] === undefined) {
@@ -235,6 +244,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
   const cluster = new TestCluster({ dir, secret, nats, options });
   try {
     await cluster.startCoordinator();
+    for (const standby of cluster.standbys) await standby.start();
     for (let count = 0; count < (options.agents ?? 1); count += 1) await cluster.addAgent();
     return cluster;
   } catch (error) {
