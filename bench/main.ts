@@ -10,6 +10,7 @@ import { cancel } from "./figures/cancel.ts";
 import { clientMap } from "./figures/client-map.ts";
 import { bigItems } from "./figures/big-items.ts";
 import { coordinatorMemory } from "./figures/coordinator-memory.ts";
+import { failover } from "./figures/failover.ts";
 import { firstResult } from "./figures/first-result.ts";
 import { idle } from "./figures/idle.ts";
 import { logNormal } from "./figures/log-normal.ts";
@@ -37,6 +38,7 @@ const figures: readonly Figure[] = [
   clientMap,
   bundleToNodes,
   strongScaling,
+  failover,
   idle,
 ];
 
