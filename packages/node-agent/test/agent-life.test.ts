@@ -156,6 +156,19 @@ test("a broken link restarts nothing, and the next hello reports what is held", 
   expect(agent.child.exitCode).toBeNull();
 });
 
+test("a leader whose epoch is over is asked ever more rarely: neither side's log is filled by it", async () => {
+  await using leader = await FakeLeader.start();
+  await using agent = await startAgent(leader, { slots: 1 });
+  const hellos = (): number => leader.said.filter(({ part }) => part === "hello").length;
+  leader.epoch = 0; // it has lost its NATS, and begins anew
+  leader.said.length = 0;
+  const startedAt = performance.now();
+  leader.breakLink();
+  await until(() => hellos() === 5, { what: "five hellos" });
+  expect(performance.now() - startedAt).toBeGreaterThan(0.5 * (100 + 200 + 400 + 800));
+  expect(agent.child.exitCode).toBeNull();
+});
+
 test("NATS away: the agent computes on, and publishes when it is back", async () => {
   await using leader = await FakeLeader.start();
   await using agent = await startAgent(leader, { slots: 1 });

@@ -80,6 +80,7 @@ export class Link {
   #opening: Stream | undefined;
   /** Broke, or could not be reached, since we were linked last: whoever thinks that it leads is told. */
   #lost = "";
+  #isDropped = false;
   #running: Promise<void> | undefined;
 
   constructor(options: LinkOptions) {
@@ -110,7 +111,8 @@ export class Link {
         if (!this.#stop.signal.aborted) log.info({ address, reason: reasonOf(error) }, "link broken");
         return false;
       });
-      if (heard) pause = backoffMs.first;
+      if (heard && !this.#isDropped) pause = backoffMs.first;
+      this.#isDropped = false;
     }
   }
 
@@ -194,8 +196,9 @@ export class Link {
     return true;
   }
 
-  /** Ends the present stream; a new one is opened. */
+  /** Ends the present stream; a new one is opened. Whoever drops each of them comes no sooner than one that finds none. */
   drop(): void {
+    this.#isDropped = true;
     this.#stream?.cancel();
   }
 
