@@ -96,7 +96,8 @@ export class JobTracing {
     } else if (record.kind === "commit") {
       for (const { status, start, end, lease } of record.parts) {
         const grant = record.leases[lease];
-        if (status === "again" && grant !== undefined) tried.push({ start, end, lease: grant.id });
+        // What failed for good runs again when its job is opened again.
+        if (status !== "value" && grant !== undefined) tried.push({ start, end, lease: grant.id });
       }
     }
     if (tried.length > triedMax) tried.splice(0, tried.length - triedMax);

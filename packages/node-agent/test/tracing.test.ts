@@ -1,8 +1,8 @@
 // Spans of slices and items: which there are, where they hang, and how many an agent may send.
 import type { JobId, LeaseGrant, LeaseId, LeaseMessage, NodeId } from "@everycore/protocol";
 import { codecs, encodeErrorInfo, limits, outcomeStatus, recordStatus } from "@everycore/protocol";
-import type { SpanEnd, SpanStart, StartedSpan, Tracing } from "@everycore/protocol/tracing";
 import { expect, test } from "vitest";
+import { SpanRecorder } from "../../../test/support/span-recorder.ts";
 import { newItemTimes, noteItem } from "../src/slots/item-times.ts";
 import type { SliceFacts } from "../src/tracing.ts";
 import { SliceTracing } from "../src/tracing.ts";
@@ -11,29 +11,6 @@ import { slotRecord } from "./support/slot-records.ts";
 const traceId = "0af7651916cd43dd8448eb211c80319c";
 const lease = { traceparent: `00-${traceId}-b7ad6b7169203331-01`, tracestate: "a=b" };
 const node = "1".repeat(16) as NodeId;
-
-/** Keeps what it is given. */
-class Recorder implements Tracing {
-  readonly counts = { delivered: 0, dropped: 0, failed: 0 };
-  readonly spans: (SpanStart & SpanEnd)[] = [];
-
-  start(span: SpanStart): StartedSpan {
-    const context = { traceparent: `00-${traceId}-${span.spanId ?? "f".repeat(16)}-01` };
-    return { context, end: (how = {}) => void this.spans.push({ ...span, ...how }) };
-  }
-
-  record(span: SpanStart & SpanEnd): void {
-    this.start(span).end(span);
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  named(name: string): (SpanStart & SpanEnd)[] {
-    return this.spans.filter((span) => span.name === name);
-  }
-}
 
 const grant: LeaseGrant = { id: "a".repeat(32) as LeaseId, start: 0, end: 1_000_000, node, round: 0, n: 1 };
 
@@ -71,7 +48,7 @@ const took = (micros: number, index: number, status: number = outcomeStatus.valu
 };
 
 test("a slice hangs below its lease and is linked to it; its items lie within it, one after the other", () => {
-  const recorder = new Recorder();
+  const recorder = new SpanRecorder();
   const tracing = new SliceTracing(recorder);
   const begun = tracing.begin(slice(1), messageOf());
   expect(begun.isTimed).toBe(true);
@@ -114,7 +91,7 @@ test("without a tracer, or below what was not sampled, the lease's place is hand
     context: lease,
     isTimed: false,
   });
-  const recorder = new Recorder();
+  const recorder = new SpanRecorder();
   const tracing = new SliceTracing(recorder);
   const off = { traceparent: lease.traceparent.replace(/01$/, "00") };
   expect(tracing.begin(slice(1), messageOf(off))).toEqual({ context: off, isTimed: false });
@@ -125,7 +102,7 @@ test("without a tracer, or below what was not sampled, the lease's place is hand
 });
 
 test("items beyond the limit of a slice are counted, not sent; an error that cannot be read is one all the same", () => {
-  const recorder = new Recorder();
+  const recorder = new SpanRecorder();
   const tracing = new SliceTracing(recorder);
   tracing.begin(slice(1, { end: 100 }), messageOf());
   const times = newItemTimes();
@@ -144,7 +121,7 @@ test("items beyond the limit of a slice are counted, not sent; an error that can
 });
 
 test("cheap slices are thinned beyond the bound, and those in which something failed are not lost among them", () => {
-  const recorder = new Recorder();
+  const recorder = new SpanRecorder();
   const tracing = new SliceTracing(recorder);
   const many = limits.traceSpansBurst + 5_000;
   const began = performance.now();
@@ -174,7 +151,7 @@ test("of a dead worker the slice that ran and its item have failed; what waited 
     ["cancel", { signal: "SIGKILL" }, undefined, "cancelled"],
     ["stop", { signal: "SIGKILL" }, undefined, "stopped"],
   ] as const) {
-    const recorder = new Recorder();
+    const recorder = new SpanRecorder();
     const tracing = new SliceTracing(recorder);
     tracing.begin(slice(1), messageOf());
     tracing.begin(slice(2, { start: 10, end: 20 }), messageOf());
@@ -190,7 +167,7 @@ test("of a dead worker the slice that ran and its item have failed; what waited 
 });
 
 test("a death between items blames none, and a slice that had not begun has no span", () => {
-  const recorder = new Recorder();
+  const recorder = new SpanRecorder();
   const tracing = new SliceTracing(recorder);
   tracing.begin(slice(1), messageOf());
   tracing.died(1, { phase: "idle", detail: { exitCode: 1 }, kill: undefined }, () => 3);
