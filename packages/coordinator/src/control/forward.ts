@@ -87,12 +87,9 @@ export class Forwarder {
   }
 
   /** Waits for whoever leads; undefined: ourselves. Throws no-leader when there is none in time. */
-  async find(
-    call: { signal: AbortSignal; deadline: Deadline },
-    waitMs: number = times.leaderWaitMs,
-  ): Promise<Way | undefined> {
+  async find(call: { signal: AbortSignal; deadline: Deadline }, waitMs: number): Promise<Way | undefined> {
     const { isLeading, leader, ownAddress } = this.#options;
-    const end = Math.min(Date.now() + waitMs, timeOf(call.deadline) - sayMs);
+    const end = endOf(call.deadline, waitMs);
     for (;;) {
       call.signal.throwIfAborted();
       if (isLeading()) return undefined;
@@ -108,6 +105,19 @@ export class Forwarder {
       if (isLeading()) return undefined;
       if (Date.now() + pollMs > end || this.#isClosed) throw nobodyLeads(address, ownAddress());
       await delay(pollMs, undefined, { signal: call.signal }).catch(() => {}); // gone: the loop's start says so
+    }
+  }
+
+  /** Finds the leader and passes the call on; false: we lead ourselves. */
+  async passOn(call: PassedCall): Promise<boolean> {
+    const end = endOf(call.deadline, times.leaderWaitMs);
+    for (;;) {
+      const way = await this.find(call, end - Date.now());
+      if (way === undefined) return false;
+      if (await this.pass(way, call)) return true;
+      // It stands by as we do: EC_LEADER is older than what it knows of itself.
+      if (Date.now() + pollMs > end) throw nobodyLeads("", "");
+      await delay(pollMs, undefined, { signal: call.signal });
     }
   }
 
@@ -257,6 +267,10 @@ async function send(
 async function* only(request: Buffer): AsyncGenerator<Buffer> {
   yield request;
 }
+
+/** When the wait for a leader ends. */
+const endOf = (deadline: Deadline, waitMs: number): number =>
+  Math.min(Date.now() + waitMs, timeOf(deadline) - sayMs);
 
 const timeOf = (deadline: Deadline): number => (deadline instanceof Date ? deadline.getTime() : deadline);
 

@@ -55,7 +55,7 @@ export interface ServerOptions {
   readonly secret: string;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly coordinators: Coordinators;
+  readonly coordinators: Pick<Coordinators, "isLeading" | "addresses" | "leader" | "forwarder">;
 }
 
 const raw = (bytes: Buffer): Buffer => bytes;
@@ -175,7 +175,7 @@ export class ControlServer {
     if (handler.place === "leading") await this.#untilLeading(call, signal);
     else if (handler.place === "leader" && !coordinators.isLeading) {
       if (isForwarded) throw new NotLeading(); // T1
-      if (await this.#pass(passed)) return;
+      if (await coordinators.forwarder.passOn(passed)) return;
     }
     take();
     await handler.run({
@@ -194,17 +194,6 @@ export class ControlServer {
     const head = new Metadata();
     head.set(addressesKey, this.#options.coordinators.addresses.join(","));
     call.sendMetadata(head);
-  }
-
-  /** False: we lead ourselves. */
-  async #pass(call: PassedCall): Promise<boolean> {
-    const { forwarder } = this.#options.coordinators;
-    const until = Date.now() + times.leaderWaitMs;
-    for (;;) {
-      const way = await forwarder.find(call, until - Date.now());
-      if (way === undefined) return false;
-      if (await forwarder.pass(way, call)) return true;
-    }
   }
 
   /**
