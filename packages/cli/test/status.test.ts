@@ -32,6 +32,9 @@ test("what is wrong is said, with what and how many", () => {
   expect(problemsOf(status({ nodes: [node("connected", "its disk is full")] }))).toEqual([
     "node 5f3c9a01: its disk is full",
   ]);
+  expect(
+    problemsOf(status({ nodes: [node("connected"), node("quarantined", "quarantined for 29 min more")] })),
+  ).toEqual(["node 5f3c9a01: quarantined for 29 min more (lift it: everycore node undrain 5f3c9a01)"]);
   expect(problemsOf(status({ storageBytes: 85 }))).toEqual(["storage is nearly full"]);
 });
 

@@ -122,7 +122,7 @@ export interface RuntimeInfo {
 export interface NodeInfo {
   readonly id: string;
   readonly host: string;
-  /** `connected`, `suspected`, `lost`, `draining` or `drained`. */
+  /** `connected`, `suspected`, `lost`, `draining`, `drained` or `quarantined`. */
   readonly state: string;
   /** Why it is in this state, for people. */
   readonly reason: string;

@@ -209,6 +209,15 @@ function registerTotals(registry: Registry, state: () => ClusterState): void {
     read: () => state().totals.strikes,
   });
   new Counter({
+    name: "everycore_quarantines_total",
+    help: "Nodes quarantined: items that crashed there ended well on others",
+    registers: [registry],
+    collect() {
+      this.reset();
+      this.inc(state().totals.quarantines);
+    },
+  });
+  new Counter({
     name: "everycore_retries_total",
     help: "Items tried again after an error",
     registers: [registry],

@@ -11,6 +11,7 @@ import {
   decodeJobRecord,
   decodeLease,
   decodeLeaseReply,
+  decodeNodeRecord,
   decodeRecord,
   encode,
   encodeFetch,
@@ -18,6 +19,7 @@ import {
   encodeJobRecord,
   encodeLease,
   encodeLeaseReply,
+  encodeNodeRecord,
   encodeRecord,
   jobKeyOf,
   leaseIdOf,
@@ -28,7 +30,7 @@ import {
   readRecord,
   unpackOutcome,
 } from "../src/index.ts";
-import type { JobId, LeaseGrant, LogRecord } from "../src/index.ts";
+import type { JobId, LeaseGrant, LogRecord, NodeId } from "../src/index.ts";
 
 /** Readable fields have `{"$bytes": hex}` for bytes and `{"$int": text}` for integers that JSON cannot hold. */
 function revived(value: unknown): unknown {
@@ -82,6 +84,8 @@ describe("messages", () => {
     fetch: [encodeFetch, decodeFetch],
     fetchReply: [encodeFetchReply, decodeFetchReply],
     jobRecord: [encodeJobRecord, decodeJobRecord],
+    // Its id is the key.
+    nodeRecord: [encodeNodeRecord, (bytes) => decodeNodeRecord("0123456789abcdef" as NodeId, bytes)],
   };
   test.each(vectorsOf<{ type: string; message: never; bytes: string }>("messages"))("$type", (vector) => {
     const [write, read] = codecsOf[vector.type]!;

@@ -135,7 +135,7 @@ function drain(): Command {
 
 function undrain(): Command {
   return withClusterFlags(new Command("undrain"))
-    .description("take a drain back, while the node's agent is still there")
+    .description("take a drain back, while the node's agent is still there; lift a quarantine")
     .argument("<node>", "id of the node, or its first digits, or its host name")
     .addHelpText("after", "\nExample:\n  everycore node undrain 5f3c9a01")
     .action(async (id: string, flags: ClusterFlags) => {

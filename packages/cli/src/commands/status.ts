@@ -46,6 +46,10 @@ export function problemsOf(status: ClusterStatus): string[] {
   }
   const full = status.nodes.filter((node) => node.state === "connected" && node.reason !== "");
   for (const node of full) problems.push(`node ${shortId(node.id)}: ${node.reason}`);
+  for (const node of status.nodes.filter(({ state }) => state === "quarantined"))
+    problems.push(
+      `node ${shortId(node.id)}: ${node.reason} (lift it: everycore node undrain ${shortId(node.id)})`,
+    );
   const share = status.storageLimit === 0 ? 0 : status.storageBytes / status.storageLimit;
   if (share >= limits.storagePauseShare) problems.push("storage is nearly full");
   return problems;

@@ -2,7 +2,7 @@
 import type { JobId, LeaseGrant, LeaseId, LeaseReply, NodeId, Range } from "@everycore/protocol/pure";
 import { isEnded, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import type { ClusterState, Job, Keys, Lease } from "./model.ts";
+import type { ClusterState, Job, Keys, Lease, Node, StartAsk } from "./model.ts";
 import { isQuarantined } from "./quarantine.ts";
 import { dropLease } from "./queues.ts";
 import { memoryFor } from "./strikes.ts";
@@ -124,11 +124,7 @@ export function inputEnd(job: Job, start: number, end: number): number {
 }
 
 /** A slice in trouble asks to start: what has started is what a death of the node may be blamed on. */
-export function sliceStarting(
-  state: ClusterState,
-  event: { node: NodeId; job: JobId; lease: LeaseId; range: Range; ask: number },
-  effects: Effect[],
-): void {
+export function sliceStarting(state: ClusterState, event: StartAsk, effects: Effect[]): void {
   const job = state.jobs.get(event.job);
   const lease = job?.leases.get(event.lease);
   if (lease === undefined || lease.grant.node !== event.node) {
@@ -140,8 +136,39 @@ export function sliceStarting(
     else effects.push({ kind: "dropLeases", node: event.node, leases: [event.lease] });
     return;
   }
+  const node = state.nodes.get(event.node);
+  if (node !== undefined && lease.mode === "alone" && isUnderSuspicion(state, node, lease, event.range)) {
+    node.startWaits = event;
+    return;
+  }
   for (const held of lease.open.within(event.range.start, event.range.end)) {
     lease.started.add(held.start, held.end);
   }
   effects.push({ kind: "mayStart", node: event.node, ask: event.ask });
+}
+
+/**
+ * Another item was started there and has no outcome in the log. It may have ended, and its outcome be on its way: were
+ * its neighbour to take the node now, it would be blamed as well, and for the last time.
+ */
+function isUnderSuspicion(state: ClusterState, node: Node, lease: Lease, range: Range): boolean {
+  for (const [id, job] of node.leases) {
+    const other = state.jobs.get(job)?.leases.get(id);
+    for (const { start, end } of other?.started ?? []) {
+      for (const open of other?.open.within(start, end) ?? []) {
+        const isOwn = other === lease && open.start >= range.start && open.end <= range.end;
+        if (!isOwn) return true;
+      }
+    }
+  }
+  return false;
+}
+
+/** What the node has committed may be what its next slice waits for; else the agent asks again after a second. */
+export function askedStart(state: ClusterState, id: NodeId, effects: Effect[]): void {
+  const node = state.nodes.get(id);
+  const waits = node?.startWaits;
+  if (node === undefined || waits === undefined) return;
+  node.startWaits = undefined;
+  sliceStarting(state, waits, effects);
 }

@@ -12,6 +12,7 @@ import { save } from "./job-record.ts";
 import { maybeFinish } from "./jobs.ts";
 import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
+import { askedStart } from "./leases.ts";
 import { judgeNode } from "./quarantine.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, touchFor, unqueue } from "./queues.ts";
 import { weighCrashes } from "./standing.ts";
@@ -64,7 +65,12 @@ export function applyRecord(
   if (job.phase !== "folding" && mayExceed(record, delta)) judgeFailures(state, job, effects);
   maybeFinish(state, job, effects);
   if (record.kind !== "commit") state.dirty = true;
-  else for (const { node } of record.leases) touchFor(state, node, job.id);
+  else {
+    for (const { node } of record.leases) {
+      touchFor(state, node, job.id);
+      askedStart(state, node, effects);
+    }
+  }
   effects.push({ kind: "jobChanged", job: job.id });
 }
 

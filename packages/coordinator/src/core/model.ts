@@ -189,6 +189,15 @@ export interface Job {
   retryAsks: number[];
 }
 
+/** What an agent asks before it starts a slice in trouble. */
+export interface StartAsk {
+  readonly node: NodeId;
+  readonly job: JobId;
+  readonly lease: LeaseId;
+  readonly range: Range;
+  readonly ask: number;
+}
+
 export interface Node {
   readonly id: NodeId;
   host: string;
@@ -218,6 +227,8 @@ export interface Node {
   refusedUntil: number;
   /** Give-backs asked: job -> not again before this time. */
   readonly asked: Map<JobId, number>;
+  /** A slice that may not start yet: something else there is under suspicion. */
+  startWaits: StartAsk | undefined;
   /** A report that must wait until the logs are folded as far as its agent saw. */
   deferred: NodeReport | undefined;
   /** Has reported to this leader. */

@@ -41,6 +41,7 @@ function newNode(state: ClusterState, id: NodeId): Node {
     diskFull: false,
     refusedUntil: 0,
     asked: new Map(),
+    startWaits: undefined,
     deferred: undefined,
     reported: false,
     standing: standingOf(state, id),
@@ -67,6 +68,7 @@ export function report(state: ClusterState, keys: Keys, said: NodeReport, effect
   node.diskFull = false;
   node.refusedUntil = 0;
   node.starving = 0;
+  node.startWaits = undefined;
   node.asked.clear();
   if (node.incarnation !== "" && node.incarnation !== said.incarnation) {
     node.draining = false;

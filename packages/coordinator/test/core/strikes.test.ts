@@ -1,6 +1,7 @@
 // Item or host? What crashes and losses lead to (P4): the table of DESIGN 5 "Strikes", rule by rule.
 import { describe, expect, test } from "vitest";
 import { type DeathDetail, times } from "@everycore/protocol";
+import type { Effect } from "../../src/core/index.ts";
 import { verdictOf } from "../../src/core/strikes.ts";
 import { appended, CoreBench, nodeId, only } from "../support/core-bench.ts";
 
@@ -181,6 +182,36 @@ describe("a loss", () => {
     expect(bench.job(job).fold.lostCount(0)).toBe(0);
     expect(bench.job(job).fold.lostCount(1)).toBe(1);
   });
+});
+
+test("an item that took two nodes starts only when what ran there before it is in the log", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 1 });
+  const { job } = bench.submit("j", { items: 2 });
+  const start = (index: number, ask: number): ReturnType<CoreBench["feed"]> => {
+    const { id } = bench.leaseOf("a", job, index);
+    const range = { start: index, end: index + 1 };
+    return bench.feed({ kind: "sliceStarting", node: a, job, lease: id, range, ask });
+  };
+  const asked = (effects: readonly Effect[]): number[] => only(effects, "mayStart").map(({ ask }) => ask);
+  for (let deaths = 0; deaths < 2; deaths += 1) {
+    bench.answer("a");
+    for (const index of [0, 1]) start(index, 1);
+    bench.report("a", { wiped: true });
+  }
+  bench.answer("a");
+  expect([0, 1].map((index) => bench.job(job).leases.get(bench.leaseOf("a", job, index).id)?.mode)).toEqual([
+    "alone",
+    "alone",
+  ]);
+  expect(asked(start(0, 7))).toEqual([7]);
+  // It has run, and its outcome is on its way; asked again, it still may run.
+  expect(asked(start(1, 8))).toEqual([]);
+  expect(asked(start(0, 9))).toEqual([9]);
+  expect(asked(start(1, 10))).toEqual([]);
+  expect(asked(bench.commit("a", job, { start: 0, end: 1 }))).toEqual([10]);
+  bench.report("a", { wiped: true });
+  expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { value: 1, lost: 1 } });
 });
 
 test("a verdict waits for the second node of an item that was leased twice: the fold decides who is first", () => {
