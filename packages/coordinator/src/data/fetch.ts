@@ -87,6 +87,10 @@ export class FetchServer {
       message.respond(encodeFetchReply(await this.#answer(message)));
     } catch (error) {
       this.#options.log.warn({ err: error }, "a fetch could not be answered");
+      // Silence would be asked again for ever (P5).
+      message.respond(
+        encodeFetchReply(refused("refused", "the coordinator could not make the reply; see its log")),
+      );
     } finally {
       this.#serving -= 1;
       this.#waiting.shift()?.();
