@@ -5,6 +5,8 @@
 import { EverycoreError, isEnded } from "@everycore/protocol";
 import type { BundleDigest } from "@everycore/protocol";
 import type { Bundle } from "./bundle/archive.ts";
+import { codeFields } from "./bundle/task.ts";
+import type { TaskCode } from "./bundle/task.ts";
 import { Channel } from "./channel.ts";
 import type { CallOptions, ChannelOptions } from "./channel.ts";
 import { readBundle, readItemInput } from "./item-input.ts";
@@ -158,9 +160,14 @@ export class Connection implements AsyncDisposable {
     return this.#channel.ask("JobService", "Resume", { job }, this.#call(options));
   }
 
-  /** Runs the failed items again: a new round. Asked once: twice would mean two rounds. */
-  retryJob(job: string, options: CallOptions = {}): Promise<JobInfo> {
-    return this.#channel.askOnce("JobService", "Retry", { job }, this.#call(options));
+  /** Runs the failed items again: a new round, with code of its own if there is some. Asked once: twice would be two rounds. */
+  async retryJob(job: string, options: CallOptions & { readonly code?: TaskCode } = {}): Promise<JobInfo> {
+    const { code, ...call } = options;
+    if (code === undefined) return this.#channel.askOnce("JobService", "Retry", { job }, this.#call(call));
+    await this.putBundle(code.bundle, call);
+    const { bundle, entry, export: name } = codeFields(code);
+    const request = { job, code: { bundle, entry, export: name } };
+    return this.#channel.askOnce("JobService", "Retry", request, this.#call(call));
   }
 
   deleteJob(job: string, options: CallOptions = {}): Promise<{ job: string }> {

@@ -3,6 +3,8 @@ import type { CallOptions } from "./channel.ts";
 import type { Connection } from "./connection.ts";
 import { itemOutcome } from "./outcomes.ts";
 import type { ItemOutcome } from "./outcomes.ts";
+import { TaskLoader } from "./task-module.ts";
+import type { TaskModule, TaskSource } from "./task-module.ts";
 import type { AuditInfo, JobInfo, OutputChunk } from "./wire-types.ts";
 
 export interface JobResultsOptions extends CallOptions {
@@ -17,6 +19,11 @@ export interface JobResultsOptions extends CallOptions {
 export interface JobWaitOptions extends CallOptions {
   /** Ends the wait with EverycoreError `timeout`, ms. Default: as long as it takes. */
   readonly timeoutMs?: number;
+}
+
+export interface JobRetryOptions extends CallOptions {
+  /** A function that is called instead of the job's own, as it is now. */
+  readonly code?: { readonly task: TaskSource | TaskModule<unknown>; readonly name: string };
 }
 
 /**
@@ -63,9 +70,16 @@ export class Job<Value = unknown> {
     return this.#connection.cancelJob(this.id, reason, options);
   }
 
-  /** Runs the items without a value again. Throws `conflict` while the job runs. */
-  retry(options: CallOptions = {}): Promise<JobInfo> {
-    return this.#connection.retryJob(this.id, options);
+  /**
+   * Runs the items without a value again, with other code if it is given; values that there are stay as they are.
+   * Throws `conflict` while the job runs.
+   */
+  async retry(options: JobRetryOptions = {}): Promise<JobInfo> {
+    const { code, ...call } = options;
+    if (code === undefined) return this.#connection.retryJob(this.id, call);
+    const wish = { source: code.task, name: code.name, reduce: undefined, python: undefined };
+    const loaded = await new TaskLoader().load(wish);
+    return this.#connection.retryJob(this.id, { ...call, code: loaded.code });
   }
 
   /** Deletes the job and its results. Throws `conflict` while it runs. */

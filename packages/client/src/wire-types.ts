@@ -90,6 +90,13 @@ export interface JobInfo {
   readonly bundle: string;
   /** Bytes that its tasks printed, as far as they are kept. */
   readonly outputBytes: number;
+  /** Code of retries (`bundle` is that of round 0): items of its round, and of later ones, ran it. */
+  readonly repairs: readonly {
+    readonly round: number;
+    readonly bundle: string;
+    readonly entry: string;
+    readonly export: string;
+  }[];
   /** It expires once it has run for so long in its round, ms; 0: no limit. */
   readonly jobTimeoutMs: number;
   /** Of a job with a time limit: how long it has run in this round, without its pauses, ms. */

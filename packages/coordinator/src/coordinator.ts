@@ -389,8 +389,8 @@ class Coordinator implements RunningCoordinator {
   }
 
   #isBundleUsed(name: string): boolean {
-    for (const { user, spec } of this.#loop.state.jobs.values()) {
-      if (`${user}/${spec.task.bundle ?? ""}` === name) return true;
+    for (const { user, spec, repairs } of this.#loop.state.jobs.values()) {
+      if ([spec.task, ...repairs].some(({ bundle }) => `${user}/${bundle ?? ""}` === name)) return true;
     }
     return false;
   }

@@ -16,8 +16,8 @@ export function fetchedJobs(
     jobOf: (id) => {
       const job = loop.state.jobs.get(id);
       if (job === undefined) return undefined;
-      const { user, spec, segment, fold } = job;
-      return { user, spec, segment, total: fold.total, seq: logEndOf(job) };
+      const { user, spec, repairs, segment, fold } = job;
+      return { user, spec, repairs, segment, total: fold.total, seq: logEndOf(job) };
     },
     caughtUp: async (id, isReached) => {
       const late = AbortSignal.timeout(catchUpMs);

@@ -8,7 +8,7 @@
  */
 import { createHash } from "node:crypto";
 import type { JobId, JobRecord, LeaseId, LeaseReply, LogRecord, Range, TaskSpec } from "@everycore/protocol";
-import { isEnded, outcomeStatus, spanOf, traceOf } from "@everycore/protocol";
+import { isEnded, outcomeStatus, spanOf, taskOfRound, traceOf } from "@everycore/protocol";
 import type { TraceContext } from "@everycore/protocol";
 import type { SpanCounts, Tracing } from "@everycore/protocol/tracing";
 import type { Effect } from "./core/index.ts";
@@ -53,7 +53,7 @@ export class JobTracing {
 
   /** A message about to be sent; a lease that is sent again has a span of its own, linked to the first one. */
   lease(job: Job, { grant, node }: SendLease): TracedLease {
-    const { task } = job.spec;
+    const task = taskOfRound(job, grant.round);
     const above = traceOf(task);
     if (this.#tracing === undefined || above === undefined) return { task, answered: () => {} };
     const first = spanOf(above, leaseSpan(grant.id));

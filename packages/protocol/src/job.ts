@@ -94,6 +94,27 @@ export type JobIntent =
   | { readonly kind: "fail"; readonly message: string }
   | { readonly kind: "reopen"; readonly ranges: readonly Range[]; readonly round: number };
 
+/** Code that a retry brought along (`--code`): items of its round, and of later ones, run it instead. */
+export interface Repair {
+  readonly round: number;
+  readonly bundle: BundleDigest;
+  readonly entry: string;
+  readonly export: string;
+}
+export type RepairCode = Omit<Repair, "round">;
+
+/** What runs items of a round: the newest code that is not of a later one. */
+export function taskOfRound(
+  job: { readonly spec: JobSpec; readonly repairs: readonly Repair[] },
+  round: number,
+): TaskSpec {
+  const { task } = job.spec;
+  const repair = job.repairs.findLast((known) => known.round <= round);
+  if (repair === undefined) return task;
+  const { bundle, entry, export: name } = repair;
+  return { ...task, bundle, entry, export: name };
+}
+
 /** The record in EC_JOBS, written by compare-and-set before any act. */
 export interface JobRecord {
   readonly id: JobId;
@@ -108,6 +129,8 @@ export interface JobRecord {
   readonly epoch: number;
   readonly foldVersion: number;
   readonly intent?: JobIntent;
+  /** In the order of their rounds. */
+  readonly repairs?: readonly Repair[];
   /** ms since epoch. */
   readonly createdAt: number;
   readonly startedAt?: number;

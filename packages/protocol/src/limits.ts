@@ -125,6 +125,8 @@ export const limits = {
   jobsMax: 100_000,
   /** Active jobs at once. */
   activeJobsMax: 10_000,
+  /** Retries of one job that bring code of their own: its record keeps them all. */
+  repairsMax: 100,
   /** Retries a user may ask for. */
   retriesMax: 1_000,
   /** Ended spans that wait for their collector; beyond it they are dropped and counted. */

@@ -11,7 +11,7 @@ import type { BundleDigest, JobId } from "./ids.ts";
 import type { BlockRef, LeaseItems, LeaseMessage, LeaseReply } from "./lease.ts";
 import { leaseModes, leaseRefusals } from "./lease.ts";
 import { isBundleDigest, isJobId, isSegmentId } from "./ids.ts";
-import type { FailureLimit, JobIntent, JobRecord, JobSpec, TaskSpec } from "./job.ts";
+import type { FailureLimit, JobIntent, JobRecord, JobSpec, Repair, RepairCode, TaskSpec } from "./job.ts";
 import { checkRequirements } from "./labels.ts";
 import { jobStates, runtimes } from "./job.ts";
 import { limits } from "./limits.ts";
@@ -266,6 +266,7 @@ export function decodeJobRecord(data: Uint8Array): JobRecord {
     epoch: count(fields, "epoch", what),
     foldVersion: count(fields, "foldVersion", what),
     intent: optional(fields, "intent", what, parseIntent),
+    repairs: optional(fields, "repairs", what, parseRepairs),
     createdAt: number(fields, "createdAt", what),
     startedAt: optional(fields, "startedAt", what, number),
     endedAt: optional(fields, "endedAt", what, number),
@@ -275,6 +276,21 @@ export function decodeJobRecord(data: Uint8Array): JobRecord {
     counts: optional(fields, "counts", what, parseCounts),
     missing: optional(fields, "missing", what, count),
   }) as JobRecord;
+}
+
+const parseRepairs = (fields: Fields, field: string): Repair[] =>
+  list(fields, field, "job record", limits.repairsMax).map((value) => {
+    const repair = fieldsOf(value, "repair");
+    return { round: count(repair, "round", "repair"), ...parseRepairCode(repair) };
+  });
+
+/** What `job retry --code` sends. */
+export function parseRepairCode(value: unknown): RepairCode {
+  const what = "code of a retry";
+  const fields = fieldsOf(value, what);
+  const bundle = text(fields, "bundle", what);
+  if (!isBundleDigest(bundle)) throw bad(what, "bundle");
+  return { bundle, entry: text(fields, "entry", what, 4_096), export: text(fields, "export", what, 4_096) };
 }
 
 function parseIntent(fields: Fields, field: string): JobIntent {

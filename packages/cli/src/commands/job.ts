@@ -1,20 +1,21 @@
 /** `everycore job`: look at jobs, wait for them, read them, end them. */
-import type { AuditInfo, Connection, ExplainLine, JobInfo } from "@everycore/client/internal";
+import type { AuditInfo, ExplainLine, JobInfo } from "@everycore/client/internal";
 import { endedItems, failedItems } from "@everycore/client/internal";
 import { EverycoreError, isEnded, jobStates, limits, shortId } from "@everycore/protocol";
 import { Command, Option } from "commander";
-import { describeFailure, exitCodeOf, exitCodes } from "../failure.ts";
+import { exitCodeOf, exitCodes } from "../failure.ts";
 import { endOfReturned, returnedFilesOf } from "../files/program-files.ts";
-import { Interrupts } from "../interrupts.ts";
 import { parseCount, parseDuration } from "../input/values.ts";
 import type { ClusterFlags } from "../session.ts";
-import { openSession, withClusterFlags } from "../session.ts";
+import { withClusterFlags } from "../session.ts";
 import { agoText, bytesText, durationText, fields, table } from "../terminal/table.ts";
 import { printerOf } from "../terminal/outcome-lines.ts";
 import { openSink } from "../terminal/sink.ts";
 import { endText, FirstFailure, sayFailures } from "../terminal/summary.ts";
+import { example, jobsVerb, jobVerb, withCluster } from "./job-verbs.ts";
 import { pauseCommand, resumeCommand } from "./pause.ts";
 import { replayCommand } from "./replay.ts";
+import { retryCommand } from "./retry.ts";
 import { watchCommand } from "./watch.ts";
 
 interface FormatFlags extends ClusterFlags {
@@ -27,64 +28,22 @@ export const formatOption = (): Option =>
 export const printJson = (value: unknown): void =>
   void process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
 
-const example = (text: string): string => `\nExample:\n  ${text}`;
-
-/** A verb on one job that shows something. */
-function jobVerb(name: string, about: string): Command {
-  return withClusterFlags(new Command(name))
-    .description(about)
-    .argument("<job>", "id of the job, or its first digits")
-    .addHelpText("after", example(`everycore job ${name} 1a2b3c4d`));
-}
-
-/** A verb that does the same to each job named, one after the other; what it cannot do to one it says at the end. */
-function jobsVerb(
-  name: string,
-  about: string,
-  act: (cluster: Connection, job: string, signal: AbortSignal) => Promise<string>,
-): Command {
-  return withClusterFlags(new Command(name))
-    .description(about)
-    .argument("<job...>", "ids of jobs, or their first digits")
-    .addHelpText("after", example(`everycore job ${name} 1a2b3c4d`))
-    .action((jobs: string[], flags: ClusterFlags) =>
-      withCluster(flags, async (cluster, signal) => {
-        const refusals: EverycoreError[] = [];
-        for (const job of jobs) {
-          try {
-            const text = await act(cluster, job, signal);
-            if (flags.quiet !== true) process.stdout.write(`${text}\n`);
-          } catch (error) {
-            if (!(error instanceof EverycoreError) || signal.aborted) throw error;
-            refusals.push(error);
-          }
-        }
-        const last = refusals.pop();
-        for (const refusal of refusals) process.stderr.write(describeFailure(refusal).text);
-        if (last !== undefined) throw last;
-        return undefined;
-      }),
-    );
-}
-
-/** Runs `action` with a connection; Ctrl-C leaves. */
-async function withCluster(
-  flags: ClusterFlags,
-  action: (cluster: Connection, signal: AbortSignal) => Promise<number | undefined>,
-): Promise<void> {
-  using interrupts = new Interrupts("leave");
-  await using session = await openSession(flags);
-  const code = await action(session.cluster, interrupts.signal);
-  if (code !== undefined) process.exitCode = code;
-}
-
 export function jobCommand(): Command {
   const command = new Command("job")
     .description("look at jobs, follow them, wait for them, read their results, end them")
     .addHelpText("after", "\nExample:\n  everycore job list");
   command.addCommand(list()).addCommand(get()).addCommand(watchCommand());
   command.addCommand(pauseCommand()).addCommand(resumeCommand());
-  for (const verb of [wait(), results(), output(), cancel(), retry(), replayCommand(), remove(), audit()])
+  for (const verb of [
+    wait(),
+    results(),
+    output(),
+    cancel(),
+    retryCommand(),
+    replayCommand(),
+    remove(),
+    audit(),
+  ])
     command.addCommand(verb);
   return command;
 }
@@ -189,9 +148,14 @@ function jobText(info: JobInfo, now: number): string {
     ["codec", info.codec],
     ["seed", info.seed],
     ["bundle", info.bundle.slice(0, 16)],
+    ...info.repairs.map((repair) => ["", repairText(repair)] as const),
   ]);
   return info.usage.length === 0 ? text : `${text}\n${usageTable(info)}`;
 }
+
+/** Below the bundle of the job itself. */
+const repairText = ({ round, bundle, entry, export: name }: JobInfo["repairs"][number]): string =>
+  `${bundle.slice(0, 16)} from round ${round} on (${entry}:${name})`;
 
 function limitsText(info: JobInfo): string {
   const { jobTimeoutMs, ranMs, maxFailures } = info;
@@ -314,13 +278,6 @@ function cancel(): Command {
     }
     await cluster.cancelJob(before.id, "cancelled by its user", { signal });
     return endText(await cluster.waitJob(before.id, { signal }));
-  });
-}
-
-function retry(): Command {
-  return jobsVerb("retry", "run the failed items of ended jobs again", async (cluster, job, signal) => {
-    const info = await cluster.retryJob(job, { signal });
-    return `job ${shortId(info.id)} ${info.state}, round ${info.round}`;
   });
 }
 

@@ -28,7 +28,7 @@ const isSameFailure = (one: ErrorInfo, other: ErrorInfo): boolean =>
     ? one.signal === other.signal && one.exitCode === other.exitCode
     : one.kind === "timeout" || (one.name === other.name && one.message === other.message);
 
-const isSame = (one: Outcome, other: Outcome): boolean =>
+export const isSame = (one: Outcome, other: Outcome): boolean =>
   one.codec === other.codec && one.payload.equals(other.payload);
 
 function errorLine(outcome: Outcome): string {

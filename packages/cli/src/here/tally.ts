@@ -54,6 +54,7 @@ export class Tally {
       reduced: task.reduce !== undefined,
       seed: task.seed,
       bundle: task.bundle ?? "",
+      repairs: [],
       jobTimeoutMs: 0,
       ranMs: 0,
       maxFailures: "",

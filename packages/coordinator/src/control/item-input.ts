@@ -3,7 +3,14 @@
  * read the job. Nothing is leased and nothing is recorded.
  */
 import type { BlockRef, BundleDigest } from "@everycore/protocol";
-import { encodeSpec, EverycoreError, PackedEntries, shortId, subjects } from "@everycore/protocol";
+import {
+  encodeSpec,
+  EverycoreError,
+  PackedEntries,
+  shortId,
+  subjects,
+  taskOfRound,
+} from "@everycore/protocol";
 import type { Job } from "../core/model.ts";
 import { jobKey } from "../effects.ts";
 import type { ControlParts } from "./parts.ts";
@@ -32,7 +39,9 @@ export async function itemInput(
   const job = await readJob(parts, parts.state.jobs.get(id)!, following, writing.signal);
   mustHave(job, index);
   const item = job.spec.codec === "range" ? undefined : await entryOf(parts, job, index);
-  await writing.write({ head: { job: id, spec: encodeSpec(job.spec), bytes: item?.length ?? 0 } });
+  // The code that ran it last, or will run it next.
+  const spec = { ...job.spec, task: taskOfRound(job, job.fold.roundOf(index)) };
+  await writing.write({ head: { job: id, spec: encodeSpec(spec), bytes: item?.length ?? 0 } });
   if (item !== undefined) await writePieces(item, writing);
 }
 

@@ -34,6 +34,7 @@ export function jobInfo(view: JobView): object {
     seed: task.seed,
     bundle: task.bundle ?? "",
     outputBytes: view.outcomeBytes,
+    repairs: view.repairs,
     jobTimeoutMs: spec.jobTimeoutMs ?? 0,
     ranMs: view.ranMs,
     maxFailures: spec.maxFailures === undefined ? "" : failureLimitText(spec.maxFailures),

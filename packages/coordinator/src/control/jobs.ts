@@ -1,7 +1,14 @@
 /** JobService: each RPC as a few lines over the core's views, the log's reader and asks of the core. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { BundleDigest, JobId } from "@everycore/protocol";
-import { EverycoreError, isBundleDigest, isEnded, jobStates, limits } from "@everycore/protocol";
+import {
+  EverycoreError,
+  isBundleDigest,
+  isEnded,
+  jobStates,
+  limits,
+  parseRepairCode,
+} from "@everycore/protocol";
 import { explainJob, jobViews } from "../core/index.ts";
 import { jobKey } from "../effects.ts";
 import type { ItemRequest } from "./item-input.ts";
@@ -14,7 +21,7 @@ import { audit, output, results } from "./results.ts";
 import type { Handlers, Message } from "./handlers.ts";
 import { download, duplex, here, unary, upload } from "./handlers.ts";
 import type { SubmitRequest } from "./submit.ts";
-import { submit } from "./submit.ts";
+import { mustHaveBundle, submit } from "./submit.ts";
 
 const watchMs = 200;
 const uploadsMax = 2;
@@ -39,7 +46,7 @@ export function jobHandlers(parts: ControlParts): Handlers {
     await parts.asks.ask(send);
   };
   const command = async (
-    kind: "pauseAsked" | "resumeAsked" | "retryAsked" | "deleteAsked",
+    kind: "pauseAsked" | "resumeAsked" | "deleteAsked",
     typed: string,
   ): Promise<JobId> => {
     const job = findJob(parts, typed);
@@ -87,7 +94,13 @@ export function jobHandlers(parts: ControlParts): Handlers {
     }),
     Pause: unary(async ({ job }: JobRequest) => info(await command("pauseAsked", job))),
     Resume: unary(async ({ job }: JobRequest) => info(await command("resumeAsked", job))),
-    Retry: unary(async ({ job }: JobRequest) => info(await command("retryAsked", job))),
+    Retry: unary(async ({ job: typed, code: given }: JobRequest & { code: unknown }) => {
+      const job = findJob(parts, typed);
+      const code = given === null || given === undefined ? undefined : parseRepairCode(given);
+      await mustHaveBundle(parts, code?.bundle);
+      await ask((number) => parts.enqueue({ kind: "retryAsked", job, ask: number, code }));
+      return info(job);
+    }),
     Delete: unary(async ({ job }: JobRequest) => ({ job: await command("deleteAsked", job) })),
     Audit: unary(async ({ job }: JobRequest, signal) => audit(parts, job, signal)),
   };

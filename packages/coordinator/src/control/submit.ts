@@ -8,7 +8,7 @@
  *      paused job takes a bounded number of bytes more; then its stream waits for the resume, or the job's end.
  */
 import { createHash } from "node:crypto";
-import type { JobId, JobSpec } from "@everycore/protocol";
+import type { BundleDigest, JobId, JobSpec } from "@everycore/protocol";
 import {
   decodeSpec,
   encodeSpec,
@@ -153,12 +153,7 @@ async function begin(
   wanted: { id: JobId; spec: JobSpec; input: InputHint },
 ): Promise<void> {
   const { id, spec, input } = wanted;
-  const { bundle } = spec.task;
-  if (bundle !== undefined && !(await parts.bundles.has(localUser, bundle))) {
-    throw new EverycoreError("not-found", `the bundle ${bundle} was not uploaded`, {
-      hint: "upload it with PutBundle first",
-    });
-  }
+  await mustHaveBundle(parts, spec.task.bundle);
   if (parts.segments.level !== "ok") {
     throw new EverycoreError("storage-full", "the cluster's storage is nearly full", {
       hint: "delete ended jobs: everycore job delete ID",
@@ -180,6 +175,13 @@ async function begin(
     if (parts.state.jobs.get(id)?.segment !== segment)
       await parts.segments.jobDeleted(id, segment).catch(() => {}); // swept later
   }
+}
+
+export async function mustHaveBundle(parts: ControlParts, bundle: BundleDigest | undefined): Promise<void> {
+  if (bundle === undefined || (await parts.bundles.has(localUser, bundle))) return;
+  throw new EverycoreError("not-found", `the bundle ${bundle} was not uploaded`, {
+    hint: "upload it with PutBundle first",
+  });
 }
 
 async function appendBlock(

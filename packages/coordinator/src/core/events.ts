@@ -18,6 +18,7 @@ import type {
   NodeId,
   NodeRecord,
   Range,
+  RepairCode,
   ReopenRecord,
   SealRecord,
   SegmentId,
@@ -59,7 +60,12 @@ export type Event = { readonly at: number } & (
   | { readonly kind: "cancelAsked"; readonly job: JobId; readonly message: string; readonly ask: number }
   | { readonly kind: "pauseAsked"; readonly job: JobId; readonly ask: number }
   | { readonly kind: "resumeAsked"; readonly job: JobId; readonly ask: number }
-  | { readonly kind: "retryAsked"; readonly job: JobId; readonly ask: number }
+  | {
+      readonly kind: "retryAsked";
+      readonly job: JobId;
+      readonly ask: number;
+      readonly code?: RepairCode | undefined;
+    }
   | { readonly kind: "deleteAsked"; readonly job: JobId; readonly ask: number }
   | { readonly kind: "nodeReported"; readonly report: NodeReport }
   | {

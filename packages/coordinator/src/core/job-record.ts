@@ -22,6 +22,7 @@ export function recordOf(state: ClusterState, job: Job): JobRecord {
   return {
     ...record,
     ...(job.intent === undefined ? {} : { intent: job.intent }),
+    ...(job.repairs.length === 0 ? {} : { repairs: job.repairs }),
     ...(job.startedAt === undefined ? {} : { startedAt: job.startedAt }),
     ...(job.endedAt === undefined ? {} : { endedAt: job.endedAt }),
     ...(job.spec.jobTimeoutMs === undefined ? {} : { ranMs: job.clock.ranMs }),

@@ -4,12 +4,12 @@
  * intent, and the next one completes it. Handlers are idempotent: an intent is acted upon once per leader, and
  * acting twice appends seals that the fold skips.
  */
-import type { JobId, JobIntent, JobSpec, Range, SegmentId } from "@everycore/protocol/pure";
+import type { JobId, JobIntent, JobSpec, Range, RepairCode, SegmentId } from "@everycore/protocol/pure";
 import { IntervalSet, isEnded, JobFold, limits, times } from "@everycore/protocol/pure";
 import type { Answer, Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { act, appendClose, appendFence } from "./leader-records.ts";
-import type { ClusterState, Job, Keys } from "./model.ts";
+import type { ClusterState, Job, Keys, RetryAsk } from "./model.ts";
 import { abandonAll, emptyQueues, enqueue, openMs } from "./queues.ts";
 import { countsOfItems, missingItems } from "./reduced.ts";
 import { refuseRuntime } from "./runtimes.ts";
@@ -33,6 +33,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     reserved: 0,
     reserving: undefined,
     round: 0,
+    repairs: [],
     intent: undefined,
     createdAt,
     startedAt: undefined,
@@ -218,32 +219,21 @@ function announce(state: ClusterState, job: Job, intent: JobIntent, effects: Eff
   save(state, job, effects);
 }
 
-/** Opens the failed items of an ended job again, as a new round. */
-export function retry(state: ClusterState, job: Job, ask: number, effects: Effect[]): void {
+/** Opens the failed items of an ended job again, as a new round; with code, which that round runs. */
+export function retry(state: ClusterState, job: Job, asked: RetryAsk, effects: Effect[]): void {
   if (job.phase === "folding") {
-    job.retryAsks.push(ask);
+    job.retryAsks.push(asked);
     return;
   }
-  if (!isEnded(job.state)) {
-    const hint = `wait for it: everycore job wait ${job.id.slice(0, 8)}`;
-    const answer = refuse(
-      "conflict",
-      `job ${job.id} is ${job.state}; only an ended job can be retried`,
-      hint,
-    );
-    effects.push({ kind: "answer", ask, answer });
-    return;
-  }
-  const ranges = failedRanges(job);
-  if (ranges.length === 0) {
-    effects.push({
-      kind: "answer",
-      ask,
-      answer: refuse("conflict", `job ${job.id} has no failed items to retry`),
-    });
+  const { ask, code } = asked;
+  const ranges = isEnded(job.state) ? failedRanges(job) : [];
+  const refusal = refuseRetry(job, ranges, code);
+  if (refusal !== undefined) {
+    effects.push({ kind: "answer", ask, answer: refusal });
     return;
   }
   job.round += 1;
+  if (code !== undefined) job.repairs = [...job.repairs, { round: job.round, ...code }];
   job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event: "retry" });
   job.reason = "";
   job.endedAt = undefined;
@@ -254,6 +244,29 @@ export function retry(state: ClusterState, job: Job, ask: number, effects: Effec
   state.active.add(job);
   job.asks.push(ask);
   announce(state, job, { kind: "reopen", ranges, round: job.round }, effects);
+}
+
+function refuseRetry(job: Job, ranges: readonly Range[], code: RepairCode | undefined): Answer | undefined {
+  const { id, state, spec, repairs } = job;
+  if (!isEnded(state)) {
+    const hint = `wait for it: everycore job wait ${id.slice(0, 8)}`;
+    return refuse("conflict", `job ${id} is ${state}; only an ended job can be retried`, hint);
+  }
+  if (ranges.length === 0) return refuse("conflict", `job ${id} has no failed items to retry`);
+  if (code === undefined) return undefined;
+  if (spec.task.runtime === "exec")
+    return refuse("conflict", `job ${id} runs a program, which no code can replace`, "leave --code away");
+  // Partials of the old code are in it already, and cannot be told from those of the new one.
+  if (spec.task.reduce !== undefined) {
+    const message = `job ${id} is a reduction, whose one value would be made by both codes`;
+    return refuse("conflict", message, "submit it anew with the new code");
+  }
+  if (repairs.length < limits.repairsMax) return undefined;
+  return refuse(
+    "conflict",
+    `job ${id} has had ${repairs.length} codes, which is the limit`,
+    "submit it anew",
+  );
 }
 
 function failedRanges(job: Job): Range[] {

@@ -26,6 +26,8 @@ import type {
   LeaseMode,
   NodeId,
   OutcomeCounts,
+  Repair,
+  RepairCode,
   Quarantine,
   SegmentId,
 } from "@everycore/protocol/pure";
@@ -106,6 +108,12 @@ export interface HeldItems {
   readonly byNode: Map<NodeId, number>;
 }
 
+/** `code`: to be run instead of what failed. */
+export interface RetryAsk {
+  readonly ask: number;
+  readonly code: RepairCode | undefined;
+}
+
 export interface Job {
   readonly id: JobId;
   readonly user: string;
@@ -118,6 +126,8 @@ export interface Job {
   /** Value of `reserved` in a putJob that was not answered yet. */
   reserving: number | undefined;
   round: number;
+  /** Code of retries, by round; the specification keeps what was submitted. */
+  repairs: readonly Repair[];
   intent: JobIntent | undefined;
   readonly createdAt: number;
   startedAt: number | undefined;
@@ -186,7 +196,7 @@ export interface Job {
   /** Commands to answer once the record with their intent is stored. */
   asks: number[];
   /** Retries asked while the log is still being read: what has failed is not known yet. */
-  retryAsks: number[];
+  retryAsks: RetryAsk[];
 }
 
 /** What an agent asks before it starts a slice in trouble. */

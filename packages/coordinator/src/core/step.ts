@@ -186,7 +186,7 @@ function command(
     case "resumeAsked":
       return resume(state, job, event.ask, effects);
     case "retryAsked":
-      return retry(state, job, event.ask, effects);
+      return retry(state, job, { ask: event.ask, code: event.code }, effects);
     case "deleteAsked":
       return remove(state, job, event.ask, effects);
   }

@@ -55,6 +55,7 @@ export function recover(
   job.phase = "folding";
   job.reserved = record.reserved;
   job.round = record.round;
+  job.repairs = record.repairs ?? [];
   job.intent = record.intent;
   job.startedAt = record.startedAt;
   job.endedAt = record.endedAt;
@@ -113,7 +114,7 @@ function folded(state: ClusterState, job: Job, effects: Effect[]): void {
     job.state = "running";
     job.orphan = undefined;
   }
-  for (const ask of job.retryAsks.splice(0)) retry(state, job, ask, effects);
+  for (const asked of job.retryAsks.splice(0)) retry(state, job, asked, effects);
   if (ended) return;
   const total = job.fold.total;
   const end = endOf(job);

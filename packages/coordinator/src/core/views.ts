@@ -1,5 +1,5 @@
 /** What people see of jobs and nodes: read-only summaries of the state, for RPCs and status pages. */
-import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts } from "@everycore/protocol/pure";
+import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts, Repair } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
@@ -40,6 +40,7 @@ export interface JobView {
   /** In this round, of a job with a time limit. */
   readonly ranMs: number;
   readonly round: number;
+  readonly repairs: readonly Repair[];
   readonly retries: number;
   readonly strikes: number;
   readonly duplicates: number;
@@ -100,6 +101,7 @@ export function jobView(state: ClusterState, id: JobId): JobView | undefined {
     endedAt: job.endedAt,
     ranMs: job.clock.ranMs,
     round: job.round,
+    repairs: job.repairs,
     retries: fold.retries,
     strikes: fold.strikeCount,
     duplicates: fold.dropped.duplicate,

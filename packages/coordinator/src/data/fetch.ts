@@ -3,8 +3,15 @@
  * limited by subject, so any agent could read every tenant's data. Here a lease of the job opens the job's data
  * and nothing else.
  */
-import type { FetchReply, FetchRequest, JobId, JobSpec, SegmentId } from "@everycore/protocol";
-import { decodeFetch, encodeFetchReply, EverycoreError, limits, subjects } from "@everycore/protocol";
+import type { FetchReply, FetchRequest, JobId, JobSpec, Repair, SegmentId } from "@everycore/protocol";
+import {
+  decodeFetch,
+  encodeFetchReply,
+  EverycoreError,
+  limits,
+  subjects,
+  taskOfRound,
+} from "@everycore/protocol";
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import type { Logger } from "pino";
 import type { Keys } from "../core/index.ts";
@@ -22,6 +29,7 @@ const partialsKeptMs = 30_000;
 export interface FetchJob {
   readonly user: string;
   readonly spec: JobSpec;
+  readonly repairs: readonly Repair[];
   readonly segment: SegmentId;
   readonly total: number | undefined;
   /** Sequence up to which the leader has folded the log. */
@@ -129,7 +137,7 @@ export class FetchServer {
     const offset = request.offset ?? 0;
     switch (request.what) {
       case "bundle": {
-        const { bundle } = job.spec.task;
+        const { bundle } = taskOfRound(job, request.grant.round);
         const bytes = bundle === undefined ? undefined : await this.#options.bundles.get(job.user, bundle);
         return bytes === undefined ? refused("gone", "the job has no bundle") : frame(bytes, offset);
       }

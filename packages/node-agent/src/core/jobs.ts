@@ -27,6 +27,7 @@ export function leaseArrived(state: AgentState, event: Of<"leaseArrived">, effec
   state.accepted += 1;
   remember(state, facts.grant.id);
   const job = jobOf(state, facts);
+  job.round = Math.max(job.round, facts.grant.round);
   job.leases.set(facts.grant.id, {
     grant: facts.grant,
     job: job.id,
@@ -61,7 +62,13 @@ function refusalOf(
   if (!state.runtimes.has(facts.task.runtime)) {
     return { reason: "runtime", message: `the node has no runtime ${facts.task.runtime}` };
   }
-  if (state.jobs.get(facts.job)?.failed)
+  const job = state.jobs.get(facts.job);
+  if (job !== undefined && facts.task.code !== job.task.code && facts.grant.round <= job.round)
+    return {
+      reason: "epoch",
+      message: `round ${facts.grant.round} of the job is over; its code was replaced`,
+    };
+  if (job?.failed === true && facts.task.code === job.task.code)
     return { reason: "runtime", message: "the task does not load on this node" };
   let held = 0;
   for (const job of state.jobs.values()) held += job.leases.size;
@@ -82,6 +89,7 @@ function jobOf(state: AgentState, facts: LeaseFacts): Job {
       id: facts.job,
       segment: facts.segment,
       task: facts.task,
+      round: facts.grant.round,
       epoch: facts.epoch,
       itemMs: undefined,
       learned: { items: 0, ms: 0 },

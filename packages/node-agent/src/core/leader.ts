@@ -1,6 +1,6 @@
 /** What the leader asks of an agent: give back, confirm, drop, cancel, forget, drain; and what a new link means. */
 import type { JobId, LeaseId, Range } from "@everycore/protocol/pure";
-import type { AgentEvent, Effect } from "./events.ts";
+import type { AgentEvent, Effect, LeaseFacts } from "./events.ts";
 import { ownEnd, queuedItems, sayHello, settle, slicesOf, workersOf } from "./jobs.ts";
 import type { AgentState, Job, Lease } from "./model.ts";
 import { announceAgain, busyWorker, cutSlice, giveAway } from "./slices.ts";
@@ -98,6 +98,22 @@ export function dropLeases(state: AgentState, ids: readonly LeaseId[], effects: 
       dropWaiting(state, job, (run) => run.lease.id === id, effects);
     }
   }
+}
+
+/**
+ * A lease of a retry with other code, when the end of the round before was not heard of here: what is left of that is
+ * stale, for its items have ended or were opened again, and its workers have the former code in them.
+ */
+export function replaceCode(state: AgentState, facts: LeaseFacts, effects: Effect[]): void {
+  const job = state.jobs.get(facts.job);
+  if (job === undefined || facts.task.code === job.task.code) return;
+  if (facts.epoch < state.epoch || facts.grant.round <= job.round) return;
+  dropLeases(state, [...job.leases.keys()], effects);
+  for (const worker of workersOf(state, job.id)) kill(worker, { kind: "stop" }, effects);
+  job.task = facts.task;
+  job.failed = false;
+  job.itemMs = undefined;
+  job.learned = { items: 0, ms: 0 };
 }
 
 function dropWaiting(

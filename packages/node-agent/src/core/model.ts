@@ -23,6 +23,8 @@ import type { DrainLife, SliceLife, WorkerLife } from "./transitions.ts";
 
 /** What the core must know of a task; the shell keeps the whole. */
 export interface TaskFacts {
+  /** Names the code: a retry may bring another. Absent: there is one. */
+  readonly code?: string;
   readonly runtime: string;
   readonly reduced: boolean;
   readonly retries: number;
@@ -72,7 +74,9 @@ export interface WaitingRun extends OutcomeRun {
 export interface Job {
   readonly id: JobId;
   readonly segment: SegmentId;
-  readonly task: TaskFacts;
+  task: TaskFacts;
+  /** Of the newest of its leases. */
+  round: number;
   epoch: number;
   /** Learned here, else the leader's guess; undefined while unknown. */
   itemMs: number | undefined;

@@ -13,6 +13,7 @@ import {
   forgetJob,
   giveBack,
   linkUp,
+  replaceCode,
   undrain,
   welcomed,
 } from "./leader.ts";
@@ -80,6 +81,7 @@ export function step(state: AgentState, event: AgentEvent): Effect[] {
 function handle(state: AgentState, event: AgentEvent, effects: Effect[]): void {
   switch (event.kind) {
     case "leaseArrived":
+      replaceCode(state, event.lease, effects);
       return leaseArrived(state, event, effects);
     case "inputReady": {
       const lease = state.jobs.get(event.job)?.leases.get(event.lease);

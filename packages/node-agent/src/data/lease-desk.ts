@@ -26,7 +26,8 @@ export class LeaseDesk {
   malformed = 0;
   readonly #options: LeaseDeskOptions;
   readonly #leases = new Map<LeaseId, { message: LeaseMessage; fetch: AbortController }>();
-  readonly #tasks = new Map<JobId, TaskSpec>();
+  /** Of the newest round: an older one may be late, with code that was replaced. */
+  readonly #tasks = new Map<JobId, { task: TaskSpec; round: number }>();
   readonly #answers = new Map<number, Msg>();
   #asks = 0;
 
@@ -56,7 +57,8 @@ export class LeaseDesk {
     const { grant, job, task } = message;
     if (isNew) {
       this.#leases.set(grant.id, { message, fetch: new AbortController() });
-      this.#tasks.set(job, task);
+      if (grant.round >= (this.#tasks.get(job)?.round ?? 0))
+        this.#tasks.set(job, { task, round: grant.round });
     }
     this.#asks += 1;
     this.#answers.set(this.#asks, raw);
@@ -93,11 +95,11 @@ export class LeaseDesk {
   }
 
   task(job: JobId): TaskSpec | undefined {
-    return this.#tasks.get(job);
+    return this.#tasks.get(job)?.task;
   }
 
   usesBundle(digest: string): boolean {
-    return [...this.#tasks.values()].some(({ bundle }) => bundle === digest);
+    return [...this.#tasks.values()].some(({ task }) => task.bundle === digest);
   }
 
   forget(id: LeaseId): void {

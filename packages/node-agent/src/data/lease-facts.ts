@@ -7,6 +7,7 @@ export const factsOf = (message: LeaseMessage): LeaseFacts => ({
   job: message.job,
   segment: message.segment as SegmentId, // checked by decodeLease
   task: {
+    code: [message.task.bundle, message.task.entry, message.task.export].join("\n"),
     runtime: `${message.task.runtime}${message.task.python ?? ""}`,
     reduced: message.task.reduce !== undefined,
     retries: message.task.retries,
