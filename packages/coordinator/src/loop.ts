@@ -7,7 +7,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ClusterState, Effect, Event, Keys } from "./core/index.ts";
-import { newCluster, step } from "./core/index.ts";
+import { EventClock, newCluster, step } from "./core/index.ts";
 
 /** Events in one go, before sockets get their turn again. */
 const eventsPerTurn = 500;
@@ -21,6 +21,7 @@ export type WorldEvent = WithoutTime<Event>;
 
 export class Loop {
   readonly state: ClusterState = newCluster();
+  readonly #clock = new EventClock();
   readonly #keys: Keys;
   readonly #perform: (effect: Effect) => void;
   readonly #onBug: (error: unknown, event: Event) => void;
@@ -40,7 +41,8 @@ export class Loop {
   }
 
   enqueue(event: WorldEvent): void {
-    this.#queue.push({ at: Date.now(), ...event });
+    const at = this.#clock.at({ wall: Date.now(), steady: performance.now() });
+    this.#queue.push({ at, ...event });
     if (this.#isScheduled) return;
     this.#isScheduled = true;
     queueMicrotask(() => this.#turn());
