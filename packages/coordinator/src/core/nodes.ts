@@ -247,12 +247,13 @@ export function heartbeat(
   effects: Effect[],
 ): void {
   const node = state.nodes.get(event.node);
-  if (node === undefined || node.state === "drained") return;
-  if (node.state === "lost") {
-    // Its leases were placed elsewhere: it comes back by a report, which only a new link brings (P5).
+  if (node?.state === "drained") return;
+  if (node === undefined || node.state === "lost") {
+    // Its leases were placed elsewhere, it may even be forgotten: only a report, which a new link brings, brings it back
+    // (P5).
     effects.push({
       kind: "closeLink",
-      node: node.id,
+      node: event.node,
       reason: "silent for so long that it was held for lost",
     });
     return;

@@ -277,6 +277,10 @@ test("a lost node is forgotten after ten minutes: no new leader waits for it", (
   const effects = bench.tick(times.forgetNodeMs + 1);
   expect(only(effects, "deleteNode").map((effect) => effect.node)).toEqual([a]);
   expect(bench.state.nodes.size).toBe(0);
+  // It was there all the while, over a link that nobody has seen broken: it comes back by a new one (P5).
+  expect(beat(bench)).toMatchObject([{ kind: "closeLink", node: a }]);
+  bench.report("a");
+  expect(stateOf(bench)).toBe("connected");
 });
 
 test("a node whose disk is full gets nothing until it says otherwise", () => {
