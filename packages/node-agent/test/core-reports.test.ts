@@ -1,63 +1,8 @@
 // What an agent's hello says of its leases: the next leader decides by it what runs, what has ended and is on its
 // way to the log, and what nobody has (DESIGN 9, "Hello and report").
 import { IntervalSet } from "@everycore/protocol";
-import type { JobId, LeaseGrant, LeaseId, NodeId, SegmentId } from "@everycore/protocol";
 import { expect, test } from "vitest";
-import { type AgentState, checkInvariants, type Effect, newAgent, step } from "../src/core/index.ts";
-
-const job = "a".repeat(20) as JobId;
-
-const grantOf = (n: number, start: number, end: number): LeaseGrant => ({
-  id: `${n}`.padStart(32, "0") as LeaseId,
-  start,
-  end,
-  node: "b".repeat(16) as NodeId,
-  round: 0,
-  n,
-});
-
-type Event = Parameters<typeof step>[1];
-type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
-
-class Bench {
-  readonly state: AgentState = newAgent({ slots: 1, runtimes: ["js"] });
-  now = 0;
-
-  feed(event: WithoutTime<Event>): Effect[] {
-    this.now += 1;
-    const effects = step(this.state, { at: this.now, ...event } as Event);
-    checkInvariants(this.state);
-    return effects;
-  }
-
-  lease(grant: LeaseGrant): Effect[] {
-    const task = { runtime: "js", reduced: false, retries: 0, itemTimeoutMs: undefined };
-    const facts = {
-      epoch: 1,
-      job,
-      segment: "s" as SegmentId,
-      task,
-      grant,
-      attempts: [],
-      mode: "normal",
-      itemMs: 1,
-      priority: 0,
-      tag: 0,
-      partials: false,
-    } as const;
-    return this.feed({ kind: "leaseArrived", lease: facts, ask: grant.n, ready: true });
-  }
-
-  hello(): Extract<Effect, { kind: "hello" }> {
-    return this.feed({ kind: "linkUp" }).find((effect) => effect.kind === "hello")!;
-  }
-}
-
-const only = <Kind extends Effect["kind"]>(
-  effects: readonly Effect[],
-  kind: Kind,
-): Extract<Effect, { kind: Kind }>[] =>
-  effects.filter((effect): effect is Extract<Effect, { kind: Kind }> => effect.kind === kind);
+import { AgentBench as Bench, grantOf, job, only } from "./support/agent-bench.ts";
 
 test("an outcome is unacknowledged until the log has it, then it is the leader's to know", () => {
   const bench = new Bench();
@@ -69,11 +14,14 @@ test("an outcome is unacknowledged until the log has it, then it is the leader's
   const seen = [{ slice: slice!.slice, job, lease: grant.id, runs: [run] }];
   const [commit] = only(bench.feed({ kind: "outcomesSeen", worker, seen }), "publishCommit");
   expect(commit).toBeDefined();
+  // The file is all that a killed agent leaves: it stays until the log has what is in it (P1).
+  expect(only(bench.effects, "freeOutcomes")).toEqual([]);
   const rest = slice!.end < 40 ? [{ start: slice!.end, end: 40 }] : [];
   expect(bench.hello().leases).toMatchObject([
     { unfinished: rest, unacknowledged: [{ start: 0, end: slice!.end }], acknowledgedSeq: 0 },
   ]);
-  bench.feed({ kind: "commitAcked", commit: commit!.commit, seq: 17 });
+  const acked = bench.feed({ kind: "commitAcked", commit: commit!.commit, seq: 17 });
+  expect(only(acked, "freeOutcomes")).toMatchObject([{ runs: [run] }]);
   const { leases, acknowledged } = bench.hello();
   expect(leases[0]?.unacknowledged ?? []).toEqual([]);
   expect(acknowledged.get(job)).toBe(17);

@@ -90,9 +90,13 @@ export function dropLeases(state: AgentState, ids: readonly LeaseId[], effects: 
     for (const job of state.jobs.values()) {
       const lease = job.leases.get(id);
       if (lease === undefined) continue;
-      for (const { worker, slice } of slicesOf(state, job.id)) {
-        if (slice.lease === id) kill(worker, { kind: "cancel" }, effects);
+      const slices = slicesOf(state, job.id).filter(({ slice }) => slice.lease === id);
+      if (slices.length > 0 && slices.every(({ slice }) => slice.start >= ownEnd(slice))) {
+        // Cut to nothing: in front of them may run an item of a lease that stays (P3). It goes when they have ended.
+        lease.queue.clear();
+        continue;
       }
+      for (const { worker } of slices) kill(worker, { kind: "cancel" }, effects);
       job.leases.delete(id);
       effects.push({ kind: "forgetLease", job: job.id, lease: id });
       dropWaiting(state, job, (run) => run.lease.id === id, effects);

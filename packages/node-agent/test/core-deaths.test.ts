@@ -1,0 +1,98 @@
+// What a worker's end means for the items it had: one is struck or timed out, and only for what it did itself (P4).
+import { expect, test } from "vitest";
+import type { Effect } from "../src/core/index.ts";
+import { AgentBench, grantOf, job, only } from "./support/agent-bench.ts";
+
+type SendSlice = Extract<Effect, { kind: "sendSlice" }>;
+
+/** A worker that runs the first slice of a lease. */
+function running(more: Parameters<AgentBench["lease"]>[1] = {}): { bench: AgentBench; slice: SendSlice } {
+  const bench = new AgentBench();
+  const [slice] = only(bench.lease(grantOf(1, 0, 8), more), "sendSlice");
+  bench.feed({ kind: "workerReady", worker: slice!.worker });
+  bench.feed({ kind: "workerLoaded", worker: slice!.worker });
+  return { bench, slice: slice! };
+}
+
+test("a worker that dies while it loads the task fails the task, once, and no item is struck", () => {
+  const bench = new AgentBench();
+  const [slice] = only(bench.lease(grantOf(1, 0, 8)), "sendSlice");
+  const { worker } = slice!;
+  bench.feed({ kind: "workerReady", worker });
+  const detail = { signal: "SIGSEGV" };
+  const effects = bench.feed({ kind: "workerDied", worker, phase: "load", sights: [], detail });
+  expect(only(effects, "taskFailed")).toMatchObject([{ job, died: true }]);
+  expect(only(bench.effects, "publishStrike")).toEqual([]);
+});
+
+test("a slice that had not begun is nobody's fault: all of it runs again", () => {
+  const { bench, slice } = running();
+  const detail = { signal: "SIGKILL" };
+  bench.feed({ kind: "workerDied", worker: slice.worker, phase: "idle", sights: [], detail });
+  expect(only(bench.effects, "publishStrike")).toEqual([]);
+  expect(bench.hello().leases).toMatchObject([{ unfinished: [{ start: 0, end: 8 }], unacknowledged: [] }]);
+});
+
+test("a worker that was ended for one item's time and runs the next when it dies: the next runs again", () => {
+  const { bench, slice } = running({ task: { itemTimeoutMs: 50 } });
+  const { worker } = slice;
+  const sight = (cursor: number) => [{ slice: slice.slice, cursor }];
+  bench.feed({ kind: "cursorRead", worker, phase: "item", sights: sight(2), cut: false });
+  bench.now += 100;
+  const late = bench.feed({ kind: "cursorRead", worker, phase: "item", sights: sight(2), cut: false });
+  expect(only(late, "killGroup")).toMatchObject([{ reason: { kind: "timeout", item: 2 } }]);
+  const ended = bench.feed({ kind: "workerDied", worker, phase: "item", sights: sight(3), detail: {} });
+  expect(only(ended, "appendTimeout")).toEqual([]);
+  expect(only(ended, "publishStrike")).toEqual([]);
+  const unfinished = bench.hello().leases[0]?.unfinished ?? [];
+  expect(unfinished.some(({ start, end }) => start <= 3 && end >= 8)).toBe(true);
+});
+
+test("a worker that was ended with its lease strikes nothing", () => {
+  const { bench, slice } = running();
+  bench.feed({ kind: "leasesDropped", leases: [slice.lease] });
+  const sights = [{ slice: slice.slice, cursor: 4 }];
+  bench.feed({ kind: "workerDied", worker: slice.worker, phase: "item", sights, detail: {} });
+  expect(only(bench.effects, "publishStrike")).toEqual([]);
+});
+
+test("a worker that a drain's deadline has ended strikes nothing: the item runs elsewhere", () => {
+  const { bench, slice } = running();
+  bench.feed({ kind: "drainAsked", deadlineMs: 10 });
+  bench.now += 20;
+  expect(only(bench.feed({ kind: "tick" }), "killGroup")).toMatchObject([{ reason: { kind: "stop" } }]);
+  const sights = [{ slice: slice.slice, cursor: 4 }];
+  bench.feed({ kind: "workerDied", worker: slice.worker, phase: "item", sights, detail: {} });
+  expect(only(bench.effects, "publishStrike")).toEqual([]);
+});
+
+test("an error is tried again as often as was asked for, counting the tries of other leases", () => {
+  const verdictAfter = (tries: number): string | undefined => {
+    const attempts = tries === 0 ? [] : [{ start: 0, end: 8, level: tries }];
+    const { bench, slice } = running({ task: { retries: 2 }, attempts });
+    const run = { file: 1, from: 0, to: 300_000, start: 0, end: 1, status: 1, missing: undefined };
+    const seen = [{ slice: slice.slice, job, lease: slice.lease, runs: [run] }];
+    const effects = bench.feed({ kind: "outcomesSeen", worker: slice.worker, seen });
+    return only(effects, "publishCommit")[0]?.record.parts[0]?.status;
+  };
+  expect([0, 1, 2, 3].map(verdictAfter)).toEqual(["again", "again", "error", "error"]);
+});
+
+test("a dropped lease whose slice was cut to nothing costs no item that runs in front of it (P3)", () => {
+  const { bench, slice } = running();
+  const behind = grantOf(2, 100, 160);
+  const [second] = only(bench.lease(behind), "sendSlice");
+  expect(second).toMatchObject({ worker: slice.worker, lease: behind.id });
+  // The item in front runs far longer than was thought: what stands behind it is freed, and given back.
+  bench.now += 1_000;
+  bench.feed({ kind: "tick" });
+  const sights = [{ slice: slice.slice, cursor: 0 }];
+  bench.feed({ kind: "cursorRead", worker: slice.worker, phase: "item", sights, cut: true });
+  bench.feed({ kind: "giveBackAsked", job, wantMs: 1e9, isAll: true });
+  const ranges = [{ start: 100, end: 160 }];
+  bench.feed({ kind: "giveBackConfirmed", job, lease: behind.id, ranges });
+  expect(only(bench.feed({ kind: "leasesDropped", leases: [behind.id] }), "killGroup")).toEqual([]);
+  for (const { slice: id, start } of [slice, second!])
+    bench.feed({ kind: "sliceEnded", worker: slice.worker, slice: id, ended: start, busyMs: 1, cpuMs: 1 });
+  expect(bench.state.jobs.get(job)?.leases.has(behind.id)).toBe(false);
+});
