@@ -10,10 +10,12 @@ import { times } from "@everycore/protocol";
 import type { SimCoordinator } from "./coordinator.ts";
 import { Disk } from "./disk.ts";
 import { leftoversOf } from "./leftovers.ts";
-import { Link } from "./link.ts";
+import { Link, silentBreakMs } from "./link.ts";
+import type { Partitions } from "./partitions.ts";
 import type { JobPlan, NodePlan } from "./plan.ts";
 import type { Event, LeaseFacts } from "./pool.ts";
 import { Pool } from "./pool.ts";
+import type { ItemStart } from "./worker.ts";
 import type { Random } from "./random.ts";
 import type { Store } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
@@ -22,12 +24,17 @@ export interface AgentWorld {
   readonly time: Timeline;
   readonly random: Random;
   readonly store: Store;
+  readonly partitions: Partitions;
   planOf(job: JobId): JobPlan | undefined;
   /** Who leads, as an agent that looks around finds it. */
   leader(): SimCoordinator | undefined;
   /** Chance that an input cannot be fetched. */
   readonly inputFailures: () => number;
-  readonly started: (agent: SimAgent, job: JobId, index: number) => void;
+  readonly started: (agent: SimAgent, start: ItemStart) => void;
+  /** The outcome of an item stands in a file. */
+  readonly recorded: (start: ItemStart) => void;
+  /** A worker has died of an item. */
+  readonly crashed: (start: ItemStart) => void;
   /** Its machine is bad, and it is this item's turn. */
   readonly isKilledByHost: (agent: SimAgent, job: JobId, index: number) => boolean;
   readonly stepped: () => void;
@@ -38,8 +45,6 @@ export interface AgentWorld {
 }
 
 const tickMs = 50;
-/** How long a link's break may go unnoticed when nothing says so: keepalive. */
-export const silentBreakMs = 15_000;
 const recoverMs = 5_000;
 
 export class SimAgent {
@@ -115,7 +120,9 @@ export class SimAgent {
       disk: this.disk,
       slowness: this.plan.slowness,
       feed: (event) => this.feed(event),
-      started: (job, index) => this.#world.started(this, job, index),
+      started: (start) => this.#world.started(this, start),
+      recorded: (start) => this.#world.recorded(start),
+      crashed: (start) => this.#world.crashed(start),
       isKilledByHost: (job, index) => this.#world.isKilledByHost(this, job, index),
       nodeDies: () => {
         this.crash();
@@ -154,7 +161,7 @@ export class SimAgent {
         this.#recovered.set(record.job, seq);
         next(at + 1);
       };
-      this.#world.store.append(record, { goesOn, stored });
+      this.#world.store.append(record, { from: this.node, goesOn, stored });
     };
     next(0);
   }
@@ -191,6 +198,8 @@ export class SimAgent {
     if (this.isDrained) return;
     const leader = this.#world.leader();
     if (leader === undefined || this.isPaused) return later();
+    const { partitions } = this.#world;
+    if (!partitions.passesBoth(this.node, leader.name)) return later();
     const gone = (): void => {
       if (!goesOn() || this.link !== link) return;
       this.link = undefined;
@@ -202,6 +211,10 @@ export class SimAgent {
       time,
       random,
       onBreak: { agent: gone, leader: () => leader.linkGone(this.node, link) },
+      passes: (to) =>
+        to === "leader"
+          ? partitions.passes(this.node, leader.name)
+          : partitions.passes(leader.name, this.node),
     });
     this.link = link;
     this.#leader = leader;
@@ -344,7 +357,8 @@ export class SimAgent {
   }
 
   #publish(record: CommitRecord | StrikeRecord | LogRecord, acked: (seq: number) => Event): void {
-    this.#world.store.append(record, { goesOn: this.#inLife(), stored: (seq) => this.feed(acked(seq)) });
+    const stored = (seq: number): void => this.feed(acked(seq));
+    this.#world.store.append(record, { from: this.node, goesOn: this.#inLife(), stored });
   }
 
   #fetch({ job, lease }: { job: JobId; lease: LeaseFacts["grant"]["id"] }): void {

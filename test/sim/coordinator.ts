@@ -4,14 +4,17 @@
  * still, as a process does. Its shell's rules are those of packages/coordinator (J1-J3, W1, W2, L1, L2, L6, K1, O1).
  */
 import type { Answer, ClusterState, Effect, Event, Keys, NodeReport } from "@everycore/coordinator/core";
-import { newCluster, step } from "@everycore/coordinator/core";
+import { EventClock, newCluster, step } from "@everycore/coordinator/core";
 import type { JobId, JobRecord, LeaseReply, LogRecord, NodeId } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
 import type { Link } from "./link.ts";
+import type { Partitions } from "./partitions.ts";
+import { nats } from "./partitions.ts";
 import type { Random } from "./random.ts";
 import type { Store } from "./store.ts";
 import { simSegment } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
+import { startsAtMs } from "./timeline.ts";
 
 type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
 export type WorldEvent = WithoutTime<Event>;
@@ -27,8 +30,11 @@ export interface CoordinatorWorld {
   readonly time: Timeline;
   readonly random: Random;
   readonly store: Store;
+  readonly partitions: Partitions;
+  /** Chance that the next records of the log come late. */
+  readonly slowTail: () => number;
   readonly keys: Keys;
-  sendLease(effect: SendLease, state: ClusterState, answered: (reply: LeaseReply | undefined) => void): void;
+  sendLease(from: SimCoordinator, effect: SendLease, answered: (reply: LeaseReply | undefined) => void): void;
   /** After each step, before its effects are performed. */
   stepped(coordinator: SimCoordinator, event: Event, effects: readonly Effect[]): void;
   /** A client's command could not be answered: the term is over. */
@@ -59,6 +65,9 @@ export class SimCoordinator {
   #stopWatching: () => void = () => {};
   #position = 0;
   #isPumping = false;
+  /** What its machine's clock is ahead of ours. */
+  #clockMs = 0;
+  #clock = new EventClock();
   #isCampaigning = false;
   readonly #revisions = new Map<JobId, number>();
   readonly #chains = new Map<JobId, LogRecord[]>();
@@ -77,6 +86,7 @@ export class SimCoordinator {
   start(): void {
     this.isAlive = true;
     this.#isCampaigning = false;
+    this.#clock = new EventClock();
     this.#incarnation += 1;
     const incarnation = this.#incarnation;
     this.#world.time.every(campaignMs, () => {
@@ -106,6 +116,11 @@ export class SimCoordinator {
     this.#standStill(ms, 0);
   }
 
+  /** Somebody sets the clock of its machine. */
+  setClock(byMs: number): void {
+    this.#clockMs += byMs;
+  }
+
   #standStill(ms: number, unnoticedMs: number): void {
     if (!this.isAlive || this.isPaused) return;
     const incarnation = this.#incarnation;
@@ -131,13 +146,16 @@ export class SimCoordinator {
     const sentAt = time.now;
     const goesOn = (): boolean => this.#is(incarnation) && !this.isLeading && !this.isPaused;
     this.#isCampaigning = true;
+    const from = this.name;
     store.request({
+      from,
       act: () => store.holdLeader(this.#who()),
       answer: (held) => {
         if (!this.#is(incarnation)) return;
         this.#isCampaigning = held === true && goesOn();
         if (held !== true || !goesOn()) return;
         store.request({
+          from,
           act: () => store.raiseEpoch(),
           answer: (epoch) => {
             if (this.#is(incarnation)) this.#isCampaigning = false;
@@ -168,6 +186,7 @@ export class SimCoordinator {
       const sentAt = time.now;
       if (this.isPaused) return true;
       store.request({
+        from: this.name,
         act: () => store.renewLeader(this.#who(), epoch),
         answer: (held) => {
           if (!goesOn() || this.isPaused) return;
@@ -197,6 +216,7 @@ export class SimCoordinator {
   /** Reads from the store until it is answered. */
   #read<T>(goesOn: () => boolean, act: () => T, then: (result: T) => void): void {
     this.#world.store.request({
+      from: this.name,
       act,
       answer: (result) => {
         if (!goesOn()) return;
@@ -241,9 +261,12 @@ export class SimCoordinator {
     this.#stopWatching();
     this.#stopWatching = store.watchJobs((record) => {
       if (record.epoch === this.epoch) return;
-      time.after(random.between(0.2, 50), () => {
-        if (goesOn()) this.stepDown();
-      });
+      const heard = (): void => {
+        if (!goesOn()) return;
+        if (this.#hears()) this.stepDown();
+        else time.after(200, heard);
+      };
+      time.after(random.between(0.2, 50), heard);
     });
     return [...store.jobs.values()];
   }
@@ -255,21 +278,28 @@ export class SimCoordinator {
     this.#pump(goesOn);
   }
 
+  #hears(): boolean {
+    return this.#world.partitions.passes(nats, this.name);
+  }
+
   /** The log arrives in order, a few records at a time. */
   #pump(goesOn: () => boolean): void {
-    const { time, random, store } = this.#world;
+    const { time, random, store, slowTail } = this.#world;
     if (this.#isPumping || this.#position >= store.log.length) return;
     this.#isPumping = true;
-    const wait = store.isAway ? 100 : random.chance(0.02) ? random.between(0, 300) : random.between(0.1, 2);
-    time.after(wait, () => {
+    const isDeaf = store.isAway || !this.#hears();
+    const wait = isDeaf ? 100 : random.chance(0.02) ? random.between(0, 300) : random.between(0.1, 2);
+    // Drawn only where there is something to draw for.
+    const lateMs = slowTail() > 0 && random.chance(slowTail()) ? random.between(0, 2_000) : 0;
+    time.after(wait + lateMs, () => {
       if (!goesOn()) return;
       this.#isPumping = false;
-      if (!store.isAway) {
+      if (!store.isAway && this.#hears()) {
         const to = Math.min(store.log.length, this.#position + random.int(1, 100));
         while (this.#position < to && goesOn()) {
           const { seq, at, record } = store.log[this.#position]!;
           this.#position += 1;
-          const storedAt = 1_000_000 + at;
+          const storedAt = startsAtMs + at;
           this.feed({ kind: "logRecord", job: record.job, segment: simSegment, seq, storedAt, record });
         }
       }
@@ -298,7 +328,9 @@ export class SimCoordinator {
   feed(event: WorldEvent): void {
     if (!this.isAlive || !this.isLeading) return;
     if (this.isPaused) return void this.#queue.push(event);
-    const timed = { at: 1_000_000 + this.#world.time.now, ...event } as Event;
+    const { now } = this.#world.time;
+    const at = this.#clock.at({ wall: startsAtMs + now + this.#clockMs, steady: now });
+    const timed = { at, ...event } as Event;
     const effects = step(this.state, this.#world.keys, timed);
     this.#world.stepped(this, timed, effects);
     const goesOn = this.#inTerm();
@@ -324,7 +356,7 @@ export class SimCoordinator {
       case "appendRecord":
         return this.#append(effect.record, goesOn);
       case "sendLease":
-        return this.#world.sendLease(effect, this.state, (reply) => {
+        return this.#world.sendLease(this, effect, (reply) => {
           if (goesOn()) this.feed({ kind: "leaseAnswered", job: effect.job, lease: effect.grant.id, reply });
         });
       case "sendGiveBack":
@@ -368,6 +400,7 @@ export class SimCoordinator {
     // What the message carries, whenever it lands.
     const revision = this.#revisions.get(job) ?? 0;
     store.request({
+      from: this.name,
       act: () => store.putJob(record, revision),
       answer: (result) => {
         if (!goesOn()) return;
@@ -397,7 +430,7 @@ export class SimCoordinator {
       chain.shift();
       this.#appendNext(chain, goesOn);
     };
-    this.#world.store.append(next, { goesOn, stored });
+    this.#world.store.append(next, { from: this.name, goesOn, stored });
   }
 
   /** K1. False: refused. */

@@ -3,7 +3,7 @@
  * the world performs them.
  */
 import type { JobId, JobSpec } from "@everycore/protocol";
-import type { Random } from "./random.ts";
+import { Random } from "./random.ts";
 
 /** What happens when an item is run. */
 export type Fate =
@@ -15,7 +15,9 @@ export type Fate =
   /** Its whole node dies. */
   | { readonly kind: "killsNode" }
   /** It never ends; its job has an item timeout. */
-  | { readonly kind: "hang" };
+  | { readonly kind: "hang" }
+  /** It ends about when its timeout does: both may be first. */
+  | { readonly kind: "late"; readonly ms: number };
 
 export interface JobPlan {
   readonly id: JobId;
@@ -65,6 +67,14 @@ export interface Faults {
   readonly diskFull: number;
   readonly storagePauses: number;
   readonly drains: number;
+  /** Two that talk cannot hear each other, or one of them not the other, for a while. */
+  readonly partitions: number;
+  /** A coordinator's clock is set: forward or back, by up to an hour. */
+  readonly clockJumps: number;
+  /** Share of dead agents that never come back. */
+  readonly gone: number;
+  /** Chance that a leader reads the next records of the log up to 2 s late. */
+  readonly slowTail: number;
 }
 
 export interface Plan {
@@ -94,18 +104,24 @@ export const noFaults: Faults = {
   diskFull: 0,
   storagePauses: 0,
   drains: 0,
+  partitions: 0,
+  clockJumps: 0,
+  gone: 0,
+  slowTail: 0,
 };
 
-/** A seed divisible by 5 has no fault but takeovers: then nothing that runs may be started again (P3). */
-export const isTakeoverOnly = (seed: number): boolean => seed % 5 === 0;
+/**
+ * A seed divisible by 5 has no fault but takeovers (a full one late readers and broken links too, noticed at once): then
+ * nothing that runs may be started again (P3).
+ */
+export const isGentle = (seed: number): boolean => seed % 5 === 0;
 
 /** By the seed alone; never where nothing may be started again. */
-export const hasBadNode = (seed: number): boolean => seed % 6 === 2 && !isTakeoverOnly(seed);
+export const hasBadNode = (seed: number): boolean => seed % 6 === 2 && !isGentle(seed);
 
 function faultsOf(random: Random, seed: number): Faults {
   const untilMs = random.int(5_000, 60_000);
-  if (isTakeoverOnly(seed))
-    return { ...noFaults, untilMs, coordinatorCrashes: random.pick([0.05, 0.15, 0.3]) };
+  if (isGentle(seed)) return { ...noFaults, untilMs, coordinatorCrashes: random.pick([0.05, 0.15, 0.3]) };
   const some = (rates: readonly number[], share = 0.5): number =>
     random.chance(share) ? random.pick(rates) : 0;
   return {
@@ -128,6 +144,10 @@ function faultsOf(random: Random, seed: number): Faults {
     diskFull: some([0.03], 0.2),
     storagePauses: some([0.05], 0.2),
     drains: some([0.02], 0.2),
+    partitions: 0,
+    clockJumps: 0,
+    gone: 0,
+    slowTail: 0,
   };
 }
 
@@ -205,5 +225,75 @@ export function planOf(seed: number, random: Random): Plan {
     const at = seed % nodes.length;
     nodes[at] = { ...nodes[at]!, crashEvery: 2 + (seed % 7) };
   }
-  return { seed, coordinators: random.int(1, 3), nodes, jobs, faults: faultsOf(random, seed) };
+  const plan = { seed, coordinators: random.int(1, 3), nodes, jobs, faults: faultsOf(random, seed) };
+  return isFull(seed) ? full(plan, new Random(seed ^ 0x0f0f_0f0f)) : plan;
+}
+
+/** Seeds from here on are full histories: `itemsMin` items and `faultsMin` faults at least, and all kinds of faults. */
+export const fullFrom = 1_000_000;
+export const itemsMin = 2_000;
+export const faultsMin = 5;
+
+/** Below stand the seeds that were remembered before there were full ones: they keep their plans. */
+export const isFull = (seed: number): boolean => seed >= fullFrom;
+
+/** The first of the seeds of a day: after some decades they come again. */
+export const freshSeeds = (day: number, count: number): number => fullFrom + (day % 10_000) * count + 1;
+
+/** What is drawn here is drawn from a stream of its own. */
+function full(plan: Plan, random: Random): Plan {
+  const { seed, faults } = plan;
+  const items = plan.jobs.reduce((sum, job) => sum + job.items, 0);
+  const jobs = [...plan.jobs, bulkJob(random, plan.jobs.length, Math.max(itemsMin - items, 500))];
+  const some = (rates: readonly number[], share: number): number =>
+    random.chance(share) ? random.pick(rates) : 0;
+  if (isGentle(seed)) {
+    const coordinatorCrashes = Math.max(faults.coordinatorCrashes, 0.15);
+    const slowTail = some([0.02, 0.1], 0.5);
+    return {
+      ...plan,
+      jobs,
+      faults: { ...faults, coordinatorCrashes, slowTail, linkBreaks: some([0.1, 1], 0.5) },
+    };
+  }
+  const coordinatorFreezes = some([0.05, 0.2], 0.3);
+  return {
+    ...plan,
+    // Two that lead take two.
+    coordinators: Math.max(plan.coordinators, coordinatorFreezes > 0 ? 2 : 1),
+    jobs,
+    faults: {
+      ...faults,
+      coordinatorFreezes,
+      partitions: some([0.05, 0.2, 0.5], 0.5),
+      clockJumps: some([0.03, 0.2], 0.4),
+      gone: some([0.1, 0.5], 0.4),
+      slowTail: some([0.02, 0.1], 0.3),
+      // A seed without any luck at all would be one without faults.
+      linkBreaks: Math.max(faults.linkBreaks, 0.05),
+    },
+  };
+}
+
+/** Many cheap items: a job as it was drawn, at another size. */
+function bulkJob(random: Random, at: number, itemsLeast: number): JobPlan {
+  const job = jobOf(random, at, false);
+  const items = itemsLeast + random.int(0, 1_500);
+  const meanMs = random.pick([0.5, 1, 3]);
+  const { retries, itemTimeoutMs } = job.spec.task;
+  const isRange = job.blockItems === 0;
+  const salt = random.int(1, 1e9);
+  const fates = fatesOf(random, items, { retries, timeout: itemTimeoutMs !== undefined });
+  if (itemTimeoutMs !== undefined) {
+    for (let n = random.int(1, 6); n > 0; n -= 1)
+      fates.set(random.int(0, items - 1), { kind: "late", ms: itemTimeoutMs + random.between(-50, 200) });
+  }
+  return {
+    ...job,
+    items,
+    spec: { ...job.spec, ...(isRange ? { rangeItems: items } : {}) },
+    blockItems: isRange ? 0 : random.int(Math.ceil(items / 20), Math.ceil(items / 3)),
+    fates,
+    costMs: (index) => meanMs * (0.5 + (Math.imul(index + 1, salt) >>> 8) / 2 ** 24),
+  };
 }

@@ -5,6 +5,7 @@ import type { Disk, SliceFile } from "./disk.ts";
 import type { JobPlan } from "./plan.ts";
 import type { Random } from "./random.ts";
 import type { Timeline } from "./timeline.ts";
+import type { ItemStart } from "./worker.ts";
 import { SimWorker } from "./worker.ts";
 
 type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
@@ -19,7 +20,9 @@ export interface PoolOptions {
   readonly disk: Disk;
   readonly slowness: number;
   readonly feed: (event: Event) => void;
-  readonly started: (job: JobId, index: number) => void;
+  readonly started: (start: ItemStart) => void;
+  readonly recorded: (start: ItemStart) => void;
+  readonly crashed: (start: ItemStart) => void;
   readonly isKilledByHost: (job: JobId, index: number) => boolean;
   readonly nodeDies: () => void;
 }
@@ -45,7 +48,8 @@ export class Pool {
   }
 
   start(id: number): void {
-    const { time, random, disk, slowness, started, nodeDies, isKilledByHost } = this.#options;
+    const { time, random, disk, slowness, started, recorded, crashed, nodeDies, isKilledByHost } =
+      this.#options;
     const worker: SimWorker = new SimWorker({
       id,
       time,
@@ -63,6 +67,8 @@ export class Pool {
         isKilledByHost,
         nodeDies,
         started,
+        recorded,
+        crashed,
       },
     });
     this.workers.set(id, worker);

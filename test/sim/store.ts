@@ -4,6 +4,8 @@
  */
 import type { JobId, JobRecord, LogRecord, NodeId, NodeRecord, SegmentId } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
+import type { Partitions, Party } from "./partitions.ts";
+import { nats } from "./partitions.ts";
 import type { Faults } from "./plan.ts";
 import type { Random } from "./random.ts";
 import type { Timeline } from "./timeline.ts";
@@ -19,6 +21,8 @@ export interface LogEntry {
 }
 
 interface RequestOptions<T> {
+  /** Who asks; undefined: a client, which is never cut off. */
+  readonly from?: Party;
   /** Done when it arrives. */
   readonly act: () => T;
   /** undefined: no answer in time; it may have been done all the same, or be done later. */
@@ -47,20 +51,26 @@ export class Store {
   readonly #followers = new Set<() => void>();
   readonly #jobWatchers = new Set<(record: JobRecord) => void>();
   readonly #onAppend: (entry: LogEntry) => void;
+  readonly #onFault: (kind: string) => void;
+  readonly #partitions: Partitions;
 
   constructor(options: {
     time: Timeline;
     random: Random;
     faults: Faults;
+    partitions: Partitions;
     onAppend: (entry: LogEntry) => void;
+    onFault: (kind: string) => void;
   }) {
     this.#time = options.time;
     this.#random = options.random;
     this.#faults = options.faults;
+    this.#partitions = options.partitions;
     this.#onAppend = options.onAppend;
+    this.#onFault = options.onFault;
   }
 
-  request<T>({ act, answer, slowMs }: RequestOptions<T>): void {
+  request<T>({ from, act, answer, slowMs }: RequestOptions<T>): void {
     const random = this.#random;
     const faults = this.isQuiet ? undefined : this.#faults;
     let answered = false;
@@ -70,12 +80,15 @@ export class Store {
       answer(result);
     };
     this.#time.after(requestMs, () => once(undefined));
-    if (this.isAway || random.chance(faults?.leaseLoss ?? 0)) return;
+    if (this.isAway || (from !== undefined && !this.#partitions.passes(from, nats))) return;
+    if (random.chance(faults?.leaseLoss ?? 0)) return this.#onFault("request lost");
     const slow = faults !== undefined && random.chance(faults.slow);
+    if (slow) this.#onFault("request late");
     this.#time.after(slow ? random.between(0, slowMs) : random.between(0.2, 2), () => {
       if (this.isAway) return;
       const result = act();
-      if (random.chance(faults?.answerLoss ?? 0)) return;
+      if (from !== undefined && !this.#partitions.passes(nats, from)) return;
+      if (random.chance(faults?.answerLoss ?? 0)) return this.#onFault("answer lost");
       this.#time.after(random.between(0.2, 2), () => once(result));
     });
   }
@@ -89,9 +102,13 @@ export class Store {
   }
 
   /** Tried until stored: at least once. */
-  append(record: LogRecord, options: { goesOn: () => boolean; stored: (seq: number) => void }): void {
+  append(
+    record: LogRecord,
+    options: { from: Party; goesOn: () => boolean; stored: (seq: number) => void },
+  ): void {
     if (!options.goesOn()) return;
     this.request({
+      from: options.from,
       act: () => this.#put(record),
       answer: (seq) => {
         if (!options.goesOn()) return;

@@ -1,5 +1,8 @@
 /** Simulated time: what is to happen, in the order of its moment, then of its entry. Nothing here waits. */
 
+/** What clocks show when a history begins; they may be set back by less. */
+export const startsAtMs = 1_000_000_000;
+
 interface Entry {
   readonly at: number;
   readonly order: number;

@@ -2,61 +2,52 @@
  * What must hold, by the names of the promises (DESIGN 2). Coverage is judged by the naive fold over the log as it
  * is stored, never by the code under test. A breach throws at once: the seed says how to come back.
  */
-import type { ClusterState, Effect } from "@everycore/coordinator/core";
-import { checkInvariants } from "@everycore/coordinator/core";
-import type { JobId, LeaseGrant, LogRecord, NodeId } from "@everycore/protocol";
+import type { ClusterState } from "@everycore/coordinator/core";
+import type { JobId, JobRecord, LeaseGrant, LogRecord, NodeId } from "@everycore/protocol";
 import { isEnded, limits } from "@everycore/protocol";
 import { NaiveFold } from "../../packages/protocol/test/support/naive-fold.ts";
+import { must } from "./breach.ts";
 import type { Client } from "./client.ts";
 import type { LogEntry, Store } from "./store.ts";
-
-/** Leases of one node at once; the credit keeps it far below. */
-const leasesPerNodeMax = 400;
-/** Steps between two looks at a whole state. */
-const wholeEvery = 25;
-
-export class Breach extends Error {
-  override readonly name = "Breach";
-}
-
-function must(holds: boolean, promise: string, what: () => string): void {
-  if (!holds) throw new Breach(`${promise}: ${what()}`);
-}
-
-/** An agent, and which of its lives. */
-interface Life {
-  readonly life: number;
-}
-
-interface Start {
-  readonly count: number;
-  readonly deaths: number;
-  readonly agent: Life;
-  readonly life: number;
-}
+import type { Step } from "./watch-leaders.ts";
+import { LeaderWatch } from "./watch-leaders.ts";
+import { StartWatch } from "./watch-starts.ts";
+import type { ItemStart } from "./worker.ts";
 
 export class Watch {
   readonly folds = new Map<JobId, NaiveFold>();
   readonly #clients: ReadonlyMap<JobId, Client>;
   readonly #verify: (job: JobId, grant: LeaseGrant) => boolean;
-  readonly #starts = new Map<JobId, Map<number, Start>>();
-  /** P3 is watched item by item: only where nothing but takeovers happens. */
-  readonly #onlyTakeovers: boolean;
-  /** undefined: nobody can tell. */
-  readonly #badNodes: ReadonlySet<NodeId> | undefined;
-  #steps = 0;
-  quarantines = 0;
+  readonly #areClocksSet: boolean;
+  readonly #starts: StartWatch;
+  readonly #leaders: LeaderWatch;
+  readonly #seqs = new Map<JobId, number>();
+  /** Lease and item of each worker's death that nobody had asked for. */
+  readonly #deaths = new Set<string>();
 
   constructor(options: {
     clients: ReadonlyMap<JobId, Client>;
     badNodes: ReadonlySet<NodeId> | undefined;
     verify: (job: JobId, grant: LeaseGrant) => boolean;
-    onlyTakeovers: boolean;
+    isGentle: boolean;
+    /** What is to wait so long may wait shorter. */
+    areClocksSet: boolean;
   }) {
     this.#clients = options.clients;
     this.#verify = options.verify;
-    this.#onlyTakeovers = options.onlyTakeovers;
-    this.#badNodes = options.badNodes;
+    this.#areClocksSet = options.areClocksSet;
+    const { clients, isGentle } = options;
+    this.#starts = new StartWatch({
+      clients,
+      isGentle,
+      isAllowed: (lease, index) => this.#leaders.isAllowed(lease, index),
+      itemOf: (job, index) => this.foldOf(job).item(index),
+    });
+    this.#leaders = new LeaderWatch({
+      foldOf: (job) => this.foldOf(job),
+      badNodes: options.badNodes,
+      seqOf: (job) => this.#seqs.get(job) ?? 0,
+    });
   }
 
   foldOf(job: JobId): NaiveFold {
@@ -68,19 +59,44 @@ export class Watch {
     return fold;
   }
 
-  appended({ seq, record }: LogEntry): void {
+  appended({ seq, record }: LogEntry, store: Store): void {
     const fold = this.foldOf(record.job);
+    this.#seqs.set(record.job, seq);
     const client = this.#clients.get(record.job);
     if (client === undefined) return;
     const reopening = record.kind === "reopen" ? indicesOf(record) : [];
     const before = reopening.map((index) => fold.item(index).outcome?.status);
     fold.apply(seq, record);
-    if (record.kind === "seal") this.#judgeSeal(seq, record, client);
-    for (const [at, index] of reopening.entries()) this.#judgeReopen(index, before[at], fold, client);
+    if (record.kind === "strike") this.#judgeStrike(record);
+    if (record.kind === "commit") this.#judgeAgains(record, client);
+    if (record.kind === "seal") this.#judgeSeal(seq, record, client, store);
+    for (const [at, index] of reopening.entries()) this.#judgeReopen(index, before[at], client, store);
+  }
+
+  /** P4: an item is struck for what it did, not for a worker that was ended for another reason. */
+  #judgeStrike({ job, cause, lease, ranges }: Extract<LogRecord, { kind: "strike" }>): void {
+    if (cause !== "crash") return;
+    for (const index of indicesOf({ ranges })) {
+      const isTrue = this.#deaths.has(`${lease.id}/${index}`);
+      must(isTrue, "P4", () => `item ${index} of ${job} is struck, and no worker died of it`);
+    }
+  }
+
+  /** P4: as many tries as were asked for, by what the lease knew of those before. */
+  #judgeAgains({ job, leases, parts }: Extract<LogRecord, { kind: "commit" }>, client: Client): void {
+    const { retries } = client.plan.spec.task;
+    for (const part of parts) {
+      if (part.status !== "again") continue;
+      for (let index = part.start; index < part.end; index += 1) {
+        const tried = this.#leaders.triesBefore(leases[part.lease]!.id, index);
+        const told = (): string => `item ${index} of ${job} is to be tried again after ${tried + 1} tries`;
+        must(tried < retries, "P4", () => `${told()}, and ${retries} retries were asked for`);
+      }
+    }
   }
 
   /** P4: whom the leader blames, and for what. */
-  #judgeSeal(seq: number, record: Extract<LogRecord, { kind: "seal" }>, client: Client): void {
+  #judgeSeal(seq: number, record: Extract<LogRecord, { kind: "seal" }>, client: Client, store: Store): void {
     const fold = this.foldOf(record.job);
     for (const index of indicesOf(record)) {
       const item = fold.item(index);
@@ -96,105 +112,60 @@ export class Watch {
         must(enough, "P4", () => `${told()} after ${lost} losses and ${crashes.length} crashes`);
       }
       if (record.status === "cancelled") {
-        must(
-          client.isCancelled || !client.isClosed || this.#hasFailed(client),
-          "P1",
-          () => `${told()} unasked`,
-        );
+        must(this.#mayBeCancelled(client, store), "P1", () => `${told()} unasked`);
+      }
+      if (record.status === "cancelled" || record.status === "expired") {
+        const state = store.jobs.get(record.job)?.record.state;
+        const isAnnounced = state !== undefined && !["accepting", "running", "paused"].includes(state);
+        must(isAnnounced, "P1", () => `${told()} before its record says so: ${state}`);
       }
     }
   }
 
-  #hasFailed(client: Client): boolean {
+  /** Asked for; or its input never was complete; or all of its first items crashed; or a clock was set forward. */
+  #mayBeCancelled(client: Client, store: Store): boolean {
+    if (client.isCancelled || !client.isClosed) return true;
+    const { reason = "" } = store.jobs.get(client.plan.id)?.record ?? {};
+    if (this.#areClocksSet && reason.startsWith("its client was gone")) return true;
     return [...client.plan.fates.values()].filter((fate) => fate.kind === "crash").length >= 4;
   }
 
   /** P2: an outcome that counts is taken back only by a retry, and only a failed one. */
-  #judgeReopen(index: number, before: string | undefined, fold: NaiveFold, client: Client): void {
-    if (before === undefined || fold.item(index).outcome !== undefined) return;
+  #judgeReopen(index: number, before: string | undefined, client: Client, store: Store): void {
+    const item = this.foldOf(client.plan.id).item(index);
+    if (before === undefined || item.outcome !== undefined) return;
     const { id, spec, retryAfter } = client.plan;
     must(retryAfter !== undefined, "P2", () => `item ${index} of ${id} was opened again unasked`);
     const isReduced = spec.task.reduce !== undefined;
     must(before !== "value" || isReduced, "P2", () => `the value of item ${index} of ${id} was taken back`);
+    const stored = store.jobs.get(id)?.record.round ?? 0;
+    const told = (): string => `item ${index} of ${id} was opened for round ${item.round}`;
+    must(stored >= item.round, "P1", () => `${told()}, and its record knows ${stored}`);
   }
 
-  /** P3: an item is started again only for a reason that stands in the log, or because its agent died. */
-  started(agent: Life, job: JobId, index: number): void {
-    const starts = this.#starts.get(job) ?? new Map<number, Start>();
-    this.#starts.set(job, starts);
-    const before = starts.get(index);
-    // Killed within the 2 ms in which a limit is lowered and not read yet, an agent does not strike its item.
-    const died = before !== undefined && before.agent.life !== before.life ? 1 : 0;
-    const deaths = (before?.deaths ?? 0) + died;
-    const count = (before?.count ?? 0) + 1;
-    starts.set(index, { count, deaths, agent, life: agent.life });
-    const client = this.#clients.get(job);
-    if (!this.#onlyTakeovers || client === undefined || client.plan.spec.task.reduce !== undefined) return;
-    const { crashes, lost, agains, round } = this.foldOf(job).item(index);
-    const reasons = crashes.length + agains + Math.max(lost, deaths);
-    // A new round clears the item's history; what it cost before is not known any more.
-    if (round > 0) return;
-    must(
-      count <= 1 + reasons,
-      "P3",
-      () => `item ${index} of ${job} was started ${count} times for ${reasons} reasons`,
-    );
+  started(...[agent, start]: Parameters<StartWatch["started"]>): void {
+    this.#starts.started(agent, start);
   }
 
-  stepped(name: string, state: ClusterState, effects: readonly Effect[], store: Store): void {
-    this.#steps += 1;
-    for (const effect of effects) {
-      if (effect.kind === "sendLease") this.#judgeLease(effect, state, store);
-      if (effect.kind === "standingChanged" && effect.isQuarantined)
-        this.#judgeQuarantine(effect.node, state);
-    }
-    if (this.#steps % wholeEvery === 0) this.#judgeState(name, state);
+  recorded(start: ItemStart): void {
+    this.#starts.recorded(start);
   }
 
-  #judgeLease(effect: Extract<Effect, { kind: "sendLease" }>, state: ClusterState, store: Store): void {
-    const { grant, job, node, partials } = effect;
-    const stored = store.jobs.get(job)?.record;
-    must(stored !== undefined, "P1", () => `job ${job} is leased and has no record`);
-    // A later leader may have written the record; its own mark is not below ours.
-    must(grant.end <= (stored?.reserved ?? 0), "C3", () => {
-      return `lease [${grant.start}, ${grant.end}) of ${job} passes ${stored?.reserved}, which the record reserves`;
-    });
-    const of = state.jobs.get(job);
-    if (partials && of !== undefined) {
-      must(
-        of.fold.covered.covers(0, grant.start),
-        "P6",
-        () => `job ${job} is combined before its items ended`,
-      );
-    }
-    const holder = state.nodes.get(node);
-    must(
-      holder?.standing.state !== "quarantined",
-      "P4",
-      () => `node ${node} is quarantined and gets a lease`,
-    );
-    const leases = holder?.leases.size ?? 0;
-    must(leases <= leasesPerNodeMax, "P7", () => `node ${node} has ${leases} leases`);
+  /** A worker has died of it. */
+  crashed({ file, index }: ItemStart): void {
+    this.#deaths.add(`${file.grant.id}/${index}`);
   }
 
-  /** P4: the host that is to blame. P5: others are there. */
-  #judgeQuarantine(node: NodeId, state: ClusterState): void {
-    this.quarantines += 1;
-    must(this.#badNodes?.has(node) !== false, "P4", () => `node ${node} is quarantined and innocent`);
-    const others = [...state.nodes.values()].filter(
-      (other) =>
-        other.id !== node &&
-        other.state === "connected" &&
-        !other.draining &&
-        !other.diskFull &&
-        other.standing.quarantine === undefined,
-    );
-    must(others.length > 0, "P5", () => `node ${node} is quarantined and was the last usable one`);
+  get quarantines(): number {
+    return this.#leaders.quarantines;
   }
 
-  #judgeState(name: string, state: ClusterState): void {
-    const [broken] = checkInvariants(state);
-    must(broken === undefined, "C", () => `${name}: ${broken}`);
+  put(record: JobRecord): void {
+    this.#leaders.put(record);
+  }
+
+  stepped(step: Step, store: Store): void {
+    this.#leaders.stepped(step, store);
   }
 
   /** Everything is over: P1, P2 and what each item should have ended in. */
@@ -210,7 +181,7 @@ export class Watch {
     const total = fold.total ?? 0;
     if (client.isClosed)
       must(total === plan.items, "P1", () => `${plan.id} has ${total} items of ${plan.items}`);
-    for (let index = 0; index < total; index += 1) this.#judgeItem(client, index, record!.state);
+    for (let index = 0; index < total; index += 1) this.#judgeItem(client, index, record!.state, store);
     const isReduced = plan.spec.task.reduce !== undefined;
     if (isReduced && record!.state === "done" && total > 0) {
       const result = fold.item(total).outcome?.status;
@@ -222,19 +193,20 @@ export class Watch {
     this.#judgeCounts(client, record!, leader);
   }
 
-  #judgeItem(client: Client, index: number, state: string): void {
+  #judgeItem(client: Client, index: number, state: string, store: Store): void {
     const { plan } = client;
     const { outcome, lost, crashes, agains } = this.foldOf(plan.id).item(index);
     const told = (): string => `item ${index} of ${plan.id} (${plan.fates.get(index)?.kind ?? "value"})`;
     must(outcome !== undefined, "P1", () => `${told()} has no outcome`);
     const { status } = outcome!;
     if (status === "cancelled") {
-      const wasEnded = client.isCancelled || !client.isClosed || this.#hasFailed(client);
+      const wasEnded = this.#mayBeCancelled(client, store);
       return must(wasEnded && state !== "running", "P1", () => `${told()} is cancelled`);
     }
     const struckOut = lost >= limits.lostStrikesMax || lost + crashes.length >= limits.strikesMax;
     if (status === "lost") return must(struckOut, "P4", () => `${told()} is lost after ${lost} losses`);
     const fate = plan.fates.get(index) ?? { kind: "value" };
+    if (fate.kind === "late" && (status === "value" || status === "timeout")) return;
     const isReduced = plan.spec.task.reduce !== undefined;
     const good = fate.kind === "value" || (fate.kind === "error" && fate.times <= plan.spec.task.retries);
     // A late `again` of a lease that was given up is one try more than the budget: it may turn out well.
@@ -263,16 +235,7 @@ export class Watch {
         "P2",
         () => `${id} records ${count} ${status}, the log has ${counts[status] ?? 0}`,
       );
-    const job = leader?.jobs.get(id);
-    if (job === undefined) return;
-    for (const [index, item] of fold.items) {
-      const theirs = job.fold.statusOf(index);
-      must(
-        theirs === item.outcome?.status,
-        "P2",
-        () => `the leader says item ${index} of ${id} is ${theirs}`,
-      );
-    }
+    if (leader !== undefined) this.#leaders.compareAll("the leader", leader);
   }
 }
 

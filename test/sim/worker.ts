@@ -15,6 +15,13 @@ export interface SliceOrder {
   readonly partials: boolean;
 }
 
+/** One run of one item: in which slice, and by whom. */
+export interface ItemStart {
+  readonly file: SliceFile;
+  readonly index: number;
+  readonly worker: { readonly isAlive: boolean };
+}
+
 /** What an agent hears of its worker. */
 export interface WorkerEvents {
   readonly ready: () => void;
@@ -25,7 +32,10 @@ export interface WorkerEvents {
   readonly isKilledByHost: (job: JobId, index: number) => boolean;
   /** An item that takes its node down was run. */
   readonly nodeDies: () => void;
-  readonly started: (job: JobId, index: number) => void;
+  readonly started: (start: ItemStart) => void;
+  readonly recorded: (start: ItemStart) => void;
+  /** It dies of its own, or of the world, while it runs the item. */
+  readonly crashed: (start: ItemStart) => void;
 }
 
 const loadMs = { from: 5, to: 60 };
@@ -107,10 +117,18 @@ export class SimWorker {
 
   /** SIGTERM now, SIGKILL 200 ms later: it may go on for a while. */
   kill(): void {
-    this.#later(this.#random.chance(0.3) ? this.#random.between(1, 200) : 1, () => this.die());
+    this.#later(this.#random.chance(0.3) ? this.#random.between(1, 200) : 1, () => this.#end());
   }
 
+  /** Nobody asked for it. */
   die(): void {
+    const file = this.#running;
+    if (this.isAlive && file !== undefined && this.phase === "item")
+      this.#events.crashed({ file, index: file.start + file.items, worker: this });
+    this.#end();
+  }
+
+  #end(): void {
     if (!this.isAlive) return;
     this.isAlive = false;
     this.#events.died();
@@ -132,12 +150,14 @@ export class SimWorker {
   #item(file: SliceFile, partials: boolean, beganAt: number): void {
     const at = file.start + file.items;
     if (at >= file.end || at >= file.limit) return this.#endSlice(file, beganAt);
-    this.#events.started(file.job, at);
+    this.#events.started({ file, index: at, worker: this });
     const plan = this.#task!;
     const fate = partials ? undefined : plan.fates.get(at);
     const costMs = (partials ? 5 : plan.costMs(at)) * this.#slowness;
     if (fate?.kind === "hang") return;
-    const tookMs = fate === undefined || fate.kind === "value" ? costMs : costMs * this.#random.next();
+    let tookMs = costMs;
+    if (fate?.kind === "late") tookMs = fate.ms;
+    else if (fate !== undefined && fate.kind !== "value") tookMs *= this.#random.next();
     const isKilledByHost = !partials && this.#events.isKilledByHost(file.job, at);
     this.#later(tookMs, () => {
       if (fate?.kind === "crash" || isKilledByHost) return this.die();
@@ -150,6 +170,7 @@ export class SimWorker {
   #record(file: SliceFile, at: number, failures: number): void {
     file.items += 1;
     if (file.reduced) return;
+    this.#events.recorded({ file, index: at, worker: this });
     const tried = levelOf(file.attempts, at);
     file.outcomes.push({ start: at, end: at + 1, status: tried < failures ? 1 : 0, missing: undefined });
   }

@@ -1,18 +1,23 @@
 /** A cluster made of a plan: coordinators, agents, clients and faults on one timeline. `run` plays it to its end. */
 import type { Answer, Keys } from "@everycore/coordinator/core";
 import type { JobId, LeaseGrant, LeaseId, LeaseReply, NodeId } from "@everycore/protocol";
-import { SimAgent, silentBreakMs } from "./agent.ts";
+import { SimAgent } from "./agent.ts";
 import { Client } from "./client.ts";
 import type { CoordinatorWorld } from "./coordinator.ts";
 import { SimCoordinator } from "./coordinator.ts";
+import { faultEveryMs, Faults } from "./faults.ts";
+import { nats, Partitions } from "./partitions.ts";
 import type { Plan } from "./plan.ts";
-import { isTakeoverOnly, planOf } from "./plan.ts";
+import { faultsMin, isFull, isGentle, planOf } from "./plan.ts";
 import { Random } from "./random.ts";
 import { Store } from "./store.ts";
 import { Timeline } from "./timeline.ts";
-import { Breach, Watch } from "./watch.ts";
+import { Breach } from "./breach.ts";
+import { Watch } from "./watch.ts";
 
-const faultEveryMs = 100;
+/** Bad luck goes on for so much longer where a plan has promised more of it. */
+const moreFaultsMs = 5_000;
+const faultsMs = 120_000;
 /** A job may wait this long for losses, takeovers and verdicts once the faults are over, beside its own work. */
 const settleMs = 240_000;
 
@@ -26,6 +31,12 @@ export interface Report {
   readonly pauses: number;
   /** Those of them whose input was still coming. */
   readonly openPauses: number;
+  readonly items: number;
+  readonly nodes: number;
+  /** Kinds of faults, and how often each happened. */
+  readonly faults: Readonly<Record<string, number>>;
+  /** Steps of a leader whose successor was elected already. */
+  readonly stepsOfFormer: number;
   readonly quarantines: number;
 }
 
@@ -58,10 +69,12 @@ export class World {
   readonly clients = new Map<JobId, Client>();
   readonly watch: Watch;
   steps = 0;
+  readonly #partitions: Partitions;
+  readonly #faults: Faults;
+  #isCalm = false;
+  #stepsOfFormer = 0;
   #storage: "ok" | "pause" = "ok";
   readonly #random: Random;
-  readonly #killed = new Set<string>();
-  readonly #ranOn = new Map<SimAgent, number>();
   readonly #asks = new Map<number, (answer: Answer | undefined) => void>();
   #lastAsk = 0;
 
@@ -77,9 +90,20 @@ export class World {
       // Where workers die without a cause, any node may look bad.
       badNodes: faults.workerKills > 0 ? undefined : new Set(badNodes.map(nodeIdOf)),
       verify: (job, grant) => keys.verify(job, grant),
-      onlyTakeovers: isTakeoverOnly(seed),
+      isGentle: isGentle(seed),
+      areClocksSet: faults.clockJumps > 0,
     });
-    this.store = new Store({ time, random, faults, onAppend: (entry) => this.watch.appended(entry) });
+    const partitions = new Partitions(time);
+    this.#partitions = partitions;
+    this.store = new Store({
+      time,
+      random,
+      faults,
+      partitions,
+      onAppend: (entry) => this.watch.appended(entry, this.store),
+      onFault: (kind) => this.#faults.happened(kind),
+    });
+    this.store.watchJobs((record) => this.watch.put(record));
     this.agents = this.plan.nodes.map((node, at) => new SimAgent(nodeIdOf(at), node, this.#agentWorld()));
     this.coordinators = Array.from(
       { length: this.plan.coordinators },
@@ -88,7 +112,23 @@ export class World {
     for (const job of this.plan.jobs) this.clients.set(job.id, new Client(job, this.#clientWorld()));
     for (const coordinator of this.coordinators) coordinator.start();
     for (const agent of this.agents) time.after(random.between(0, 2_000), () => agent.start(true));
-    time.every(faultEveryMs, () => this.#fault());
+    this.#faults = new Faults({
+      time,
+      random,
+      rates: faults,
+      isGentle: isGentle(seed),
+      store: this.store,
+      partitions,
+      agents: this.agents,
+      coordinators: this.coordinators,
+      clients: this.clients,
+      restart: (agent, filesKept) => this.#restart(agent, filesKept),
+      setStorage: (level) => this.#setStorage(level),
+    });
+    time.every(faultEveryMs, () => {
+      if (!this.#isCalm) this.#faults.strike();
+      return !this.#isCalm;
+    });
     time.at(faults.untilMs, () => this.#calm());
   }
 
@@ -98,12 +138,9 @@ export class World {
     );
   }
 
-  get #isCalm(): boolean {
-    return this.time.now >= this.plan.faults.untilMs;
-  }
-
   #breaksSilently(): boolean {
-    return !this.#isCalm && this.plan.faults.linkBreaks > 0 && this.#random.chance(0.2);
+    const { seed, faults } = this.plan;
+    return !this.#isCalm && faults.linkBreaks > 0 && !isGentle(seed) && this.#random.chance(0.2);
   }
 
   #agentWorld(): ConstructorParameters<typeof SimAgent>[2] {
@@ -111,11 +148,14 @@ export class World {
       time: this.time,
       random: this.#random,
       store: this.store,
+      partitions: this.#partitions,
       planOf: (job) => this.clients.get(job)?.plan,
       leader: () => this.leader(),
       inputFailures: () => (this.#isCalm ? 0 : this.plan.faults.inputFailures),
-      started: (agent, job, index) => this.watch.started(agent, job, index),
-      isKilledByHost: (agent, job, index) => this.#isKilledByHost(agent, job, index),
+      started: (agent, start) => this.watch.started(agent, start),
+      recorded: (start) => this.watch.recorded(start),
+      crashed: (start) => this.watch.crashed(start),
+      isKilledByHost: (agent, job, index) => this.#faults.isKilledByHost(agent, job, index),
       stepped: () => void (this.steps += 1),
       breaksSilently: () => this.#breaksSilently(),
       gone: (agent) => this.#restart(agent, true),
@@ -127,11 +167,14 @@ export class World {
       time: this.time,
       random: this.#random,
       store: this.store,
+      partitions: this.#partitions,
+      slowTail: () => (this.#isCalm ? 0 : this.plan.faults.slowTail),
       keys,
-      sendLease: (effect, state, answered) => this.#sendLease(effect, state, answered),
+      sendLease: (from, effect, answered) => this.#sendLease(from, effect, answered),
       stepped: (coordinator, event, effects) => {
         this.steps += 1;
-        this.watch.stepped(coordinator.name, coordinator.state, effects, this.store);
+        if (coordinator.epoch < this.store.epoch) this.#stepsOfFormer += 1;
+        this.watch.stepped({ name: coordinator.name, state: coordinator.state, event, effects }, this.store);
         if (event.kind === "elected" && this.#storage !== "ok")
           this.time.after(1, () => coordinator.feed({ kind: "storageLevel", level: this.#storage }));
       },
@@ -164,11 +207,14 @@ export class World {
 
   /** One request over core NATS: lost, late, twice, its answer lost. */
   #sendLease(
-    effect: Parameters<CoordinatorWorld["sendLease"]>[0],
-    state: Parameters<CoordinatorWorld["sendLease"]>[1],
+    from: SimCoordinator,
+    effect: Parameters<CoordinatorWorld["sendLease"]>[1],
     answered: (reply: LeaseReply | undefined) => void,
   ): void {
     const random = this.#random;
+    const { state, name } = from;
+    const passes = (one: string, other: string): boolean =>
+      !this.store.isAway && this.#partitions.passes(one, nats) && this.#partitions.passes(nats, other);
     const faults = this.#isCalm ? undefined : this.plan.faults;
     const agent = this.agents.find((one) => one.node === effect.node);
     const job = state.jobs.get(effect.job);
@@ -201,65 +247,42 @@ export class World {
       answered(reply);
     };
     this.time.after(1_000, () => once(undefined));
-    if (this.store.isAway || random.chance(faults?.leaseLoss ?? 0)) return;
+    if (!passes(name, agent.node)) return;
+    const happens = (chance: number | undefined, kind: string): boolean => {
+      const does = random.chance(chance ?? 0);
+      if (does) this.#faults.happened(kind);
+      return does;
+    };
+    if (happens(faults?.leaseLoss, "lease lost")) return;
     const deliver = (): void => {
-      if (this.store.isAway) return;
+      if (!passes(name, agent.node)) return;
       agent.leaseArrived({ ...facts, priority: spec.priority }, (reply) => {
-        if (!random.chance(faults?.answerLoss ?? 0))
-          this.time.after(random.between(0.2, 2), () => once(reply));
+        if (!passes(agent.node, name) || happens(faults?.answerLoss, "answer lost")) return;
+        this.time.after(random.between(0.2, 2), () => once(reply));
       });
     };
     const lateMs = (): number =>
-      random.chance(faults?.slow ?? 0) ? random.between(2, 3_000) : random.between(0.2, 2);
+      happens(faults?.slow, "lease late") ? random.between(2, 3_000) : random.between(0.2, 2);
     this.time.after(lateMs(), deliver);
-    if (random.chance(faults?.leaseRepeat ?? 0)) this.time.after(lateMs() + random.between(0, 500), deliver);
+    if (happens(faults?.leaseRepeat, "lease doubled"))
+      this.time.after(lateMs() + random.between(0, 500), deliver);
+  }
+
+  /** Two are left at least: an item that has crashed is to find another node. */
+  #staysAway(): boolean {
+    const { gone } = this.plan.faults;
+    if (gone === 0 || this.#isCalm || !this.#random.chance(gone)) return false;
+    return this.plan.nodes.length - (this.#faults.counts.get("agent gone for good") ?? 0) > 2;
   }
 
   #restart(agent: SimAgent, filesKept: boolean): void {
     agent.crash();
-    const isLong = !this.#isCalm && !isTakeoverOnly(this.plan.seed) && this.#random.chance(0.15);
+    if (this.#staysAway()) return this.#faults.happened("agent gone for good");
+    const isLong = !this.#isCalm && !isGentle(this.plan.seed) && this.#random.chance(0.15);
     const afterMs = isLong ? this.#random.between(5_000, 40_000) : this.#random.between(200, 4_000);
     this.time.after(afterMs, () => {
       if (!agent.isUp) agent.start(filesKept);
     });
-  }
-
-  /** One moment of bad luck. */
-  #fault(): boolean {
-    if (this.#isCalm) return false;
-    const random = this.#random;
-    const { faults } = this.plan;
-    const happens = (rate: number): boolean => random.chance((rate * faultEveryMs) / 1_000);
-    const agent = random.pick(this.agents);
-    const coordinator = random.pick(this.coordinators);
-    if (happens(faults.agentCrashes) && agent.isUp) this.#restart(agent, !random.chance(faults.filesLost));
-    if (happens(faults.agentPauses)) agent.pause(random.between(500, 25_000));
-    if (happens(faults.linkBreaks)) this.#breakLink(agent);
-    if (happens(faults.coordinatorCrashes) && coordinator.isAlive) {
-      coordinator.crash();
-      this.time.after(random.between(100, 8_000), () => {
-        if (!coordinator.isAlive) coordinator.start();
-      });
-    }
-    if (happens(faults.coordinatorPauses)) coordinator.pause(random.between(300, 9_000));
-    if (faults.coordinatorFreezes > 0 && happens(faults.coordinatorFreezes))
-      coordinator.freeze(random.between(2_000, 12_000));
-    if (happens(faults.outages) && !this.store.isAway) {
-      this.store.isAway = true;
-      this.time.after(random.between(200, 9_000), () => void (this.store.isAway = false));
-    }
-    if (happens(faults.workerKills)) this.#killWorker(agent);
-    if (happens(faults.diskFull) && agent.isUp) {
-      agent.feed({ kind: "diskLevel", level: random.chance(0.5) ? "full" : "limit" });
-      this.time.after(random.between(500, 5_000), () => agent.feed({ kind: "diskLevel", level: "ok" }));
-    }
-    if (happens(faults.storagePauses) && this.#storage === "ok") {
-      this.#setStorage("pause");
-      this.time.after(random.between(500, 5_000), () => this.#setStorage("ok"));
-    }
-    if (happens(faults.drains) && agent.isUp)
-      agent.feed({ kind: "drainAsked", deadlineMs: random.between(0, 5_000) });
-    return true;
   }
 
   #setStorage(level: "ok" | "pause"): void {
@@ -267,43 +290,12 @@ export class World {
     this.leader()?.feed({ kind: "storageLevel", level });
   }
 
-  #breakLink(agent: SimAgent): void {
-    const noticed = (): number => (this.#random.chance(0.3) ? silentBreakMs : 50);
-    agent.link?.break({ agent: noticed(), leader: noticed() });
-  }
-
-  /** Every so many items a bad machine kills a worker; an item that ends well elsewhere. */
-  #isKilledByHost(agent: SimAgent, job: JobId, index: number): boolean {
-    const { crashEvery } = agent.plan;
-    if (crashEvery === undefined) return false;
-    const ran = (this.#ranOn.get(agent) ?? 0) + 1;
-    this.#ranOn.set(agent, ran);
-    const item = `${job}/${index}`;
-    if (ran % crashEvery !== 0 || this.#killed.has(item)) return false;
-    if (this.clients.get(job)?.plan.fates.has(index) !== false) return false;
-    this.#killed.add(item);
-    return true;
-  }
-
-  /** A death without cause; each item meets at most one, since two are a verdict. */
-  #killWorker(agent: SimAgent): void {
-    const workers = [...(agent.pool?.workers.values() ?? [])].filter((worker) => worker.isAlive);
-    if (workers.length === 0) return;
-    const worker = this.#random.pick(workers);
-    const running = worker.begun.find((file) => file.isRunning);
-    if (running === undefined || worker.phase !== "item") return;
-    const item = `${running.job}/${running.start + running.items}`;
-    if (
-      this.#killed.has(item) ||
-      this.clients.get(running.job)?.plan.fates.has(running.start + running.items)
-    )
-      return;
-    this.#killed.add(item);
-    worker.die();
-  }
-
   /** From here on everything works. */
   #calm(): void {
+    if (isFull(this.plan.seed) && this.#faults.count < faultsMin && this.time.now < faultsMs)
+      return this.time.after(moreFaultsMs, () => this.#calm());
+    this.#isCalm = true;
+    this.#partitions.heal();
     this.store.isQuiet = true;
     this.store.isAway = false;
     this.#setStorage("ok");
@@ -315,7 +307,7 @@ export class World {
 
   run(): Report {
     const workMs = this.plan.jobs.reduce((sum, job) => sum + this.#workOf(job.items, job.costMs), 0);
-    const deadline = this.plan.faults.untilMs + settleMs + 2 * workMs;
+    const deadline = Math.max(this.plan.faults.untilMs, faultsMs) + settleMs + 2 * workMs;
     while (!this.#isOver) {
       if (this.time.step(deadline)) continue;
       throw new Breach(
@@ -335,6 +327,10 @@ export class World {
       simulatedMs: Math.round(this.time.now),
       takeovers: this.store.epoch,
       pauses: [...this.clients.values()].reduce((sum, client) => sum + client.pauses, 0),
+      items: this.plan.jobs.reduce((sum, job) => sum + job.items, 0),
+      nodes: this.plan.nodes.length,
+      faults: Object.fromEntries(this.#faults.counts),
+      stepsOfFormer: this.#stepsOfFormer,
       openPauses: [...this.clients.values()].reduce((sum, client) => sum + client.openPauses, 0),
       quarantines: this.watch.quarantines,
     };

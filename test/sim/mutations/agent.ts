@@ -2,10 +2,11 @@
 import type { Mutation } from "./mutation.ts";
 
 const agent = "packages/node-agent/src/core";
-const agentTest = "packages/node-agent/test/core.test.ts";
+const agentTest = "packages/node-agent/test/core-deaths.test.ts";
 const reportsTest = "packages/node-agent/test/core-reports.test.ts";
-const first100 = [1, 100] as const;
-const first400 = [1, 400] as const;
+/** Full histories: plan.ts. */
+const first100 = [1_000_001, 1_000_100] as const;
+const first400 = [1_000_001, 1_000_400] as const;
 
 export const ofTheAgent: readonly Mutation[] = [
   {
@@ -153,13 +154,48 @@ export const ofTheAgent: readonly Mutation[] = [
     test: agentTest,
   },
   {
-    name: "a failing load is blamed on an item",
+    name: "a slice that had not begun is blamed for its worker's death",
     rule: "8 phase",
     edits: [
       {
         file: `${agent}/workers.ts`,
         find: 'const running = event.phase === "item";',
         replace: "const running = event.phase.length > 0;",
+      },
+      {
+        file: `${agent}/workers.ts`,
+        find: "  if (cursor === undefined) return rest(slice.start);\n",
+        replace: "",
+      },
+      {
+        file: `${agent}/workers.ts`,
+        find: "const cursor = sight?.cursor;",
+        replace: "const cursor = sight?.cursor ?? slice.start;",
+      },
+    ],
+    seeds: first400,
+    test: agentTest,
+  },
+  {
+    name: "a worker that dies while it loads the task is started again for ever",
+    rule: "8 phase",
+    edits: [
+      {
+        file: `${agent}/workers.ts`,
+        find: '(event.phase === "load" || event.phase === "init")',
+        replace: 'event.phase === "init"',
+      },
+    ],
+    test: agentTest,
+  },
+  {
+    name: "a dropped lease takes the item with it that runs in front of it",
+    rule: "2 P3",
+    edits: [
+      {
+        file: `${agent}/leader.ts`,
+        find: "if (slices.length > 0 && slices.every(({ slice }) => slice.start >= ownEnd(slice))) {",
+        replace: "if (slices.length < 0) {",
       },
     ],
     seeds: first400,

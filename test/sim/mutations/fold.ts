@@ -3,8 +3,9 @@ import type { Mutation } from "./mutation.ts";
 
 const fold = "packages/protocol/src/fold.ts";
 const foldTest = "packages/protocol/test/fold.test.ts";
-const first100 = [1, 100] as const;
-const first400 = [1, 400] as const;
+/** Full histories: plan.ts. */
+const first100 = [1_000_001, 1_000_100] as const;
+const first400 = [1_000_001, 1_000_400] as const;
 
 export const ofTheFold: readonly Mutation[] = [
   {

@@ -5,8 +5,9 @@ const coordinator = "packages/coordinator/src/core";
 const takeoverTest = "packages/coordinator/test/core/takeover.test.ts";
 const nodesTest = "packages/coordinator/test/core/nodes.test.ts";
 const jobsTest = "packages/coordinator/test/core/jobs.test.ts";
-const first100 = [1, 100] as const;
-const first400 = [1, 400] as const;
+/** Full histories: plan.ts. */
+const first100 = [1_000_001, 1_000_100] as const;
+const first400 = [1_000_001, 1_000_400] as const;
 
 export const ofTheLeader: readonly Mutation[] = [
   {
@@ -185,5 +186,32 @@ export const ofTheLeader: readonly Mutation[] = [
     ],
     seeds: first100,
     test: jobsTest,
+  },
+  {
+    name: "a clock that is set back stops the leader's time",
+    rule: "2 P5",
+    edits: [
+      {
+        file: `${coordinator}/event-clock.ts`,
+        find: "if (furthest !== undefined && now.wall < own) return Math.floor(own);",
+        replace: "if (furthest !== undefined && now.wall < own) return now.wall;",
+      },
+    ],
+    seeds: first400,
+    test: "packages/coordinator/test/core/event-clock.test.ts",
+  },
+  {
+    name: "a node that was forgotten and is there is not told so",
+    rule: "2 P5",
+    edits: [
+      {
+        file: `${coordinator}/nodes.ts`,
+        find: '  if (node?.state === "drained") return;\n  if (node === undefined || node.state === "lost") {',
+        replace:
+          '  if (node === undefined || node.state === "drained") return;\n  if (node.state === "lost") {',
+      },
+    ],
+    seeds: first400,
+    test: nodesTest,
   },
 ];

@@ -5,10 +5,11 @@ const coordinator = "packages/coordinator/src/core";
 const agent = "packages/node-agent/src/core";
 const nodesTest = "packages/coordinator/test/core/nodes.test.ts";
 const strikesTest = "packages/coordinator/test/core/strikes.test.ts";
-const agentTest = "packages/node-agent/test/core.test.ts";
+const agentTest = "packages/node-agent/test/core-deaths.test.ts";
 const reportsTest = "packages/node-agent/test/core-reports.test.ts";
-const first100 = [1, 100] as const;
-const first400 = [1, 400] as const;
+/** Full histories: plan.ts. */
+const first100 = [1_000_001, 1_000_100] as const;
+const first400 = [1_000_001, 1_000_400] as const;
 
 export const ofLeases: readonly Mutation[] = [
   {
@@ -73,16 +74,9 @@ export const ofLeases: readonly Mutation[] = [
     test: "packages/coordinator/test/core/place.test.ts",
   },
   {
-    name: "what was given back is reported as unfinished too",
+    name: "a give-back is told once, and forgotten",
     rule: "9 give back",
-    edits: [
-      { file: `${agent}/jobs.ts`, find: "      unfinished.removeAll(lease.gaveBack);\n", replace: "" },
-      {
-        file: `${coordinator}/nodes.ts`,
-        find: "  for (const range of told.gaveBack) returnToQueue(state, job, lease, range);\n",
-        replace: "",
-      },
-    ],
+    edits: [{ file: `${agent}/slices.ts`, find: "  lease.gaveBack.addAll(ranges);\n", replace: "" }],
     seeds: first400,
     test: reportsTest,
   },

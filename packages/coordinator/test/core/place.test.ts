@@ -280,3 +280,38 @@ test("any order of reports, losses, commits, give-backs and takeovers keeps C1 t
     { numRuns: 300 },
   );
 });
+
+describe("rounds", () => {
+  /** Some of its items were opened again while the others still wait: neighbours of two rounds. */
+  function twoRounds(): { bench: CoreBench; job: ReturnType<CoreBench["submit"]>["job"] } {
+    const bench = new CoreBench();
+    bench.report("a", { slots: 1 });
+    const { job } = bench.submit("j", { items: 10 });
+    bench.answer("a");
+    bench.commit("a", job, { start: 0, end: 1 }, "error");
+    bench.feed({ kind: "storageLevel", level: "pause" });
+    bench.report("a", { restarted: true });
+    bench.append({ kind: "reopen", job, epoch: 1, ranges: [{ start: 0, end: 1 }], round: 1 });
+    return { bench, job };
+  }
+
+  test("a lease holds items of one round only, though their neighbours wait too", () => {
+    const { bench, job } = twoRounds();
+    expect(bench.job(job).fold.roundRuns({ start: 0, end: 10 })).toHaveLength(2);
+    const before = bench.effects.length;
+    bench.feed({ kind: "storageLevel", level: "ok" });
+    bench.runAll();
+    const grants = only(bench.effects.slice(before), "sendLease").map(({ grant }) => grant);
+    expect(grants.length).toBeGreaterThan(1);
+    for (const { start, end, round } of grants) expect(round).toBe(start === 0 && end === 1 ? 1 : 0);
+  });
+
+  test("a lease of a former round is not adopted for items that were opened again since", () => {
+    const { bench, job } = twoRounds();
+    const [old] = only(bench.effects, "sendLease").filter(({ grant }) => grant.start === 0);
+    const range = { start: 0, end: 1 };
+    const told = { job, grant: old!.grant, unfinished: [range], unacknowledged: [], gaveBack: [] };
+    bench.report("a", { leases: [{ ...told, acknowledgedSeq: 0 }] });
+    expect(bench.job(job).leases.has(old!.grant.id)).toBe(false);
+  });
+});

@@ -93,6 +93,23 @@ test("a report waits until the logs are read: outcomes acknowledged to it are no
   expect(only(bench.effects, "sendLease").length).toBe(starts);
 });
 
+test("a report waits for the log that its agent has seen, also after the takeover: nothing of it is leased again", () => {
+  const { bench, job } = running(2);
+  const grant = bench.leaseOf("a", job, 0);
+  bench.lead();
+  bench.report("b");
+  // Stored, acknowledged, and not yet read by the new leader.
+  const seq = bench.log.length + 1;
+  bench.report("a", { leases: [], acknowledged: new Map([[job, seq]]) });
+  const early = only(bench.effects, "sendLease").length;
+  bench.tick(1_000);
+  expect(only(bench.effects, "sendLease").length).toBe(early);
+  const parts = [{ lease: 0, start: grant.start, end: grant.end, status: "value" }] as const;
+  bench.append({ kind: "commit", job, epoch: 1, leases: [grant], parts, usage: [], bytes: 1 });
+  const again = only(bench.effects, "sendLease").slice(early);
+  expect(again.every(({ grant: { start, end } }) => end <= grant.start || start >= grant.end)).toBe(true);
+});
+
 test("an item that was struck in the old leader's time is not adopted with its lease", () => {
   const { bench, job } = running(4);
   const grant = bench.leaseOf("a", job, 0);
