@@ -64,7 +64,7 @@ export interface LinkOptions {
   readonly onOpen: () => void;
   readonly onClose: () => void;
   readonly onMessage: (message: LooseMessage) => void;
-  /** The secret is wrong or the version too old: trying again would not help. Only before the first welcome. */
+  /** The secret is wrong or the version too old: trying again would not help. Only before a leader has taken us. */
   readonly onRefused: (error: EverycoreError) => void;
 }
 
@@ -81,6 +81,7 @@ export class Link {
   /** Broke, or could not be reached, since we were linked last: whoever thinks that it leads is told. */
   #lost = "";
   #isDropped = false;
+  #wasTaken = false;
   #running: Promise<void> | undefined;
 
   constructor(options: LinkOptions) {
@@ -161,6 +162,7 @@ export class Link {
         clearTimeout(silence);
         this.#learn(head);
         this.#lost = "";
+        this.#wasTaken = true;
         this.#stream = stream;
         onOpen(); // N1
       });
@@ -180,7 +182,8 @@ export class Link {
     this.#learn(error.metadata);
     const leader = error.metadata.get(keys.leader)[0]?.toString() ?? "";
     if (leader !== address) this.#addresses.leaderIs(leader);
-    if (error.code === grpc.status.UNAUTHENTICATED) {
+    // Later it is another cluster's, where a coordinator of ours has been: ours may be elsewhere.
+    if (error.code === grpc.status.UNAUTHENTICATED && !this.#wasTaken) {
       const hint = "the agent's secret is not that of the cluster";
       this.#options.onRefused(
         new EverycoreError("refused", `${address} refused this agent: ${error.details}`, { hint }),
