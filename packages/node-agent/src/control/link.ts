@@ -26,7 +26,7 @@ const takenMs = times.leaderWaitMs + 2_000;
 /** A leader that stands still (SIGSTOP, a dead machine) is noticed after these, and long before it is replaced. */
 const keepalive = {
   "grpc.keepalive_time_ms": 3_000,
-  "grpc.keepalive_timeout_ms": 2_000,
+  "grpc.keepalive_timeout_ms": 4_000,
   "grpc.keepalive_permit_without_calls": 1,
 };
 /** What coordinators say about each other (coordinator/src/control/server.ts). */
