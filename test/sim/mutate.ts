@@ -54,8 +54,10 @@ const testOf = (file: string): Check => ({
 /** Red without a mutation, a check says nothing about any. */
 async function checkBaseline(copy: TreeCopy): Promise<void> {
   const files = new Set(chosen.flatMap(({ test }) => (test === undefined ? [] : [test])));
-  const last = Math.max(0, ...chosen.map(({ seeds }) => seeds?.[1] ?? 0));
-  const checks = [...(last > 0 ? [simulation([1, last])] : []), ...[...files].map(testOf)];
+  const longest = new Map<number, readonly [number, number]>();
+  for (const { seeds } of chosen)
+    if (seeds !== undefined && seeds[1] > (longest.get(seeds[0])?.[1] ?? 0)) longest.set(seeds[0], seeds);
+  const checks = [...[...longest.values()].map(simulation), ...[...files].map(testOf)];
   for (const check of checks) {
     const verdict = await copy.run(check, stopping.signal);
     if (verdict.isRed) throw new Error(`${check.title} is red before anything was broken: ${verdict.what}`);

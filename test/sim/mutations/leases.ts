@@ -172,4 +172,16 @@ export const ofLeases: readonly Mutation[] = [
     seeds: first400,
     test: nodesTest,
   },
+  {
+    name: "a suspect waits for ever for what was cut and waits behind it",
+    rule: "2 P5",
+    edits: [
+      {
+        file: `${coordinator}/leases.ts`,
+        find: "if (state.now - since < suspicionMs) {",
+        replace: "if (state.now - since < suspicionMs * 1_000) {",
+      },
+    ],
+    test: "packages/coordinator/test/core/leases.test.ts",
+  },
 ];

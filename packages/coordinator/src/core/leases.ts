@@ -10,6 +10,11 @@ import { leaseTransitions, move } from "./transitions.ts";
 
 /** A node that refused a lease gets nothing for this long. */
 const refusalPauseMs = 250;
+/**
+ * A suspect waits so long for outcomes on their way. What was started before it may also have been cut: it is in the
+ * agent's queue again, behind the suspect, and would have no outcome for ever (P5).
+ */
+const suspicionMs = 5_000;
 /** So long after its drain was taken back, a lease may have overtaken that message. */
 const undrainMs = 2_000;
 
@@ -138,9 +143,14 @@ export function sliceStarting(state: ClusterState, event: StartAsk, effects: Eff
   }
   const node = state.nodes.get(event.node);
   if (node !== undefined && lease.mode === "alone" && isUnderSuspicion(state, node, lease, event.range)) {
-    node.startWaits = event;
-    return;
+    const before = node.startWaits?.lease === event.lease ? node.startWaits.since : undefined;
+    const since = event.since ?? before ?? state.now;
+    if (state.now - since < suspicionMs) {
+      node.startWaits = { ...event, since };
+      return;
+    }
   }
+  if (node !== undefined) node.startWaits = undefined;
   for (const held of lease.open.within(event.range.start, event.range.end)) {
     lease.started.add(held.start, held.end);
   }

@@ -206,6 +206,8 @@ export interface StartAsk {
   readonly lease: LeaseId;
   readonly range: Range;
   readonly ask: number;
+  /** It has waited since then; undefined: it was just asked. */
+  readonly since?: number;
 }
 
 export interface Node {

@@ -202,6 +202,31 @@ describe("announced slices", () => {
   });
 });
 
+test("a suspect waits 5 s at most for outcomes on their way: what was cut instead has none, and waits behind it (P5)", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 1 });
+  const { job } = bench.submit("j", { items: 2 });
+  for (let deaths = 0; deaths < 2; deaths += 1) {
+    bench.answer("a");
+    for (const index of [0, 1]) start(bench, index, 1);
+    bench.report("a", { wiped: true });
+  }
+  bench.answer("a");
+  function start(on: CoreBench, index: number, ask: number): number[] {
+    const { id } = on.leaseOf("a", job, index);
+    const range = { start: index, end: index + 1 };
+    const asked = on.feed({ kind: "sliceStarting", node: a, job, lease: id, range, ask });
+    return only(asked, "mayStart").map((effect) => effect.ask);
+  }
+  expect(start(bench, 0, 7)).toEqual([7]);
+  for (let asks = 0; asks < 5; asks += 1) {
+    expect(start(bench, 1, 8)).toEqual([]);
+    bench.now += 1_000;
+    bench.feed({ kind: "nodeHeartbeat", node: a, busy: 0, diskFull: false });
+  }
+  expect(start(bench, 1, 8)).toEqual([8]);
+});
+
 test("the message of a lease names attempts and exactly the blocks that contain its items", () => {
   const bench = new CoreBench();
   bench.report("a", { slots: 1 });
