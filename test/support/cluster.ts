@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Connection } from "@everycore/client/internal";
 import { natsUser, natsUsers } from "../../packages/cli/src/local/nats-config.ts";
+import { type TestNatsCluster, startNatsCluster } from "./nats-cluster.ts";
 import { type TestNatsServer, startNatsServer } from "./nats-server.ts";
 import { processesOf } from "./processes.ts";
 import { Role } from "./role.ts";
@@ -31,6 +32,10 @@ export interface ClusterOptions {
   readonly workerMemoryBytes?: number;
   /** Of each agent's state directory. */
   readonly stateBytesMax?: number;
+  /** nats-servers that form a cluster. Default: one alone. */
+  readonly natsServers?: number;
+  /** Of each stream. Default: the coordinator's. */
+  readonly replicas?: number;
   /** Account-wide limit of the file store. */
   readonly maxFileStoreBytes?: number;
   readonly logLevel?: string;
@@ -70,7 +75,9 @@ export class TestAgent extends Role {
 export class TestCluster implements AsyncDisposable {
   readonly dir: string;
   readonly secret: string;
+  /** The first, where there are several. */
   readonly nats: TestNatsServer;
+  readonly #natsCluster: TestNatsCluster | undefined;
   /** The first, which leads at the start. */
   readonly coordinator: Role;
   readonly standbys: readonly Role[];
@@ -79,10 +86,11 @@ export class TestCluster implements AsyncDisposable {
   #client: Connection | undefined;
   #address = "";
 
-  constructor(fields: { dir: string; secret: string; nats: TestNatsServer; options: ClusterOptions }) {
+  constructor(fields: ClusterFields) {
     this.dir = fields.dir;
     this.secret = fields.secret;
     this.nats = fields.nats;
+    this.#natsCluster = fields.natsCluster;
     this.#options = fields.options;
     const role = (name: string): Role =>
       new Role({
@@ -94,6 +102,11 @@ export class TestCluster implements AsyncDisposable {
     this.coordinator = role("coordinator");
     const count = (fields.options.coordinators ?? 1) - 1;
     this.standbys = Array.from({ length: count }, (_, at) => role(`standby-${at + 1}`));
+  }
+
+  get natsCluster(): TestNatsCluster {
+    if (this.#natsCluster === undefined) throw new Error("NATS is one server alone: say natsServers");
+    return this.#natsCluster;
   }
 
   get address(): string {
@@ -176,7 +189,7 @@ export class TestCluster implements AsyncDisposable {
     for (const role of [...this.agents, ...coordinators]) await role.kill("SIGCONT");
     await Promise.all(this.agents.map((agent) => agent.stop()));
     await Promise.all(coordinators.map((coordinator) => coordinator.stop()));
-    await this.nats[Symbol.asyncDispose]();
+    await (this.#natsCluster ?? this.nats)[Symbol.asyncDispose]();
     await expectNoLeftovers(this.dir);
     if (process.env["EVERYCORE_TEST_KEEP"] === undefined) {
       await rm(this.dir, { recursive: true, force: true, maxRetries: 3 });
@@ -205,14 +218,17 @@ export async function expectNoLeftovers(folder: string): Promise<void> {
   }
 }
 
-function coordinatorConfig(fields: {
-  dir: string;
-  secret: string;
-  nats: TestNatsServer;
-  options: ClusterOptions;
-}) {
-  const { dir, secret, nats, options } = fields;
-  const urls = [nats.url];
+interface ClusterFields {
+  readonly dir: string;
+  readonly secret: string;
+  readonly nats: TestNatsServer;
+  readonly natsCluster: TestNatsCluster | undefined;
+  readonly options: ClusterOptions;
+}
+
+function coordinatorConfig(fields: ClusterFields) {
+  const { dir, secret, nats, natsCluster, options } = fields;
+  const urls = natsCluster?.urls ?? [nats.url];
   return {
     listen: "127.0.0.1:0",
     httpListen: "127.0.0.1:0",
@@ -223,6 +239,7 @@ function coordinatorConfig(fields: {
     logLevel: options.logLevel ?? "info",
     lifeline: true,
     insecureNetwork: false,
+    ...(options.replicas === undefined ? {} : { replicas: options.replicas }),
   };
 }
 
@@ -235,13 +252,17 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
   await mkdir(join(dir, "nats"));
   await mkdir(join(dir, "coordinator"));
   await writeFile(join(dir, "secret"), secret, { mode: 0o600 });
-  const { maxFileStoreBytes } = options;
-  const nats = await startNatsServer({
-    dir: join(dir, "nats"),
-    config: natsUsers(secret),
-    ...(maxFileStoreBytes === undefined ? {} : { maxFileStoreBytes }),
-  });
-  const cluster = new TestCluster({ dir, secret, nats, options });
+  const { maxFileStoreBytes, natsServers: count } = options;
+  const natsCluster =
+    count === undefined ? undefined : await startNatsCluster({ secret, count, dir: join(dir, "nats") });
+  const nats =
+    natsCluster?.servers[0] ??
+    (await startNatsServer({
+      dir: join(dir, "nats"),
+      config: natsUsers(secret),
+      ...(maxFileStoreBytes === undefined ? {} : { maxFileStoreBytes }),
+    }));
+  const cluster = new TestCluster({ dir, secret, nats, natsCluster, options });
   try {
     await cluster.startCoordinator();
     for (const standby of cluster.standbys) await standby.start();

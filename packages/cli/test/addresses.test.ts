@@ -83,6 +83,11 @@ const refused: readonly [string, AddressFlags, RegExp][] = [
     /cannot reach NATS at nats:\/\/0/,
   ],
   ["agents sent to [::1]", { ...open, agentNats: "nats://u:p@[::1]:4222" }, /cannot reach NATS/],
+  [
+    "one of several on loopback",
+    { ...open, nats: "nats://a:4222,nats://127.0.0.1:4222" },
+    /cannot reach NATS at nats:\/\/127\.0\.0\.1:4222$/,
+  ],
   ["two servers", { ...open, nats: "nats://a:1", natsListen: "0.0.0.0:1" }, /exclude each other/],
 ];
 

@@ -6,8 +6,10 @@ import {
   parseCount,
   parseDuration,
   parseListen,
+  parseNatsUrls,
   parsePythonVersion,
   parseRange,
+  parseReplicas,
   parseSeed,
 } from "../src/input/values.ts";
 import { divideSlots } from "../src/local/cores.ts";
@@ -21,6 +23,15 @@ test("a range has both ends, may be negative, and never runs backwards", () => {
   expect(() => parseRange("9-1")).toThrow("runs backwards");
   expect(() => parseRange("0-1e30")).toThrow("not a range");
   expect(() => parseRange("0-9007199254740991")).toThrow("a job may have");
+});
+
+test("several NATS servers are one list, by commas or by flags; replicas are 1, 3 or 5", () => {
+  expect(parseNatsUrls("nats://a:4222, b:4222")).toBe("nats://a:4222,b:4222");
+  expect(parseNatsUrls("nats://c:1", "nats://a:1,nats://b:1")).toBe("nats://a:1,nats://b:1,nats://c:1");
+  expect(() => parseNatsUrls("nats://a:4222,")).toThrow('"" is not the URL of a NATS server');
+  expect(() => parseNatsUrls("http://a:4222")).toThrow("http://a:4222");
+  expect(["1", "3", "5"].map(parseReplicas)).toEqual([1, 3, 5]);
+  for (const wrong of ["0", "2", "7", "", "3.0", "three"]) expect(() => parseReplicas(wrong)).toThrow(wrong);
 });
 
 test("durations, counts, seeds and addresses are read strictly", () => {

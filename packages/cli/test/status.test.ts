@@ -1,6 +1,7 @@
 import type { ClusterStatus, NodeInfo } from "@everycore/client/internal";
 import { expect, test } from "vitest";
 import { problemsOf } from "../src/commands/status.ts";
+import { replicasText } from "../src/terminal/replicas-text.ts";
 
 const node = (state: string, reason = ""): NodeInfo =>
   ({ id: "5f3c9a0112345678", state, reason, slots: 2, busy: 0 }) as unknown as NodeInfo; // what it looks at
@@ -13,6 +14,7 @@ const status = (more: Partial<ClusterStatus>): ClusterStatus =>
     nodes: [node("connected")],
     storageBytes: 1,
     storageLimit: 100,
+    replication: { replicas: 1, streams: 0, behind: 0, servers: [] },
     ...more,
   }) as unknown as ClusterStatus;
 
@@ -36,6 +38,20 @@ test("what is wrong is said, with what and how many", () => {
     problemsOf(status({ nodes: [node("connected"), node("quarantined", "quarantined for 29 min more")] })),
   ).toEqual(["node 5f3c9a01: quarantined for 29 min more (lift it: everycore node undrain 5f3c9a01)"]);
   expect(problemsOf(status({ storageBytes: 85 }))).toEqual(["storage is nearly full"]);
+});
+
+test("replicas are said as they stand, and are a problem only when some are not current", () => {
+  const good = { replicas: 3, streams: 7, behind: 0, servers: [] };
+  expect(problemsOf(status({ replication: good }))).toEqual([]);
+  expect(replicasText(good)).toBe("3 replicas of 7 streams, all current");
+  const bad = { ...good, behind: 2, servers: ["nats-2"] };
+  expect(problemsOf(status({ replication: bad }))).toEqual([
+    "3 replicas of 7 streams, 2 of them not current, on nats-2",
+  ]);
+  expect(replicasText({ ...good, streams: 0 })).toBe("");
+  const silent = { replicas: 0, streams: 0, behind: 0, servers: [] };
+  expect(problemsOf(status({ replication: silent }))).toEqual([]);
+  expect(replicasText(silent)).toMatch(/not known/);
 });
 
 test("a coordinator that stands by is as good as any; one that reaches no leader says so, and judges no nodes", () => {

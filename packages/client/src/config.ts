@@ -26,7 +26,8 @@ export const settings = {
   },
   logLevel: { variable: "EVERYCORE_LOG_LEVEL", about: "trace, debug, info, warn, error or silent" },
   python: { variable: "EVERYCORE_PYTHON", about: "version of Python that .py tasks ask for, such as 3.11" },
-  nats: { variable: "EVERYCORE_NATS", about: "URL of the NATS server to use" },
+  nats: { variable: "EVERYCORE_NATS", about: "URLs of the NATS servers to use", isList: true },
+  replicas: { variable: "EVERYCORE_REPLICAS", about: "nats-servers that keep each record: 1, 3 or 5" },
 } as const;
 
 export type SettingName = keyof typeof settings;

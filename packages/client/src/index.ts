@@ -38,6 +38,7 @@ export type {
   Counts,
   JobInfo,
   NodeInfo,
+  Replication,
   NodeUsageInfo,
   OutputChunk,
   RuntimeInfo,

@@ -185,6 +185,19 @@ export interface ClusterStatus {
   readonly waiting: readonly string[];
   /** The leader first. */
   readonly coordinators: readonly CoordinatorInfo[];
+  readonly replication: Replication;
+}
+
+/** In how many servers of NATS the streams are kept, and whether they are. */
+export interface Replication {
+  /** What is wanted; 0: NATS did not say. */
+  readonly replicas: number;
+  /** 0 where NATS is one server alone. */
+  readonly streams: number;
+  /** Streams that have fewer, or some that are not current. */
+  readonly behind: number;
+  /** Names of the servers that lack something. */
+  readonly servers: readonly string[];
 }
 
 /** One coordinator of a cluster. */

@@ -18,6 +18,8 @@ export interface CoordinatorConfig {
   readonly agentNats: NatsAccess;
   /** Hex; every gRPC call must carry it (P8). */
   readonly secret: string;
+  /** Servers of NATS that keep each stream; undefined: as it is, 1 at first. */
+  readonly replicas?: number;
   readonly dataDir: string;
   readonly logLevel: string;
   /** Ends when stdin closes: a killed parent leaves nothing behind. */
@@ -45,6 +47,11 @@ function access(value: unknown, field: string): NatsAccess {
     throw wrong(`${field}.urls`);
   }
   return { urls, user: text(json, "user"), password: text(json, "password") };
+}
+
+function replicas(value: unknown): number {
+  if (value === 1 || value === 3 || value === 5) return value;
+  throw new EverycoreError("bad-input", `replicas is ${JSON.stringify(value)}, not 1, 3 or 5`);
 }
 
 const loopbackHosts = new Set(["127.0.0.1", "localhost", "::1", "[::1]"]);
@@ -100,6 +107,7 @@ export function parseConfig(argument: string | undefined): CoordinatorConfig {
     logLevel: text(json, "logLevel", "info"),
     lifeline: json["lifeline"] === true,
     insecureNetwork: json["insecureNetwork"] === true,
+    ...(json["replicas"] === undefined ? {} : { replicas: replicas(json["replicas"]) }),
     ...(json["advertise"] === undefined ? {} : { advertise: text(json, "advertise") }),
   };
   checkListen(config.listen, config.insecureNetwork);

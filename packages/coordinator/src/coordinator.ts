@@ -25,7 +25,7 @@ import type { Buckets } from "./data/buckets.ts";
 import { openBuckets, openLeaderBucket } from "./data/buckets.ts";
 import { Bundles } from "./data/bundles.ts";
 import type { Data } from "./data/connection.ts";
-import { openData } from "./data/connection.ts";
+import { openData, watchConnection } from "./data/connection.ts";
 import { FetchServer } from "./data/fetch.ts";
 import { JobIndexes } from "./data/job-index.ts";
 import { JobRecords } from "./data/job-records.ts";
@@ -34,6 +34,7 @@ import { KnownNodes } from "./data/known-nodes.ts";
 import { Leadership } from "./data/leader.ts";
 import { LeaseSender } from "./data/lease-sender.ts";
 import { LogWriter } from "./data/log-writer.ts";
+import { replicasOf, replicationReader, whileElecting } from "./data/replicas.ts";
 import { Segments } from "./data/segments.ts";
 import { jobKey, performer } from "./effects.ts";
 import { fetchedJobs } from "./fetched-jobs.ts";
@@ -55,13 +56,14 @@ export interface RunningCoordinator extends AsyncDisposable {
 export async function startCoordinator(config: CoordinatorConfig, log: Logger): Promise<RunningCoordinator> {
   const data = await openData(config.nats);
   try {
-    const buckets = await openBuckets(data);
+    const replicas = await whileElecting(() => replicasOf(data.jsm, config.replicas));
+    const buckets = await openBuckets(data, replicas);
     const key = await clusterKey(buckets.meta);
     const onTrouble = (reason: string): void => log.warn({ reason }, "traces");
     const tracing = new JobTracing(
       await openTracing({ service: "everycore-coordinator", version, onTrouble }),
     );
-    const coordinator = new Coordinator({ config, log, data, buckets, key, tracing });
+    const coordinator = new Coordinator({ config, log, data, buckets, replicas, key, tracing });
     await coordinator.start();
     return coordinator;
   } catch (error) {
@@ -75,6 +77,7 @@ interface Opened {
   readonly log: Logger;
   readonly data: Data;
   readonly buckets: Buckets;
+  readonly replicas: number;
   readonly key: Uint8Array;
   readonly tracing: JobTracing;
 }
@@ -109,8 +112,8 @@ class Coordinator implements RunningCoordinator {
   address = "";
 
   constructor(opened: Opened) {
-    const { config, log, data, buckets, key } = opened;
     this.#opened = opened;
+    const { config, log, data, buckets, replicas, key } = opened;
     this.#keys = keysOf(key);
     this.#cluster = createHash("sha256").update("cluster name").update(key).digest("hex").slice(0, 12);
     this.#metrics = this.#newMetrics();
@@ -127,7 +130,8 @@ class Coordinator implements RunningCoordinator {
     });
     this.#lifecycle = new LifecycleLog(log, () => this.#loop.state);
     this.#segments = new Segments({
-      jsm: data.jsm,
+      data,
+      replicas,
       log,
       onLevel: (level) => this.#loop.enqueue({ kind: "storageLevel", level }),
       isActive: () => this.#loop.state.active.size > 0,
@@ -196,7 +200,7 @@ class Coordinator implements RunningCoordinator {
     this.#leadership = this.#campaign(() => tried.resolve());
     this.#background = [
       this.#leadership.run(),
-      watchConnection(data.nats.status(), () => {
+      watchConnection(data, () => {
         this.#metrics.count("reconnects");
         this.#term?.restartTails();
         this.#indexes.restart();
@@ -221,11 +225,11 @@ class Coordinator implements RunningCoordinator {
   }
 
   #campaign(tried: () => void): Leadership {
-    const { log, data, buckets } = this.#opened;
+    const { log, data, buckets, replicas } = this.#opened;
     return new Leadership({
       nats: data.nats,
       leader: buckets.leader,
-      remakeLeader: () => openLeaderBucket(data),
+      remakeLeader: () => openLeaderBucket(data, replicas),
       meta: buckets.meta,
       address: this.address,
       log,
@@ -380,8 +384,9 @@ class Coordinator implements RunningCoordinator {
       mustLead: () => this.#mustLead(),
       openSegment: (id) => this.#term?.openSegment(id),
     };
-    const coordinators = this.#coordinators;
-    const facts = { cluster: this.#cluster, version, startedAt: Date.now(), coordinators };
+    const replication = replicationReader(data, this.#opened.replicas);
+    const shared = { coordinators: this.#coordinators, replication };
+    const facts = { cluster: this.#cluster, version, startedAt: Date.now(), ...shared };
     this.#server.add("JobService", jobHandlers(parts));
     this.#server.add("NodeService", nodeHandlers(parts));
     this.#server.add("ClusterService", clusterHandlers(parts, facts));
@@ -416,11 +421,4 @@ class Coordinator implements RunningCoordinator {
       },
     });
   }
-}
-
-async function watchConnection(
-  statuses: AsyncIterable<{ readonly type: string }>,
-  onReconnect: () => void,
-): Promise<void> {
-  for await (const { type } of statuses) if (type === "reconnect") onReconnect();
 }

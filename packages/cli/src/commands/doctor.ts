@@ -4,7 +4,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { NodeInfo } from "@everycore/client/internal";
+import type { NodeInfo, Replication } from "@everycore/client/internal";
 import { Connection, discover, loadConfig, readUpFile, upFilePath } from "@everycore/client/internal";
 import { shortId } from "@everycore/protocol";
 import { Command } from "commander";
@@ -13,6 +13,7 @@ import { onPath } from "../local/child.ts";
 import { coresHere } from "../local/cores.ts";
 import { stateHome } from "../local/state-folder.ts";
 import { NATS_SERVER_VERSION_MIN, inspectNatsServer } from "../nats-server/index.ts";
+import { areReplicasBehind, replicasText } from "../terminal/replicas-text.ts";
 import { bytesText, table } from "../terminal/table.ts";
 import { versionHere } from "../version.ts";
 import { formatOption, printJson } from "./job.ts";
@@ -164,6 +165,7 @@ async function running(): Promise<Finding[]> {
         what: "cluster",
         detail: `${found.address} (${name}): ${status.nodes.length} nodes, leader ${status.leader}`,
       },
+      ...replicasOf(status.replication),
       ...status.nodes.flatMap(filesOf),
     ],
     (error: unknown): Finding[] => [
@@ -175,6 +177,14 @@ async function running(): Promise<Finding[]> {
     ],
   );
   return [...findings, ...told];
+}
+
+/** Nothing where NATS is one server alone. */
+function replicasOf(replication: Replication): Finding[] {
+  const text = replicasText(replication);
+  if (text === "") return [];
+  const isBad = replication.replicas === 0 || areReplicasBehind(replication);
+  return [{ level: isBad ? "warn" : "ok", what: "replicas", detail: text }];
 }
 
 /** What the node's state directory holds of what it may hold; nothing before its first look. */

@@ -8,6 +8,7 @@ import { loadConfig, readSecretFile } from "@everycore/client/internal";
 import { EverycoreError } from "@everycore/protocol";
 import { Command } from "commander";
 import { parseListen, parseSize } from "../input/values.ts";
+import type { SharedNatsOptions } from "../local/nats-config.ts";
 import { sharedNatsConfig } from "../local/nats-config.ts";
 import { keepSecret } from "../local/state-folder.ts";
 import { checkNetwork } from "./network-flags.ts";
@@ -19,6 +20,9 @@ interface NatsConfigFlags {
   readonly httpListen: string;
   readonly store: string;
   readonly storeSize: number;
+  readonly serverName?: string;
+  readonly clusterListen?: string;
+  readonly route?: readonly string[];
   readonly out?: string;
   readonly insecureNetwork?: boolean;
 }
@@ -32,22 +36,33 @@ export const natsConfigCommand = (): Command =>
     .option("--http-listen <host:port>", "where it shall answer probes", parseListen, "127.0.0.1:8222")
     .option("--store <dir>", "folder in which it keeps the logs of jobs", "/data/store")
     .option("--store-size <size>", "bytes that it may keep there", parseSize, 10 * 1024 ** 3)
+    .option("--server-name <name>", "its name in a cluster of nats-servers, another one for each")
+    .option("--cluster-listen <host:port>", "where it shall listen for the cluster's others", parseListen)
+    .option(
+      "--route <host:port>",
+      "--cluster-listen of a server of the cluster, itself or another; give it for each",
+      (value: string, list: readonly string[] | undefined) => [...(list ?? []), parseListen(value)],
+    )
     .option("--out <file>", "write it to this file, readable by you alone, instead of stdout")
     .option("--insecure-network", "allow to listen beyond this machine WITHOUT encryption")
     .addHelpText(
       "after",
-      "\nExample:\n  everycore nats-config --secret-file ./secret --make-secret --store /var/lib/nats --out nats-server.conf",
+      "\nExamples:\n  everycore nats-config --secret-file ./secret --make-secret --store /var/lib/nats --out nats-server.conf\n" +
+        "  everycore nats-config --secret-file ./secret --listen 0.0.0.0:4222 --server-name a --cluster-listen 0.0.0.0:6222 \\\n" +
+        "    --route a.lan:6222 --route b.lan:6222 --route c.lan:6222 --insecure-network",
     )
     .action(natsConfig);
 
 async function natsConfig(flags: NatsConfigFlags): Promise<void> {
   checkNetwork(flags);
+  const cluster = clusterOf(flags);
   const text = sharedNatsConfig({
     secret: await secretOf(flags),
     listen: flags.listen,
     httpListen: flags.httpListen,
     storeDir: flags.store,
     storeBytes: flags.storeSize,
+    ...(cluster === undefined ? {} : { cluster }),
   });
   if (flags.out === undefined) {
     process.stdout.write(text);
@@ -58,6 +73,23 @@ async function natsConfig(flags: NatsConfigFlags): Promise<void> {
     throw new EverycoreError("bad-input", `${flags.out} cannot be written (${error.code ?? error.message})`);
   });
   await rename(part, flags.out); // whole or not at all: a server may be reading it
+}
+
+function clusterOf(flags: NatsConfigFlags): SharedNatsOptions["cluster"] {
+  const { serverName, clusterListen: listen, route: routes, insecureNetwork } = flags;
+  if (serverName === undefined && listen === undefined && routes === undefined) return undefined;
+  if (serverName === undefined || listen === undefined || routes === undefined) {
+    throw new EverycoreError("bad-input", "a server of a cluster needs three flags, and not all are there", {
+      hint: "give --server-name NAME, --cluster-listen HOST:PORT, and --route HOST:PORT for each server",
+    });
+  }
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(serverName)) {
+    throw new EverycoreError("bad-input", `"${serverName}" is not the name of a server`, {
+      hint: "write up to 64 letters, digits, - and _, another name for each server",
+    });
+  }
+  checkNetwork({ listen, ...(insecureNetwork === undefined ? {} : { insecureNetwork }) });
+  return { serverName, listen, routes };
 }
 
 async function secretOf(flags: NatsConfigFlags): Promise<string> {

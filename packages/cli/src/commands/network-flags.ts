@@ -1,7 +1,7 @@
 /** Flags of whatever listens, and P8: nothing listens beyond loopback by accident. */
 import { EverycoreError } from "@everycore/protocol";
 import type { Command } from "commander";
-import { isLoopback, parseListen } from "../input/values.ts";
+import { isLoopback, parseListen, parseNatsUrls } from "../input/values.ts";
 import { listenFor } from "../local/addresses.ts";
 
 export interface NetworkFlags {
@@ -25,7 +25,11 @@ export function withNetworkFlags(command: Command): Command {
       "where the own nats-server listens (default: --listen's host, port 4222)",
       parseListen,
     )
-    .option("--agent-nats <url>", "URL of NATS that agents shall use (default: --advertise's host)");
+    .option(
+      "--agent-nats <urls>",
+      "URLs of NATS that agents shall use (default: --nats, or --advertise's host)",
+      parseNatsUrls,
+    );
 }
 
 /** What agents listen on: nothing but HTTP for probes and metrics. */

@@ -5,12 +5,19 @@ import type { Config } from "@everycore/client/internal";
 import { checkLabels, EverycoreError } from "@everycore/protocol";
 import { Command, Option } from "commander";
 import { exitCodes } from "../failure.ts";
-import { parseCount, parseDuration, parseListen, parseSize } from "../input/values.ts";
+import {
+  parseCount,
+  parseDuration,
+  parseListen,
+  parseNatsUrls,
+  parseReplicas,
+  parseSize,
+} from "../input/values.ts";
 import { Interrupts } from "../interrupts.ts";
 import { listenFor, planAddresses } from "../local/addresses.ts";
 import type { Child } from "../local/child.ts";
 import { untilAddressesFree, waitForFormer } from "../local/kept-addresses.ts";
-import { configuredLabels, configuredSlots } from "../local/node-settings.ts";
+import { configuredLabels, configuredReplicas, configuredSlots } from "../local/node-settings.ts";
 import { startAgent, startCoordinator, startNats } from "../local/parts.ts";
 import { keepSecret, makeStateFolder, stateHome, takeFolder } from "../local/state-folder.ts";
 import { resolveNatsServer } from "../nats-server/index.ts";
@@ -37,11 +44,21 @@ function withRoleFlags(command: Command): Command {
 export const coordinatorCommand = (): Command =>
   withRoleFlags(withNetworkFlags(new Command("coordinator")))
     .description("run a coordinator, with a nats-server of its own unless --nats names one")
-    .option("--nats <url>", "NATS server to use; its users follow from the secret")
+    .option(
+      "--nats <urls>",
+      "NATS server to use, or servers of one cluster, with commas between; their users follow from the secret",
+      parseNatsUrls,
+    )
+    .option(
+      "--replicas <count>",
+      "nats-servers that shall keep each record: 1, 3 or 5 (default: as it is, 1 at first)",
+      parseReplicas,
+    )
     .addHelpText(
       "after",
       "\nExamples:\n  everycore coordinator --listen 127.0.0.1:7070 --secret-file ./secret --data ./coordinator\n" +
-        "  everycore coordinator --listen 0.0.0.0:7070 --advertise head.lan:7070 --insecure-network",
+        "  everycore coordinator --listen 0.0.0.0:7070 --advertise head.lan:7070 --insecure-network\n" +
+        "  everycore coordinator --nats nats://a:4222,nats://b:4222,nats://c:4222 --replicas 3",
     )
     .action(coordinator);
 
@@ -99,11 +116,19 @@ async function secretFor(flags: RoleFlags, config: Config, makeIn?: string): Pro
   });
 }
 
-async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> {
+async function coordinator(flags: RoleFlags & { nats?: string; replicas?: number }): Promise<void> {
   checkNetwork(flags);
   const config = loadConfig();
   const listen = listenFor(flags, defaults.listen);
-  const given = flags.nats ?? config.nats?.value;
+  const given = flags.nats ?? (config.nats === undefined ? undefined : parseNatsUrls(config.nats.value));
+  const replicas = flags.replicas ?? configuredReplicas(config);
+  if (replicas !== undefined && replicas > 1 && given === undefined) {
+    throw new EverycoreError(
+      "bad-input",
+      `${replicas} replicas need a cluster of nats-servers, and this coordinator would start one alone`,
+      { hint: "name the servers of a cluster: --nats nats://a:4222,nats://b:4222,nats://c:4222" },
+    );
+  }
   const addresses = planAddresses({ ...flags, listen, nats: given });
   const dir = resolve(flags.data ?? join(stateHome(config), "coordinator"));
   await makeStateFolder(dir);
@@ -129,6 +154,7 @@ async function coordinator(flags: RoleFlags & { nats?: string }): Promise<void> 
       httpListen,
       advertise: flags.advertise,
       natsUrl: addresses.ownNatsUrl(natsPort),
+      replicas,
       agentNatsUrl: addresses.agentNatsUrl(natsPort),
       signal,
     });

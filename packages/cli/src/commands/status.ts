@@ -6,6 +6,7 @@ import { Command } from "commander";
 import type { ClusterFlags, Session } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";
 import { agoText, bytesText, countText, durationText, fields, table } from "../terminal/table.ts";
+import { areReplicasBehind, replicasText } from "../terminal/replicas-text.ts";
 import { formatOption, printJson } from "./job.ts";
 import { coordinatorTable, nodeTable } from "./node.ts";
 
@@ -52,6 +53,7 @@ export function problemsOf(status: ClusterStatus): string[] {
     );
   const share = status.storageLimit === 0 ? 0 : status.storageBytes / status.storageLimit;
   if (share >= limits.storagePauseShare) problems.push("storage is nearly full");
+  if (areReplicasBehind(status.replication)) problems.push(replicasText(status.replication));
   return problems;
 }
 
@@ -74,6 +76,7 @@ function statusText(
     ["version", status.version],
     ["up for", status.startedAt === 0 ? "" : durationText(now - status.startedAt)],
     ["nats", `${status.natsUrl} ${status.natsVersion}`.trim()],
+    ["replicas", replicasText(status.replication)],
     [
       "slots",
       `${busy} of ${slots} busy on ${status.nodes.length} ${status.nodes.length === 1 ? "node" : "nodes"}`,

@@ -101,5 +101,23 @@ export function parseListen(text: string): string {
   });
 }
 
+/** Odd, so that more than half of them is a majority, and never more than NATS keeps. */
+export function parseReplicas(text: string): number {
+  if (["1", "3", "5"].includes(text.trim())) return Number(text);
+  throw new EverycoreError("bad-input", `"${text}" is no number of replicas`, { hint: "write 1, 3 or 5" });
+}
+
+/** URLs of the servers of one NATS cluster, with commas between; given again, more of them. */
+export function parseNatsUrls(text: string, before?: string): string {
+  const urls = text.split(",").map((url) => url.trim());
+  for (const url of urls) {
+    if (/^(?:(?:nats|tls):\/\/)?[^\s/]+$/.test(url)) continue;
+    throw new EverycoreError("bad-input", `"${url}" is not the URL of a NATS server`, {
+      hint: "write nats://HOST:4222, several with commas between",
+    });
+  }
+  return [...(before === undefined ? [] : [before]), ...urls].join(",");
+}
+
 export const isLoopback = (address: string): boolean =>
   /^(localhost|127(\.\d+){3}|\[::1\]):\d+$/.test(address);

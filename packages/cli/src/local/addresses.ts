@@ -16,9 +16,9 @@ export interface AddressFlags {
   readonly advertise?: string | undefined;
   /** Where our own nats-server listens. */
   readonly natsListen?: string | undefined;
-  /** A NATS server that runs already. */
+  /** NATS servers that run already: URLs with commas between. */
   readonly nats?: string | undefined;
-  /** The URL of NATS that agents are told. */
+  /** What agents are told instead, likewise. */
   readonly agentNats?: string | undefined;
 }
 
@@ -105,7 +105,11 @@ function withOwnNats(
 }
 
 /** D1 */
-function refuseUnreachable(url: string): void {
+function refuseUnreachable(urls: string): void {
+  for (const url of urls.split(",")) refuseOneUnreachable(url);
+}
+
+function refuseOneUnreachable(url: string): void {
   const host = /^(?:[a-z]+:\/\/)?(?:[^@/]*@)?(\[[^\]]+\]|[^:/]+)/.exec(url)?.[1] ?? "";
   if (!isLoopbackHost(host) && !isEverywhere(host)) return;
   throw new EverycoreError("bad-input", `agents of other machines cannot reach NATS at ${url}`, {

@@ -16,8 +16,11 @@ export interface NatsUser {
 
 /** The NATS password of a role; whoever knows the secret knows both, and nobody else. */
 export function natsUser(secret: string, user: NatsUser["user"]): NatsUser {
-  return { user, password: createHmac("sha256", secret).update(`nats:${user}`).digest("hex") };
+  return { user, password: passwordOf(secret, user) };
 }
+
+const passwordOf = (secret: string, user: string): string =>
+  createHmac("sha256", secret).update(`nats:${user}`).digest("hex");
 
 /** 10 GB or a tenth of the disk, at least 1 GB: the log must not be what fills a disk (P7). */
 export function storeBytes(folder: string): number {
@@ -57,6 +60,8 @@ export interface SharedNatsOptions {
   readonly httpListen: string;
   readonly storeDir: string;
   readonly storeBytes: number;
+  /** Where it is one of several. */
+  readonly cluster?: Omit<NatsClusterOptions, "secret">;
 }
 
 /**
@@ -74,7 +79,7 @@ jetstream {
   max_file_store: ${options.storeBytes}
   max_memory_store: ${64 * 1024 * 1024}
 }
-${natsUsers(options.secret)}`;
+${natsUsers(options.secret)}${options.cluster === undefined ? "" : natsCluster({ secret: options.secret, ...options.cluster })}`;
 }
 
 /** The two users and what each may do; the same for every nats-server that serves a cluster of this secret. */
@@ -90,6 +95,31 @@ export function natsUsers(secret: string): string {
         allow_responses: true
     } }
   ]
+}
+`;
+}
+
+export interface NatsClusterOptions {
+  readonly secret: string;
+  /** Of this server among its cluster's. */
+  readonly serverName: string;
+  /** HOST:PORT for the cluster's other servers. */
+  readonly listen: string;
+  /** HOST:PORT of each server; its own may be among them. */
+  readonly routes: readonly string[];
+}
+
+/** Makes a server one of a cluster, whose servers know each other by a password that follows from the secret too. */
+export function natsCluster(options: NatsClusterOptions): string {
+  const { secret, serverName, listen, routes } = options;
+  const password = passwordOf(secret, "route");
+  return `server_name: ${text(serverName)}
+cluster {
+  name: everycore
+  listen: ${text(listen)}
+  authorization { user: route, password: ${text(password)} }
+  no_advertise: true
+  routes: [${routes.map((route) => text(`nats://route:${password}@${route}`)).join(", ")}]
 }
 `;
 }

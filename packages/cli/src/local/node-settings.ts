@@ -4,12 +4,16 @@
  */
 import type { Config } from "@everycore/client/internal";
 import { checkLabels, EverycoreError } from "@everycore/protocol";
-import { parseCount } from "../input/values.ts";
+import { parseCount, parseReplicas } from "../input/values.ts";
 
 export function configuredSlots(config: Config): number | undefined {
   if (config.slots === undefined) return undefined;
   return parseCount("slots", { min: 1, max: 4096 })(config.slots.value);
 }
+
+/** Servers of NATS that shall keep each record; undefined: as it is. */
+export const configuredReplicas = (config: Config): number | undefined =>
+  config.replicas === undefined ? undefined : parseReplicas(config.replicas.value);
 
 /** `key=value,key=value`; undefined where nothing is configured. */
 export function configuredLabels(config: Config): readonly string[] | undefined {

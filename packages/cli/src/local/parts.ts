@@ -105,9 +105,11 @@ export interface CoordinatorOptions extends RoleOptions {
   readonly listen: string;
   readonly advertise?: string | undefined;
   readonly httpListen: string;
+  /** One or several, with commas between, as for agents. */
   readonly natsUrl: string;
-  /** The URL that agents are told; ours unless given. */
+  /** What agents are told; ours unless given. */
   readonly agentNatsUrl?: string;
+  readonly replicas?: number | undefined;
 }
 
 export function startCoordinator(
@@ -118,8 +120,9 @@ export function startCoordinator(
     listen: options.listen,
     ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
     httpListen: options.httpListen,
-    nats: { urls: [natsUrl], ...natsUser(secret, "coordinator") },
-    agentNats: { urls: [agentNatsUrl], ...natsUser(secret, "agent") },
+    nats: { urls: natsUrl.split(","), ...natsUser(secret, "coordinator") },
+    agentNats: { urls: agentNatsUrl.split(","), ...natsUser(secret, "agent") },
+    ...(options.replicas === undefined ? {} : { replicas: options.replicas }),
   });
 }
 

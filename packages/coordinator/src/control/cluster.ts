@@ -2,6 +2,7 @@
 import { loadOf, nodeViews, waitingReasons } from "../core/index.ts";
 import type { Coordinators } from "../coordinators.ts";
 import { nodeInfo } from "./nodes.ts";
+import type { Replication } from "../data/replicas.ts";
 import type { ControlParts } from "./parts.ts";
 import type { Handlers, Message } from "./handlers.ts";
 import { here, unary } from "./handlers.ts";
@@ -14,6 +15,7 @@ export interface ClusterFacts {
   readonly version: string;
   readonly startedAt: number;
   readonly coordinators: Pick<Coordinators, "leader" | "all">;
+  readonly replication: () => Promise<Replication>;
 }
 
 export function clusterHandlers(parts: ControlParts, facts: ClusterFacts): Handlers {
@@ -42,6 +44,7 @@ export function clusterHandlers(parts: ControlParts, facts: ClusterFacts): Handl
         ? waitingReasons(state)
         : ["another coordinator to lead, or the takeover of this one"],
       coordinators: facts.coordinators.all,
+      replication: await facts.replication(),
     };
   };
   return {

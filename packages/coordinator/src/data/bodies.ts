@@ -66,7 +66,11 @@ export class Bodies {
   async #fetch(segment: SegmentId, seq: number): Promise<Body> {
     for (let tries = 1; ; tries += 1) {
       try {
-        const message = await this.#data.jsm.direct.getMessage(streamOfSegment(segment), { seq });
+        const stream = streamOfSegment(segment);
+        // N2: a server that lags says no; the stream's leader knows.
+        const message =
+          (await this.#data.jsm.direct.getMessage(stream, { seq })) ??
+          (await this.#data.jsm.streams.getMessage(stream, { seq }));
         if (message === null)
           throw new EverycoreError("not-found", `message ${seq} of segment ${segment} is gone`);
         const body = { subject: message.subject, data: ownMemory(message.data) };

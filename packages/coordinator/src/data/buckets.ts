@@ -5,6 +5,7 @@ import { Kvm } from "@nats-io/kv";
 import type { ObjectStore } from "@nats-io/obj";
 import { Objm, setSha256Backend, StorageType } from "@nats-io/obj";
 import type { Data } from "./connection.ts";
+import { isTooFewServers, setBucketReplicas, tooFewServers, whileElecting } from "./replicas.ts";
 
 const MB = 1024 * 1024;
 
@@ -17,6 +18,9 @@ export const bucketBytes = {
   blobs: 256 * MB,
 } as const;
 
+/** N2: what was written is what is read, whichever server answers. */
+const fromLeader = { allow_direct: false } as const;
+
 export interface Buckets {
   readonly jobs: KV;
   readonly nodes: KV;
@@ -25,10 +29,15 @@ export interface Buckets {
   readonly blobs: ObjectStore;
 }
 
-export async function openBuckets(data: Data): Promise<Buckets> {
+export async function openBuckets(data: Data, replicas: number): Promise<Buckets> {
   try {
-    return await createBuckets(data);
+    return await whileElecting(async () => {
+      const opened = await createBuckets(data, replicas);
+      await setBucketReplicas(data.jsm, replicas);
+      return opened;
+    });
   } catch (error) {
+    if (isTooFewServers(error)) throw tooFewServers(replicas, error);
     if (!isFull(error)) throw error;
     const needed = (bucketBytes.jobs + bucketBytes.nodes + bucketBytes.meta + bucketBytes.blobs) / MB;
     throw new EverycoreError(
@@ -42,28 +51,35 @@ export async function openBuckets(data: Data): Promise<Buckets> {
   }
 }
 
-async function createBuckets(data: Data): Promise<Buckets> {
+async function createBuckets(data: Data, replicas: number): Promise<Buckets> {
   // The library's own SHA-256 is JavaScript: five times slower.
   setSha256Backend("native");
-  const kvm = new Kvm(data.nats);
-  const file = { history: 1, storage: StorageType.File } as const;
+  const kvm = new Kvm(data.js);
+  const file = { history: 1, storage: StorageType.File, replicas, ...fromLeader } as const;
   const [jobs, nodes, meta, leader] = await Promise.all([
     kvm.create(buckets.jobs, { ...file, max_bytes: bucketBytes.jobs }),
     kvm.create(buckets.nodes, { ...file, max_bytes: bucketBytes.nodes }),
     kvm.create(buckets.meta, { ...file, max_bytes: bucketBytes.meta }),
-    openLeaderBucket(data),
+    openLeaderBucket(data, replicas),
   ]);
-  const blobs = await new Objm(data.nats).create(buckets.blobs, {
+  const blobs = await new Objm(data.js).create(buckets.blobs, {
     storage: StorageType.File,
+    replicas,
     max_bytes: bucketBytes.blobs,
   });
   return { jobs, nodes, meta, leader, blobs };
 }
 
-/** The only bucket in memory: made anew after each restart of nats-server. */
-export function openLeaderBucket(data: Data): Promise<KV> {
-  const memory = { history: 1, storage: StorageType.Memory, ttl: times.leaderTtlMs } as const;
-  return new Kvm(data.nats).create(buckets.leader, { ...memory, max_bytes: bucketBytes.leader });
+/** The only bucket in memory: made anew after each restart of a nats-server that is alone. */
+export function openLeaderBucket(data: Data, replicas: number): Promise<KV> {
+  return new Kvm(data.js).create(buckets.leader, {
+    history: 1,
+    storage: StorageType.Memory,
+    ttl: times.leaderTtlMs,
+    max_bytes: bucketBytes.leader,
+    replicas,
+    ...fromLeader,
+  });
 }
 
 /** Error code of JetStream for a compare-and-set that came too late. */
@@ -78,5 +94,8 @@ const apiCode = (error: unknown): number | undefined => {
 
 export const isWrongSequence = (error: unknown): boolean => apiCode(error) === wrongLastSequence;
 export const isFull = (error: unknown): boolean =>
-  apiCode(error) === storeFailed || apiCode(error) === 10_047 || apiCode(error) === 10_023;
+  apiCode(error) === storeFailed ||
+  apiCode(error) === 10_047 ||
+  apiCode(error) === 10_023 ||
+  (apiCode(error) === 10_005 && !isTooFewServers(error));
 export const isMissing = (error: unknown): boolean => apiCode(error) === 10_059;

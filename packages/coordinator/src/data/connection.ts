@@ -8,6 +8,7 @@ import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { connect } from "@nats-io/transport-node";
 import type { NatsAccess } from "../config.ts";
+import { isUndecided, whileElecting } from "./replicas.ts";
 
 /** Older servers lose streams after a crash in ways that were seen, or lack direct batch reads. */
 const versionFloor = [2, 12, 7] as const;
@@ -56,6 +57,11 @@ async function connectTo(access: NatsAccess): Promise<NatsConnection> {
   }
 }
 
+/** Until the connection is closed for good. */
+export async function watchConnection({ nats }: Data, onReconnect: () => void): Promise<void> {
+  for await (const { type } of nats.status()) if (type === "reconnect") onReconnect();
+}
+
 function checkVersion(nats: NatsConnection): void {
   const version = nats.info?.version ?? "0.0.0";
   const parts = version.split(/[.-]/).map(Number);
@@ -76,8 +82,14 @@ function checkVersion(nats: NatsConnection): void {
 
 async function checkJetStream(jsm: JetStreamManager): Promise<void> {
   try {
-    await jsm.getAccountInfo();
+    await whileElecting(() => jsm.getAccountInfo());
   } catch (error) {
+    if (isUndecided(error)) {
+      throw new EverycoreError("unreachable", "JetStream of the NATS cluster has no leader", {
+        hint: "more than half of its nats-servers must run and reach each other",
+        cause: error,
+      });
+    }
     throw new EverycoreError("refused", "JetStream is not enabled on the NATS server, or not for our user", {
       hint: "start nats-server with --jetstream and a store_dir",
       cause: error,

@@ -19,6 +19,7 @@ import { KvWatchInclude } from "@nats-io/kv";
 import type { QueuedIterator } from "@nats-io/nats-core";
 import type { Logger } from "pino";
 import { requestMs } from "./connection.ts";
+import { completeHistory } from "./replicas.ts";
 
 const retryMs = 200;
 
@@ -94,7 +95,7 @@ export class JobRecords {
     this.#deleted.clear();
     const records: JobRecord[] = [];
     let upTo = 0;
-    for await (const entry of await this.#jobs.history({ key: ">" })) {
+    for (const entry of await completeHistory(this.#jobs)) {
       upTo = Math.max(upTo, entry.revision);
       if (!isJobId(entry.key)) continue;
       if (entry.operation !== "PUT") {

@@ -4,6 +4,7 @@ import type { NodeId, NodeRecord } from "@everycore/protocol";
 import { decodeNodeRecord, encodeNodeRecord, isNodeId } from "@everycore/protocol";
 import type { KV } from "@nats-io/kv";
 import type { Logger } from "pino";
+import { completeHistory } from "./replicas.ts";
 
 const retryMs = 1_000;
 
@@ -27,7 +28,7 @@ export class KnownNodes {
 
   async all(): Promise<NodeRecord[]> {
     const found: NodeRecord[] = [];
-    for await (const entry of await this.#nodes.history({ key: ">" })) {
+    for (const entry of await completeHistory(this.#nodes)) {
       if (entry.operation !== "PUT" || !isNodeId(entry.key)) continue;
       try {
         found.push(decodeNodeRecord(entry.key, entry.value));

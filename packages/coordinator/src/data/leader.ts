@@ -9,7 +9,8 @@
  *  L4  an orderly end deletes the key, so that the next leader need not wait for its expiry;
  *  L5  the bucket lives in memory: after a restart of nats-server it is gone, and whoever campaigns makes it anew;
  *  L6  a key that expired under us is taken again only if the epoch is still ours: our machine may have been
- *      suspended, and our clock with it, while another was elected and left. Agents would refuse us (P5).
+ *      suspended, and our clock with it, while another was elected and left. Agents would refuse us (P5). It is
+ *      written once more to know: a read may be served by a server of NATS that was cut off from the others.
  */
 import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
@@ -38,11 +39,17 @@ export interface LeaderOptions {
   readonly tried: () => void;
 }
 
+interface RaisedEpoch {
+  readonly epoch: number;
+  /** Of its key. */
+  readonly revision: number;
+}
+
 interface Renewal {
   /** Of the key as we wrote it last. */
   revision: number;
   /** undefined: not raised yet. */
-  epoch: number | undefined;
+  epoch: RaisedEpoch | undefined;
 }
 
 export class Leadership {
@@ -108,8 +115,9 @@ export class Leadership {
     const renewal: Renewal = { revision: first, epoch: undefined };
     const renewing = this.#renew(renewal, term, ended);
     try {
-      const epoch = await this.#raiseEpoch();
-      renewal.epoch = epoch;
+      const raised = await this.#raiseEpoch();
+      const { epoch } = raised;
+      renewal.epoch = raised;
       log.info({ epoch }, "leading");
       await lead(epoch, ended);
     } finally {
@@ -163,8 +171,11 @@ export class Leadership {
     const { leader, meta } = this.#options;
     try {
       renewal.revision = await leader.create(keyName, this.#mark);
-      const entry = await meta.get(epochName);
-      if (renewal.epoch !== undefined && entry?.string() === String(renewal.epoch)) return true;
+      if (renewal.epoch !== undefined) {
+        const { epoch, revision } = renewal.epoch;
+        renewal.epoch = { epoch, revision: await meta.update(epochName, String(epoch), revision) };
+        return true;
+      }
     } catch {
       // Another was quicker, or NATS is away again.
     }
@@ -173,15 +184,17 @@ export class Leadership {
   }
 
   /** L1 */
-  async #raiseEpoch(): Promise<number> {
+  async #raiseEpoch(): Promise<RaisedEpoch> {
     const { meta } = this.#options;
     for (;;) {
       const entry = await meta.get(epochName);
       const epoch = (entry?.operation === "PUT" ? Number(entry.string()) : 0) + 1;
       try {
-        if (entry === null) await meta.create(epochName, String(epoch));
-        else await meta.update(epochName, String(epoch), entry.revision);
-        return epoch;
+        const revision =
+          entry === null
+            ? await meta.create(epochName, String(epoch))
+            : await meta.update(epochName, String(epoch), entry.revision);
+        return { epoch, revision };
       } catch (error) {
         const now = await meta.get(epochName);
         if (now !== null && now.revision === (entry?.revision ?? 0)) throw error;

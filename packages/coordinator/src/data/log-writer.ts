@@ -115,12 +115,12 @@ export class InputWriter {
     this.#of = of;
   }
 
-  /** Reads where the input stands from its last record. */
+  /** Reads where the input stands from its last record; from the stream's leader (replicas.ts, N2). */
   async load(): Promise<void> {
     const { job, segment } = this.#of;
     let message;
     try {
-      message = await this.#options.data.jsm.direct.getMessage(streamOfSegment(segment), {
+      message = await this.#options.data.jsm.streams.getMessage(streamOfSegment(segment), {
         last_by_subj: subjects.input(segment, job),
       });
     } catch (error) {
@@ -187,7 +187,7 @@ export class InputWriter {
   /** Sequence, if the last record is this very one: its answer was lost. Else another stream writes this job. */
   async #wasStored(header: string): Promise<number | undefined> {
     const { job, segment } = this.#of;
-    const message = await this.#options.data.jsm.direct.getMessage(streamOfSegment(segment), {
+    const message = await this.#options.data.jsm.streams.getMessage(streamOfSegment(segment), {
       last_by_subj: subjects.input(segment, job),
     });
     if (message === null) return undefined;

@@ -11,12 +11,15 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, JobSpec, SegmentId } from "@everycore/protocol";
-import { buckets, EverycoreError, isSegmentId, limits, streamOfSegment, subjects } from "@everycore/protocol";
+import { EverycoreError, isSegmentId, limits, streamOfSegment, subjects } from "@everycore/protocol";
 import { DiscardPolicy, RetentionPolicy, StorageType } from "@nats-io/jetstream";
-import type { JetStreamManager, StreamInfo } from "@nats-io/jetstream";
+import type { StreamInfo } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import type { StorageLevel } from "../core/index.ts";
 import { bucketBytes, isFull, isMissing } from "./buckets.ts";
+import type { Data } from "./connection.ts";
+import { isClustered, whileElecting } from "./replicas.ts";
+import { Room } from "./room.ts";
 import type { InputHint } from "./segment-policy.ts";
 import { firstSizes, grownSize, isRotationDue, storageLevel, wantsOwnSegment } from "./segment-policy.ts";
 
@@ -24,9 +27,8 @@ const leaderBytes = 256 * 1024;
 const pollMs = 500;
 const idlePollMs = 5_000;
 const streamPrefix = streamOfSegment("" as SegmentId);
-const probeName = "EC_PROBE";
-const probeStep = 16 * 1024 * 1024;
-const probeMax = 2 ** 42;
+/** What NATS says of a server's room lags by up to a second in a cluster. */
+const roomWithinMs = 3_000;
 
 /** 21 of the 24 characters that a segment's name may have, of which 40 bits are drawn: no life's name comes again. */
 const ownName = (job: JobId): string => `j${job.slice(0, 10)}${randomBytes(5).toString("hex")}`;
@@ -45,7 +47,9 @@ interface Segment {
 }
 
 export interface SegmentsOptions {
-  readonly jsm: JetStreamManager;
+  readonly data: Data;
+  /** Of each segment (replicas.ts, N1). */
+  readonly replicas: number;
   readonly log: Logger;
   readonly onLevel: (level: StorageLevel) => void;
   /** True while jobs are active: usage is looked at more often. */
@@ -54,15 +58,19 @@ export interface SegmentsOptions {
 
 export class Segments {
   readonly #options: SegmentsOptions;
+  readonly #room: Room;
   readonly #segments = new Map<SegmentId, Segment>();
   #shared: Segment | undefined;
   #choosing: Promise<unknown> = Promise.resolve();
+  /** Whose number of replicas could not be changed. */
+  readonly #keptReplicas = new Set<SegmentId>();
   #limit = 0;
   #level: StorageLevel = "ok";
   #wake = Promise.withResolvers<void>();
 
   constructor(options: SegmentsOptions) {
     this.#options = options;
+    this.#room = new Room(options.data, options.replicas);
   }
 
   get ids(): SegmentId[] {
@@ -83,7 +91,7 @@ export class Segments {
   async load(): Promise<void> {
     this.#segments.clear();
     this.#shared = undefined;
-    for await (const info of this.#options.jsm.streams.list()) {
+    for await (const info of this.#options.data.jsm.streams.list()) {
       const id = info.config.name.startsWith(streamPrefix) ? info.config.name.slice(streamPrefix.length) : "";
       if (!isSegmentId(id)) continue;
       const createdAt = Date.parse(String(info.created));
@@ -92,7 +100,7 @@ export class Segments {
       this.#segments.set(id, segment);
       if (id.startsWith("s") && createdAt > (this.#shared?.createdAt ?? 0)) this.#shared = segment;
     }
-    this.#limit = await this.#findLimit();
+    this.#limit = await this.#room.limit();
   }
 
   /**
@@ -152,18 +160,32 @@ export class Segments {
     const known = this.#segments.get(id);
     if (known !== undefined) return known;
     if (this.#segments.size >= limits.segmentsMax) return undefined;
+    const deadline = performance.now() + (isClustered(this.#options.data) ? roomWithinMs : 0);
+    for (;;) {
+      const created = await this.#tryCreate(id, isSmallAtFirst);
+      if (created !== undefined || performance.now() >= deadline) return created;
+      await delay(pollMs);
+    }
+  }
+
+  async #tryCreate(id: SegmentId, isSmallAtFirst: boolean): Promise<Segment | undefined> {
+    const { jsm } = this.#options.data;
     for (const maxBytes of firstSizes(isSmallAtFirst, this.#storage())) {
       try {
-        await this.#options.jsm.streams.add({
-          name: streamOfSegment(id),
-          subjects: [subjects.segmentLog(id), subjects.segmentInput(id)],
-          storage: StorageType.File,
-          retention: RetentionPolicy.Limits,
-          discard: DiscardPolicy.New,
-          max_bytes: maxBytes,
-          max_msg_size: -1,
-          allow_direct: true,
-        });
+        // Made twice it is the same: an election may hold the answer back.
+        await whileElecting(() =>
+          jsm.streams.add({
+            name: streamOfSegment(id),
+            subjects: [subjects.segmentLog(id), subjects.segmentInput(id)],
+            storage: StorageType.File,
+            retention: RetentionPolicy.Limits,
+            discard: DiscardPolicy.New,
+            max_bytes: maxBytes,
+            max_msg_size: -1,
+            allow_direct: true,
+            num_replicas: this.#options.replicas,
+          }),
+        );
         const segment: Segment = { id, createdAt: Date.now(), maxBytes, bytes: 0, jobs: new Set() };
         this.#segments.set(id, segment);
         return segment;
@@ -186,7 +208,7 @@ export class Segments {
   async #remove(segment: Segment): Promise<void> {
     this.#segments.delete(segment.id);
     try {
-      await this.#options.jsm.streams.delete(streamOfSegment(segment.id));
+      await this.#options.data.jsm.streams.delete(streamOfSegment(segment.id));
     } catch (error) {
       if (!isMissing(error)) throw error;
     }
@@ -208,7 +230,7 @@ export class Segments {
     const segment = this.#segments.get(id);
     if (segment === undefined) return;
     const maxBytes = segment.maxBytes + leaderBytes;
-    await this.#options.jsm.streams.update(streamOfSegment(id), { max_bytes: maxBytes });
+    await this.#options.data.jsm.streams.update(streamOfSegment(id), { max_bytes: maxBytes });
     segment.maxBytes = maxBytes;
   }
 
@@ -240,10 +262,11 @@ export class Segments {
       if (info === undefined) continue;
       segment.bytes = info.state.bytes;
       segment.maxBytes = info.config.max_bytes;
+      if (info.config.num_replicas !== this.#options.replicas) await this.#setReplicas(segment);
       const grown = grownSize(segment, this.#storage());
       if (grown === undefined) continue;
       try {
-        await this.#options.jsm.streams.update(streamOfSegment(segment.id), { max_bytes: grown });
+        await this.#options.data.jsm.streams.update(streamOfSegment(segment.id), { max_bytes: grown });
         segment.maxBytes = grown;
       } catch (error) {
         if (!isFull(error)) throw error;
@@ -259,9 +282,22 @@ export class Segments {
     await this.#sweep();
   }
 
+  /** N1. Tried again with each look, said once. */
+  async #setReplicas({ id }: Segment): Promise<void> {
+    const { data, log, replicas } = this.#options;
+    try {
+      await data.jsm.streams.update(streamOfSegment(id), { num_replicas: replicas });
+      this.#keptReplicas.delete(id);
+    } catch (error) {
+      if (this.#keptReplicas.has(id)) return;
+      this.#keptReplicas.add(id);
+      log.warn({ err: error, segment: id }, "a log segment keeps its number of replicas for now");
+    }
+  }
+
   async #infoOf(segment: Segment): Promise<StreamInfo | undefined> {
     try {
-      return await this.#options.jsm.streams.info(streamOfSegment(segment.id));
+      return await this.#options.data.jsm.streams.info(streamOfSegment(segment.id));
     } catch (error) {
       if (isMissing(error)) return undefined; // deleted meanwhile
       throw error;
@@ -276,44 +312,5 @@ export class Segments {
     let reserved: number = bucketBytes.jobs + bucketBytes.nodes + bucketBytes.meta + bucketBytes.blobs;
     for (const segment of this.#segments.values()) reserved += segment.maxBytes;
     return { allowed: Math.floor(this.#limit * limits.storageReserveShare), reserved };
-  }
-
-  /**
-   * Bytes of file storage that streams may reserve. An account without a limit of its own does not tell the
-   * server's; what a stream can reserve besides ours is then found by trying, about 20 quick requests.
-   */
-  async #findLimit(): Promise<number> {
-    const { jsm } = this.#options;
-    const info = await jsm.getAccountInfo();
-    if (info.limits.max_storage > 0) return info.limits.max_storage;
-    let reserved = 0;
-    for await (const stream of jsm.streams.list()) {
-      if (stream.config.storage === StorageType.File) reserved += Math.max(0, stream.config.max_bytes);
-    }
-    let fits = 0;
-    let over = probeMax;
-    while (over - fits > probeStep) {
-      const tried = fits === 0 && over === probeMax ? 2 ** 33 : Math.floor((fits + over) / 2);
-      if (await this.#canReserve(tried)) fits = tried;
-      else over = tried;
-    }
-    return reserved + fits;
-  }
-
-  async #canReserve(bytes: number): Promise<boolean> {
-    const { jsm } = this.#options;
-    try {
-      await jsm.streams.add({
-        name: probeName,
-        subjects: [`ec.probe.${buckets.meta}`],
-        storage: StorageType.File,
-        max_bytes: bytes,
-      });
-    } catch (error) {
-      if (isFull(error)) return false;
-      throw error;
-    }
-    await jsm.streams.delete(probeName);
-    return true;
   }
 }

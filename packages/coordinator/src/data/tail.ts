@@ -12,6 +12,8 @@ import type { ReadRecord } from "./records.ts";
 import { readRecord } from "./records.ts";
 
 const retryMs = 100;
+/** A consumer lives in one server: when two heartbeats are missed, it is made anew in another. */
+const heartbeatMs = 1_000;
 
 export interface TailOptions {
   readonly data: Data;
@@ -78,10 +80,11 @@ export class Tail {
     const messages = await consumer.consume({
       max_bytes: limits.pullBytes,
       expires: 30_000,
-      idle_heartbeat: 5_000,
+      idle_heartbeat: heartbeatMs,
     });
     this.#messages = messages;
     if (signal.aborted) messages.stop();
+    const watching = stopWhenSilent(messages);
     for await (const message of messages) {
       if (message.seq <= this.#seq) continue;
       const read = readRecord(message.subject, message.headers);
@@ -89,6 +92,12 @@ export class Tail {
       else await onRecord(message.seq, read, Number(message.info.timestampNanos) / 1e6);
       this.#seq = message.seq;
     }
-    await consumer.delete().catch(() => {}); // it expires by itself otherwise
+    await watching;
+    void consumer.delete().catch(() => {}); // it expires by itself otherwise; its server may be gone
   }
+}
+
+/** The library asks the same consumer again and again, which may be gone with its server. */
+async function stopWhenSilent(messages: ConsumerMessages): Promise<void> {
+  for await (const { type } of messages.status()) if (type === "heartbeats_missed") messages.stop();
 }
