@@ -72,14 +72,21 @@ async function run(flags: DrillFlags): Promise<number> {
   using interrupts = new Interrupts("cancel", "ending the drill; once more to leave at once");
   await using ground = await openGround(flags, interrupts.signal);
   await askFirst(ground, flags);
+  await refuseUnwell(ground);
   const say = (line: string): void => void (flags.quiet === true || process.stderr.write(`drill: ${line}\n`));
   const reports = await drill(ground, wanted, {
+    remarks: say,
     begins: (row: Row) => say(`${row.id}: ${row.what}`),
     ends: ({ row, verdict, tookMs }) =>
       verdict === "skipped" || say(`${row.id}: ${verdict}, ${durationText(tookMs)}`),
   });
   if (flags.output === "json") printJson(reportValues(reports));
   else process.stdout.write(reportText(reports));
+  if (reports.every(({ verdict }) => verdict === "skipped")) {
+    throw new EverycoreError("refused", "nothing was tried: no row could be had on this cluster", {
+      hint: "the rows say why; a cluster of `everycore up`, or one of the drill's own, has them all",
+    });
+  }
   return reports.some(({ verdict }) => verdict === "FAILED") ? exitCodes.itemsFailed : exitCodes.good;
 }
 
@@ -107,6 +114,15 @@ async function askFirst(ground: Ground, flags: DrillFlags): Promise<void> {
   } finally {
     terminal.close();
   }
+}
+
+/** A cluster that is not well before would be blamed for what the drill did not do. */
+async function refuseUnwell(ground: Ground): Promise<void> {
+  const lack = await ground.unsteady();
+  if (lack === undefined) return;
+  throw new EverycoreError("conflict", `the cluster is not well, and was not drilled: ${lack}`, {
+    hint: "everycore status shows what it waits for",
+  });
 }
 
 async function othersJobs({ cluster, signal }: Ground): Promise<JobInfo[]> {

@@ -2,11 +2,11 @@
  * What each row does: a job in full flow, one disturbance, and what is seen of it. A disturbance that lasts is over
  * with its row, however that ends. Where items cannot write down their starts, what only starts would tell is unseen.
  */
-import type { ClusterStatus } from "@everycore/client/internal";
 import { EverycoreError, limits } from "@everycore/protocol";
 import { setTimeout as delay } from "node:timers/promises";
 import { DrilledJob, endedOf } from "./drilled-job.ts";
-import { isHere } from "./ground.ts";
+import type { ItemSeen } from "./drilled-job.ts";
+import { isHere, isWell } from "./ground.ts";
 import type { Ground } from "./ground.ts";
 import type { Sighting } from "./judge.ts";
 import { stopProcess } from "./processes.ts";
@@ -55,7 +55,7 @@ export const disturbances: Readonly<Record<RowId, Disturbance>> = {
   quota: { refusal: mayPrint, run: printTooMuch },
 };
 
-const isOwnIndex = ({ index, value }: { index: number; value?: unknown }): boolean => value === index;
+const isOwnIndex = ({ index, value }: ItemSeen): boolean => value === index;
 
 /** ms from the disturbance to a moment, where it came. */
 const since = (at: number, moment: number | undefined): number | undefined =>
@@ -187,7 +187,7 @@ async function killLeader(ground: Ground, onJob: (job: DrilledJob) => void): Pro
   const noticed = await ground.until(async () => (await ground.status()) === undefined, noticeWithinMs);
   const resumed = await ground.until(async () => {
     const status = await ground.status();
-    return status?.leading === true && status.epoch > epoch;
+    return status !== undefined && isWell(status) && status.epoch > epoch;
   }, backWithinMs);
   const ended = await job.end();
   return {
@@ -198,9 +198,6 @@ async function killLeader(ground: Ground, onJob: (job: DrilledJob) => void): Pro
     times: timesOf(at, { noticed, resumed, ended }),
   };
 }
-
-const isWell = (status: ClusterStatus | undefined): boolean =>
-  status !== undefined && status.leading && status.waiting.length === 0;
 
 /** The cluster works again when it counts outcomes again. */
 async function countsAgain(ground: Ground, job: DrilledJob, before: number): Promise<number | undefined> {

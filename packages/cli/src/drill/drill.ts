@@ -2,11 +2,13 @@
  * A drill: row after row on a cluster that is steady before each. Owns the order and the tidying up; what is done to
  * the cluster is in disturbances.ts, what it is worth in judge.ts.
  *
- *  T3  after a row nothing of it is left: what was stopped goes on, its jobs are cancelled and deleted. The jobs of a
+ *  H3  after a row nothing of it is left: what was stopped goes on, its jobs are cancelled and deleted. The jobs of a
  *      row that FAILED are kept, where the cluster stays, for whoever wants to know why;
- *  T4  a cluster that is not itself again after a row is not disturbed any further.
+ *  H4  a cluster that is not itself again after a row is not disturbed any further.
  */
+import { shortId } from "@everycore/protocol";
 import { disturbances } from "./disturbances.ts";
+import { NoRoom } from "./drilled-job.ts";
 import type { DrilledJob } from "./drilled-job.ts";
 import type { Ground } from "./ground.ts";
 import { judge } from "./judge.ts";
@@ -25,22 +27,32 @@ export interface RowReport {
   readonly tookMs: number;
 }
 
+export interface DrillListener {
+  readonly begins: (row: Row) => void;
+  readonly ends: (report: RowReport) => void;
+  readonly remarks: (sentence: string) => void;
+}
+
 export async function drill(
   ground: Ground,
   rows: readonly Row[],
-  onReport: { begins(row: Row): void; ends(report: RowReport): void },
+  listener: DrillListener,
 ): Promise<RowReport[]> {
   const reports: RowReport[] = [];
   let broken: string | undefined;
   for (const row of rows) {
     ground.signal.throwIfAborted();
     const refusal = broken ?? disturbances[row.id].refusal(ground);
-    if (refusal === undefined) onReport.begins(row);
-    const report = refusal === undefined ? await runRow(ground, row) : skipped(row, refusal);
+    if (refusal === undefined) listener.begins(row);
+    let report = refusal === undefined ? await runRow(ground, row, listener) : skipped(row, refusal);
+    const lack = refusal === undefined ? await ground.unsteady() : undefined;
+    if (lack !== undefined) {
+      const reason = `the cluster was not itself again afterwards: ${lack}`;
+      report = { ...report, verdict: "FAILED", reasons: [...report.reasons, reason] };
+      broken = `the cluster was not itself again after the row "${row.id}"`; // H4
+    }
     reports.push(report);
-    onReport.ends(report);
-    if (refusal === undefined && !(await ground.isSteady()))
-      broken ??= `the cluster was not itself again after the row "${row.id}"`; // T4
+    listener.ends(report);
   }
   return reports;
 }
@@ -53,7 +65,7 @@ const skipped = (row: Row, reason: string): RowReport => ({
   tookMs: 0,
 });
 
-async function runRow(ground: Ground, row: Row): Promise<RowReport> {
+async function runRow(ground: Ground, row: Row, listener: DrillListener): Promise<RowReport> {
   const startedAt = performance.now();
   const jobs: DrilledJob[] = [];
   let report: Pick<RowReport, "verdict" | "reasons"> & { seen?: Sighting };
@@ -63,13 +75,16 @@ async function runRow(ground: Ground, row: Row): Promise<RowReport> {
   } catch (error) {
     await tidy(jobs);
     if (ground.signal.aborted) throw error;
-    report = { verdict: "FAILED", reasons: [(error as Error).message] };
+    report = { verdict: error instanceof NoRoom ? "skipped" : "FAILED", reasons: [(error as Error).message] };
   }
   const isKept = report.verdict === "FAILED" && ground.kind !== "embedded";
   if (isKept) for (const job of jobs) job.keep();
-  await tidy(jobs); // T3
+  const ids = jobs.map(({ id }) => id);
+  for (const node of await ground.liftQuarantines(ids))
+    listener.remarks(`node ${shortId(node)} was in quarantine for what the drill did, and is let out`);
+  await tidy(jobs); // H3
   const tookMs = performance.now() - startedAt;
-  return { row, ...report, jobs: isKept ? jobs.map(({ id }) => id) : [], tookMs };
+  return { row, ...report, jobs: isKept ? ids : [], tookMs };
 }
 
 async function tidy(jobs: readonly DrilledJob[]): Promise<void> {

@@ -24,6 +24,17 @@ export interface Start {
   readonly agent: number;
 }
 
+export interface ItemSeen {
+  readonly index: number;
+  readonly value?: unknown;
+  readonly error?: ErrorInfo;
+}
+
+/** Other jobs have all slots: nothing can be said of the row. */
+export class NoRoom extends Error {
+  override readonly name = "NoRoom";
+}
+
 export interface Count {
   readonly lost: number;
   readonly again: number;
@@ -98,11 +109,14 @@ export class DrilledJob implements AsyncDisposable {
       return endedOf(await this.info()) >= wanted;
     }, beginWithinMs);
     if (began !== undefined) return;
-    const { leased, reason } = await this.#ground.cluster.getJob(this.id);
-    throw new EverycoreError(
-      "timeout",
-      `its job has not begun within ${beginWithinMs / 1_000} s (${leased} items leased${reason === "" ? "" : `, ${reason}`})`,
-    );
+    const { cluster, signal } = this.#ground;
+    const { jobs } = await cluster.listJobs({ state: "running" }, { signal });
+    const within = `within ${beginWithinMs / 1_000} s`;
+    if (jobs.some(({ id, leased }) => id !== this.id && leased > 0))
+      throw new NoRoom(`no slot was free ${within}: other jobs have them`);
+    const { leased, reason } = await cluster.getJob(this.id, { signal });
+    const why = reason === "" ? "" : `, ${reason}`;
+    throw new EverycoreError("timeout", `its job has not begun ${within} (${leased} items leased${why})`);
   }
 
   /** The next start that is seen: its item runs at this moment. */
@@ -130,26 +144,37 @@ export class DrilledJob implements AsyncDisposable {
   }
 
   /** By the audit of the log and by what the items gave: `isRight` has the outcome that each must have. */
-  async count(
-    isRight: (outcome: { index: number; value?: unknown; error?: ErrorInfo }) => boolean,
-  ): Promise<Count> {
+  async count(isRight: (item: ItemSeen) => boolean): Promise<Count> {
     const { cluster, signal } = this.#ground;
-    const audit = await cluster.auditJob(this.id, { signal });
     let right = 0;
-    for await (const outcome of cluster.results(this.id, { follow: false, signal })) {
+    for await (const outcome of cluster.results(this.id, { follow: false, unordered: true, signal })) {
       const { index } = outcome;
-      if (isRight(outcome.isValue ? { index, value: outcome.value() } : { index, error: outcome.error() }))
-        right += 1;
+      const seen = outcome.isValue ? { index, value: outcome.value() } : { index, error: outcome.error() };
+      if (isRight(seen)) right += 1;
     }
-    return { lost: this.items - right, again: this.#again(audit), faults: faultsOf(audit, this.items) };
+    return this.#counted(right);
   }
 
   /** Of a queue whose items nobody wants to read one by one. */
   async countCancelled(): Promise<Count> {
+    const { counts } = await this.#ground.cluster.getJob(this.id, { signal: this.#ground.signal });
+    return this.#counted(counts?.cancelled ?? 0);
+  }
+
+  async #counted(right: number): Promise<Count> {
     const { cluster, signal } = this.#ground;
+    const { state } = await cluster.getJob(this.id, { signal });
     const audit = await cluster.auditJob(this.id, { signal });
-    const lost = this.items - (audit.counts?.cancelled ?? 0);
-    return { lost, again: this.#again(audit), faults: faultsOf(audit, this.items) };
+    const again = this.countsStarts
+      ? startsAgain(this.starts().map(({ index }) => index))
+      : audit.retries + audit.strikes + audit.duplicate;
+    if (isEnded(state)) return { lost: this.items - right, again, faults: faultsOf(audit, this.items) };
+    // What still waits is not lost.
+    return {
+      lost: 0,
+      again,
+      faults: [`${audit.covered} of ${this.items} items had ended, and the job had not`],
+    };
   }
 
   /** Left in the cluster, for whoever wants to know what went wrong. */
@@ -169,12 +194,6 @@ export class DrilledJob implements AsyncDisposable {
     } catch {
       // its time limit ends it, its ttl deletes it
     }
-  }
-
-  #again(audit: AuditInfo): number {
-    return this.countsStarts
-      ? startsAgain(this.starts().map(({ index }) => index))
-      : audit.retries + audit.strikes + audit.duplicate;
   }
 }
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Connection, findCluster, loadTask, refuseInWorker } from "@everycore/client/internal";
 import type { ClusterStatus, JobInfo, NodeInfo, TaskCode } from "@everycore/client/internal";
-import { EverycoreError } from "@everycore/protocol";
+import { EverycoreError, shortId } from "@everycore/protocol";
 import { coresHere } from "../local/cores.ts";
 import { startEmbeddedCluster } from "../local/embedded.ts";
 import { configOf } from "../session.ts";
@@ -93,14 +93,41 @@ export class Ground implements AsyncDisposable {
     }
   }
 
-  /** All is there that was there at the beginning, and a leader that waits for nothing. */
-  async isSteady(): Promise<boolean> {
-    const steady = await this.until(async () => {
+  /**
+   * Waits until all is there that was there at the beginning, and a leader that waits for nothing. What is not, where
+   * that does not come.
+   */
+  async unsteady(): Promise<string | undefined> {
+    let lack: string | undefined;
+    const isSteady = async (): Promise<boolean> => {
       const status = await this.status();
-      if (status === undefined || !status.leading || status.waiting.length > 0) return false;
-      return (await this.connected()).length >= this.nodeCount;
-    }, steadyWithinMs);
-    return steady !== undefined;
+      if (status === undefined) lack = "nobody answers";
+      else if (!isWell(status)) lack = `it waits for ${status.waiting.join("; ")}`;
+      else {
+        const { length } = await this.connected();
+        lack = length < this.nodeCount ? `${length} of ${this.nodeCount} nodes are connected` : undefined;
+      }
+      return lack === undefined;
+    };
+    return (await this.until(isSteady, steadyWithinMs)) === undefined
+      ? (lack ?? "nobody answers")
+      : undefined;
+  }
+
+  /**
+   * A worker that this drill killed counts against its node, whose item ended well on another: after some drills in a
+   * row it would be in quarantine for them. Returns the nodes that were let out.
+   */
+  async liftQuarantines(jobs: readonly string[]): Promise<string[]> {
+    const isOurs = ({ state, reason }: NodeInfo): boolean =>
+      state === "quarantined" && jobs.some((job) => reason.includes(shortId(job)));
+    try {
+      const nodes = (await this.#probe.listNodes(this.#soon())).filter(isOurs);
+      for (const { id } of nodes) await this.cluster.undrainNode(id, this.#soon());
+      return nodes.map(({ id }) => id);
+    } catch {
+      return []; // the cluster is away: whether it comes back is asked next
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -114,6 +141,10 @@ export class Ground implements AsyncDisposable {
     return { signal: AbortSignal.any([this.signal, AbortSignal.timeout(probeMs)]) };
   }
 }
+
+/** Somebody leads, and waits for nothing but what jobs wait for. */
+export const isWell = (status: ClusterStatus | undefined): boolean =>
+  status !== undefined && status.waiting.every((reason) => reason.startsWith("job "));
 
 /** Runs on this machine, as this user, and keeps nothing from its tasks. */
 export const isHere = ({ host, pid, isolation }: NodeInfo): boolean =>

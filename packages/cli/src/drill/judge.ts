@@ -1,9 +1,9 @@
 /**
  * What a row's observations are worth. Pure.
  *
- *  V1  lost items, a wrong outcome, an item run again without a reason, or a time beyond the most: FAILED;
- *  V2  a time beyond what is promised alone is `slow`: a busy machine is not a broken cluster;
- *  V3  a time that a row promises and that never came is FAILED: it hung.
+ *  B1  lost items, a wrong outcome, an item run again without a reason, or a time beyond the most: FAILED;
+ *  B2  a time beyond what is promised alone is `slow`: a busy machine is not a broken cluster;
+ *  B3  a time that a row promises and that never came is FAILED: it hung.
  */
 import { moments } from "./rows.ts";
 import type { Moment, Row } from "./rows.ts";
@@ -50,11 +50,11 @@ export function judge(row: Row, seen: Sighting): Judgement {
     const limit = row.limits[moment];
     if (limit === undefined || seen.unseen?.includes(moment) === true) continue;
     const ms = seen.times[moment];
-    if (ms === undefined) failures.push(`it never ${momentNames[moment]}`); // V3
+    if (ms === undefined) failures.push(`it never ${momentNames[moment]}`); // B3
     else if (ms > limit.mostMs)
       failures.push(`it ${momentNames[moment]} after ${seconds(ms)}; ${seconds(limit.mostMs)} is the most`);
     else if (ms > limit.ms)
-      slow.push(`it ${momentNames[moment]} after ${seconds(ms)} instead of ${seconds(limit.ms)}`); // V2
+      slow.push(`it ${momentNames[moment]} after ${seconds(ms)} instead of ${seconds(limit.ms)}`); // B2
   }
   if (failures.length > 0) return { verdict: "FAILED", reasons: [...failures, ...slow] };
   return { verdict: slow.length > 0 ? "slow" : "ok", reasons: slow };

@@ -2,9 +2,9 @@
  * Processes that a drill may disturb. It finds them and signals them; nothing of another user, and nothing that is
  * not a part of the drilled cluster.
  *
- *  T1  a part is a child of the process that owns the cluster (`up`, or this command), and runs a part's program: a
+ *  H1  a part is a child of the process that owns the cluster (`up`, or this command), and runs a part's program: a
  *      number that was another program's yesterday is never signalled;
- *  T2  what is stopped goes on however the drill ends, kill -9 included: a helper outside of our group holds our
+ *  H2  what is stopped goes on however the drill ends, kill -9 included: a helper outside of our group holds our
  *      pipe, and continues the process once that is closed.
  */
 import { spawn } from "node:child_process";
@@ -23,7 +23,7 @@ export interface Part {
 /** Processes can be told apart here. */
 export const canSeeProcesses = (): boolean => process.platform === "linux";
 
-/** T1. */
+/** H1. */
 export function partsOf(owner: number): Part[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
@@ -41,9 +41,9 @@ export const isOurAgent = (pid: number): boolean => pid > 0 && isOurs(pid) && ki
 function kindOf(pid: number): PartKind | undefined {
   const words = read(`/proc/${pid}/cmdline`).split("\0").filter(Boolean);
   if (basename(words[0] ?? "") === "nats-server") return "nats-server";
-  const program = words.at(-1) ?? "";
-  if (/\/coordinator\/\w+\/main\.[jt]s$/.test(program)) return "coordinator";
-  return /\/node-agent\/\w+\/main\.[jt]s$/.test(program) ? "agent" : undefined;
+  const runs = (program: RegExp): boolean => words.some((word) => program.test(word));
+  if (runs(/\/coordinator\/\w+\/main\.[jt]s$/)) return "coordinator";
+  return runs(/\/node-agent\/\w+\/main\.[jt]s$/) ? "agent" : undefined;
 }
 
 function isOurs(pid: number): boolean {
@@ -63,7 +63,7 @@ function read(file: string): string {
   }
 }
 
-/** Stops the process until it is disposed of (T2). */
+/** Stops the process until it is disposed of (H2). */
 export async function stopProcess(pid: number): Promise<AsyncDisposable> {
   const helper = spawn("/bin/sh", ["-c", 'echo ready; read -r line; kill -CONT "$1"', "sh", String(pid)], {
     detached: true, // Ctrl-C is for us alone

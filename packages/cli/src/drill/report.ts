@@ -3,13 +3,19 @@ import { shortId } from "@everycore/protocol";
 import { countText, durationText, table } from "../terminal/table.ts";
 import type { RowReport } from "./drill.ts";
 import { moments } from "./rows.ts";
-import type { Moment, Row } from "./rows.ts";
+import type { Limit, Moment, Row } from "./rows.ts";
+
+/** 115 ms (0.5 s): the limit beside the time. */
+function timeText(ms: number | undefined, limit: Limit | undefined): string {
+  if (ms === undefined) return limit === undefined ? "" : "-";
+  return limit === undefined ? durationText(ms) : `${durationText(ms)} (${limit.ms / 1_000} s)`;
+}
 
 const limitsText = ({ limits }: Row): string =>
   moments
     .flatMap((moment) => {
       const limit = limits[moment];
-      return limit === undefined ? [] : [`${moment} ${durationText(limit.ms)}`];
+      return limit === undefined ? [] : [`${moment} ${limit.ms / 1_000} s`];
     })
     .join(", ");
 
@@ -21,12 +27,12 @@ export const listText = (rows: readonly Row[]): string =>
 
 export function reportText(reports: readonly RowReport[]): string {
   const lines = reports.map((report) => {
-    const { row, verdict, seen } = report;
-    if (seen === undefined) return [row.id, "", "", "", "", "", "", row.promise, verdict];
-    const timeOf = (moment: Moment): string => {
-      const ms = seen.times[moment];
-      return ms === undefined ? "" : durationText(ms);
-    };
+    const { row, verdict, reasons, seen } = report;
+    if (seen === undefined) {
+      const word = verdict === "skipped" ? `skipped: ${reasons.join("; ")}` : verdict;
+      return [row.id, "", "", "", "", "", "", row.promise, word];
+    }
+    const timeOf = (moment: Moment): string => timeText(seen.times[moment], row.limits[moment]);
     return [
       row.id,
       countText(seen.items),
@@ -45,7 +51,7 @@ export function reportText(reports: readonly RowReport[]): string {
 }
 
 function remarksOf({ row, verdict, reasons, seen, jobs }: RowReport): string[] {
-  const lines = reasons.map((reason) => `${row.id}: ${verdict}: ${reason}\n`);
+  const lines = verdict === "skipped" ? [] : reasons.map((reason) => `${row.id}: ${verdict}: ${reason}\n`);
   if (seen !== undefined && seen.again > 0 && seen.again <= seen.againMost)
     lines.push(`${row.id}: ${seen.again} run again: ${seen.againWhy}\n`);
   if (jobs.length > 0) lines.push(`${row.id}: kept: everycore job get ${jobs.map(shortId).join(" ")}\n`);
