@@ -10,7 +10,7 @@ import { isHeldBack } from "./pause.ts";
 import { servedFirst } from "./place.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
 import { queuedItems, waitingItems } from "./queues.ts";
-import { hasRuntime, lackedLabels } from "./runtimes.ts";
+import { canRun, hasRuntime, lackedLabels } from "./runtimes.ts";
 import { howItDied } from "./strikes.ts";
 import { jobView } from "./views.ts";
 
@@ -80,7 +80,7 @@ function waitsOf(state: ClusterState, job: Job): string[] {
   waits.push(...takeoverWaits(state, job), ...suspectedWaits(state, job), ...crashedWaits(state, job));
   if (queuedItems(job) > 0 && job.state !== "paused") {
     const able = [...state.nodes.values()].filter((node) => usableFor(node, job));
-    if (able.length === 0) waits.push("a node that can run it");
+    if (able.length === 0) waits.push(nodeWait(state, job));
     else if (isBeyondReserve(job)) waits.push("its record in NATS, which says how far it may be leased");
     else if (job.held.total === 0) waits.push("room in the queue of a node");
   }
@@ -91,6 +91,14 @@ function waitsOf(state: ClusterState, job: Job): string[] {
   if (waits.length > 0) return waits;
   if (job.held.total > 0) return [heldText(state, job)];
   return job.fold.total === undefined ? ["more input"] : ["its end to be recorded"];
+}
+
+function nodeWait(state: ClusterState, job: Job): string {
+  const isThere = [...state.nodes.values()].some(
+    (node) => node.state === "connected" && isQuarantined(node) && canRun(node, job.spec.task),
+  );
+  if (!isThere) return "a node that can run it";
+  return "a node that can run it: those that are here are in quarantine, and one is let out if the others are lost";
 }
 
 /** A node runs leases of several jobs by turns: an item of this one may not have begun. */

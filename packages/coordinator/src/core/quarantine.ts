@@ -30,8 +30,6 @@ export function judgeNode(state: ClusterState, id: NodeId, effects: Effect[]): v
   const node = state.nodes.get(id);
   if (node === undefined || node.state !== "connected" || node.draining || isQuarantined(node)) return;
   if (node.standing.crashes.length < limits.quarantineItems) return;
-  // Who else is there is not known yet; the ticks judge again.
-  if (state.takingOver || state.awaited.size > 0) return;
   const crashes = countedCrashes(state, node.standing);
   const isEnough =
     crashes.length >= limits.quarantineItems &&

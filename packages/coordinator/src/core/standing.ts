@@ -54,7 +54,6 @@ export function saveNode(state: ClusterState, id: NodeId, effects: Effect[]): vo
   const { countsFrom, times: inRow, quarantine } = standing;
   const isGone = node === undefined || node.state === "drained";
   if (isGone && isClean(state, standing)) {
-    if (node === undefined && standing.crashes.length === 0) state.standings.delete(id);
     standing.isStored = false;
     effects.push({ kind: "deleteNode", node: id });
     return;

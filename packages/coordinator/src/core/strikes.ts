@@ -3,7 +3,7 @@
  * two crashes, three losses or four strikes of any kind are a verdict, sealed with all that is known of the
  * last death. Queues by strikes are chosen in queues.ts; this file only pronounces verdicts.
  */
-import type { DeathDetail, FoldDelta, Range } from "@everycore/protocol/pure";
+import type { DeathDetail, FoldDelta, NodeId, Range } from "@everycore/protocol/pure";
 import { limits } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { fail } from "./jobs.ts";
@@ -26,6 +26,9 @@ export function memoryFor(job: Job, { start, end }: Range): number | undefined {
   return limit === undefined ? undefined : Math.min(memoryFactor * limit, Number.MAX_SAFE_INTEGER);
 }
 
+/** Stands for a node whose name is not known. */
+export const nobody = "0000000000000000" as NodeId;
+
 /** Deaths that are remembered for people, of each job (P7). */
 const notesMax = 8;
 
@@ -40,6 +43,14 @@ export function noteStrikes(job: Job, { struck, reopened }: FoldDelta): void {
   }
   if (job.strikes.length > notesMax) job.strikes.splice(0, job.strikes.length - notesMax);
 }
+
+/** Nodes that were lost with the item, for people: as far as they are remembered. */
+const lostOn = (job: Job, index: number): NodeId[] =>
+  job.strikes
+    .filter(
+      ({ cause, start, end, node }) => cause === "lost" && node !== nobody && index >= start && index < end,
+    )
+    .map(({ node }) => node);
 
 /** Seals those items of a struck range whose strikes are enough. */
 export function judge(state: ClusterState, job: Job, struck: Range, effects: Effect[]): void {
@@ -76,8 +87,12 @@ function pronounce(
   const ranges = waiting.flatMap((part) => job.sealing.missingIn(part.start, part.end));
   if (ranges.length === 0) return;
   if (status === "lost") {
-    const message = "lost its agent or node three times while it ran";
-    seal(state, job, { ranges, status, message }, effects);
+    const nodes = lostOn(job, range.start);
+    const names = nodes.map((id) => `${state.nodes.get(id)?.host ?? "node"} ${id.slice(0, 8)}`);
+    const where = names.length === 0 ? "" : `: ${names.join(", ")}`;
+    const message = `lost its agent or node three times while it ran${where}`;
+    const node = nodes.at(-1);
+    seal(state, job, { ranges, status, message, ...(node === undefined ? {} : { node }) }, effects);
     return;
   }
   const last = job.fold.crashes(range.start).at(-1);

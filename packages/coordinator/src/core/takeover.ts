@@ -3,7 +3,7 @@
  * read to where it stood), `reporting` (what lies beyond `reserved` runs at once; below it somebody may be
  * running it, so it waits for the reports of all known nodes, 15 s at most), `open`.
  */
-import type { JobRecord, NodeId, NodeRecord } from "@everycore/protocol/pure";
+import type { JobRecord, NodeRecord } from "@everycore/protocol/pure";
 import { isEnded, times } from "@everycore/protocol/pure";
 import { judgeFailures } from "./deadlines.ts";
 import type { Effect } from "./events.ts";
@@ -15,7 +15,7 @@ import type { ClusterState, Job, Keys } from "./model.ts";
 import { appendLost, settle } from "./nodes.ts";
 import { enqueue } from "./queues.ts";
 import { recoverStanding } from "./standing.ts";
-import { failIfAllCrash, judge } from "./strikes.ts";
+import { failIfAllCrash, judge, nobody } from "./strikes.ts";
 import { move, phaseTransitions } from "./transitions.ts";
 
 export function elected(
@@ -164,6 +164,3 @@ function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]):
     }
   }
 }
-
-/** Stands for a node whose name is not known. */
-const nobody = "0000000000000000" as NodeId;

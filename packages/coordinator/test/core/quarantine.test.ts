@@ -1,80 +1,24 @@
 // Host, then: a node that crashes items which end well elsewhere gets no more of them (P4), and nobody waits for it in
-// vain (P5). Each rule of DESIGN 5 and of decision 0090, alone and across leaders.
-import type { JobId } from "@everycore/protocol";
-import { limits, times } from "@everycore/protocol";
+// vain (P5). Each rule of DESIGN 5 and of decision 0090; what lasts of it is in standing.test.ts.
+import { times } from "@everycore/protocol";
 import { describe, expect, test } from "vitest";
 import { explainJob, jobView, loadOf, nodeView } from "../../src/core/index.ts";
-import type { Standing } from "../../src/core/model.ts";
-import { CoreBench, jobId, nodeId, only } from "../support/core-bench.ts";
+import {
+  answerAll,
+  benchOf,
+  crash,
+  dies,
+  ends,
+  isIn,
+  pass,
+  reasons,
+  undrain,
+  x,
+  y,
+} from "../support/bad-host.ts";
+import { CoreBench, nodeId, only } from "../support/core-bench.ts";
 
 const minute = 60_000;
-
-/** Nodes of one slot each, and two jobs that all of them can run. */
-function benchOf(...names: string[]): CoreBench {
-  const bench = new CoreBench();
-  for (const name of names) bench.report(name, { slots: 1 });
-  bench.submit("x", { items: 400 });
-  bench.submit("y", { items: 400 });
-  return bench;
-}
-const x = jobId("x");
-const y = jobId("y");
-
-const nameOf = (id: string): string => Buffer.from(id, "hex").toString().replaceAll("\0", "");
-const answerAll = (bench: CoreBench): void => {
-  for (const id of bench.nodes.keys()) bench.answer(nameOf(id));
-};
-
-/** An item of the job dies on the node; gives its index. */
-function dies(bench: CoreBench, job: JobId, on: string): number {
-  answerAll(bench);
-  const held = [...bench.node(on).held.values()].find(
-    (lease) => lease.job === job && !lease.unfinished.isEmpty,
-  );
-  if (held === undefined) throw new Error(`${on} has nothing of it`);
-  const index = held.unfinished.first()!.start;
-  bench.strike(on, job, index);
-  answerAll(bench);
-  return index;
-}
-
-/** Whoever has the item commits it; gives its name. */
-function ends(bench: CoreBench, job: JobId, index: number, status: "value" | "error" = "value"): string {
-  answerAll(bench);
-  for (const [id, node] of bench.nodes) {
-    if (![...node.held.values()].some((held) => held.job === job && held.unfinished.has(index))) continue;
-    bench.commit(nameOf(id), job, { start: index, end: index + 1 }, status);
-    return nameOf(id);
-  }
-  throw new Error(`nobody holds item ${index}`);
-}
-
-/** Items of these jobs die on the node and end well elsewhere. */
-function crash(bench: CoreBench, on: string, ...jobs: JobId[]): void {
-  for (const job of jobs) expect(ends(bench, job, dies(bench, job, on))).not.toBe(on);
-}
-
-/** Time goes on, and these nodes are heard. */
-function pass(bench: CoreBench, ms: number, heard = [...bench.nodes.keys()].map(nameOf)): void {
-  for (let left = ms; left > 0; left -= 2_000) {
-    for (const name of heard)
-      bench.feed({ kind: "nodeHeartbeat", node: nodeId(name), busy: 0, diskFull: false });
-    bench.tick(Math.min(left, 2_000));
-  }
-}
-
-const standing = (bench: CoreBench, name: string): Standing => bench.state.standings.get(nodeId(name))!;
-const isIn = (bench: CoreBench, name: string): boolean => standing(bench, name).state === "quarantined";
-const undrain = (bench: CoreBench, name: string): ReturnType<CoreBench["feed"]> =>
-  bench.feed({ kind: "undrainAsked", node: nodeId(name), ask: bench.ask() });
-const reasons = (bench: CoreBench): string[] =>
-  only(bench.effects, "standingChanged").map(({ reason }) => reason);
-
-/** A new leader, to whom these nodes report. */
-function takeOver(bench: CoreBench, ...reporting: string[]): void {
-  bench.lead([...bench.nodeRecords.values()].filter(({ isGone }) => !isGone).map(({ id }) => id));
-  for (const name of reporting) bench.report(name);
-}
 
 describe("a node is quarantined", () => {
   test("by three items of two jobs that ended well elsewhere, and gets no new lease", () => {
@@ -88,6 +32,7 @@ describe("a node is quarantined", () => {
     bench.runAll();
     const leases = only(bench.effects.slice(since), "sendLease");
     expect(leases.length).toBeGreaterThan(5);
+    expect(bench.state.placed.slots).toBe(2);
     expect(leases.filter(({ node }) => node === nodeId("a"))).toEqual([]);
     expect([...bench.records.values()].map(({ state }) => state)).toEqual(["done", "done", "done"]);
   });
@@ -107,6 +52,35 @@ describe("a node is quarantined", () => {
     bench.giveBack("a", held!.job, { start: start + 1, end });
     bench.runAll();
     expect(bench.records.get(x)).toMatchObject({ state: "done", counts: { value: 400 } });
+  });
+
+  test("and is not sent again what it has not answered", () => {
+    const bench = benchOf("a", "b", "c");
+    crash(bench, "a", x, y);
+    const index = dies(bench, x, "a");
+    bench.submit("z", { items: 30 });
+    const [unanswered] = bench.node("a").arrived;
+    expect(unanswered).toBeDefined();
+    const arrived = bench.node("a").arrived.splice(0);
+    ends(bench, x, index);
+    expect(isIn(bench, "a")).toBe(true);
+    const since = bench.effects.length;
+    for (const { job, grant } of arrived)
+      bench.feed({ kind: "leaseAnswered", job, lease: grant.id, reply: undefined });
+    const sent = only(bench.effects.slice(since), "sendLease");
+    expect(sent.filter(({ node }) => node === nodeId("a"))).toEqual([]);
+    bench.runAll();
+    expect([...bench.records.values()].map(({ state }) => state)).toEqual(["done", "done", "done"]);
+  });
+
+  test("and items that crash elsewhere do not wait for it", () => {
+    const bench = benchOf("a", "b");
+    crash(bench, "a", x, x, y);
+    expect(isIn(bench, "a")).toBe(true);
+    answerAll(bench);
+    const held = [...bench.node("b").held.values()].find((lease) => !lease.unfinished.isEmpty)!;
+    const again = only(bench.strike("b", held.job, held.unfinished.first()!.start), "sendLease");
+    expect(again.map(({ node }) => node)).toContain(nodeId("b"));
   });
 
   test("and says why, wherever people look", () => {
@@ -160,6 +134,23 @@ describe("a node is not quarantined", () => {
       },
     ],
     [
+      "by crashes that far apart, between two ticks",
+      (bench) => {
+        crash(bench, "a", x, x);
+        bench.now += times.crashCountsMs + 1;
+        crash(bench, "a", y);
+      },
+    ],
+    [
+      "by items that ended well on it in the end",
+      (bench) => {
+        for (const name of ["b", "c"])
+          bench.feed({ kind: "drainAsked", node: nodeId(name), ask: bench.ask() });
+        for (const job of [x, y, x, y]) expect(ends(bench, job, dies(bench, job, "a"))).toBe("a");
+        for (const name of ["b", "c"]) undrain(bench, name);
+      },
+    ],
+    [
       "by jobs whose items die on every node: the cause is in them",
       (bench) => {
         crash(bench, "b", x, y);
@@ -191,20 +182,16 @@ describe("a node is not quarantined", () => {
   });
 });
 
-test("what is remembered of a node is bounded, and one noisy job does not push the others out", () => {
-  const bench = new CoreBench();
-  for (const name of ["a", "b", "c"]) bench.report(name, { slots: 1 });
-  bench.submit("y", { items: 400 });
-  crash(bench, "a", y);
-  bench.submit("x", { items: 400 });
-  crash(bench, "a", x);
-  const crashes = standing(bench, "a").crashes;
-  for (let n = 0; n < 50; n += 1) {
-    // Forgiven at once, so that they go on being counted.
-    undrain(bench, "a");
-    crash(bench, "a", x);
-    expect(crashes.filter(({ job }) => job === x).length).toBeLessThanOrEqual(limits.standingCrashesPerJob);
-    expect(crashes.some(({ job }) => job === y)).toBe(true);
+test("a node is not quarantined by items of reductions that had no value elsewhere", () => {
+  for (const [missing, isBad] of [
+    [1, false],
+    [0, true],
+  ] as const) {
+    const bench = new CoreBench();
+    for (const name of ["a", "b", "c"]) bench.report(name, { slots: 1 });
+    for (const name of ["x", "y"]) bench.submit(name, { items: 400, task: { reduce: "add" } });
+    for (const job of [x, y, x, y]) ends(bench, job, dies(bench, job, "a"), "value", missing);
+    expect(isIn(bench, "a")).toBe(isBad);
   }
 });
 
@@ -250,7 +237,7 @@ describe("the last usable node is not quarantined", () => {
     expect(jobView(bench.state, job)?.reason).toBe("blocked: quarantine (host-a 61000000)");
     expect(explainJob(bench.state, job)).toContainEqual({
       about: "waits for",
-      text: "a node that can run it",
+      text: "a node that can run it: those that are here are in quarantine, and one is let out if the others are lost",
     });
     pass(bench, times.lostMs + 1_000, ["a"]);
     expect(isIn(bench, "a")).toBe(false);
@@ -269,167 +256,5 @@ describe("the last usable node is not quarantined", () => {
     const { job } = bench.submit("g", { items: 1, task: { require: ["gpu"] } });
     expect(reasons(bench).at(-1)).toBe(`job ${job.slice(0, 8)} has no other node`);
     expect(ends(bench, job, 0)).toBe("a");
-  });
-});
-
-describe("a quarantine is over", () => {
-  test("after half an hour, then after twice as long, and what was before counts no more", () => {
-    const bench = benchOf("a", "b", "c");
-    crash(bench, "a", x, x, y);
-    const late = bench.node("a").held.size > 0;
-    expect(late).toBe(true);
-    pass(bench, times.quarantineMs - minute);
-    expect(isIn(bench, "a")).toBe(true);
-    pass(bench, minute + 2_000);
-    expect(isIn(bench, "a")).toBe(false);
-    expect(reasons(bench).at(-1)).toBe("its time is over");
-    crash(bench, "a", x, y);
-    expect(isIn(bench, "a")).toBe(false);
-    crash(bench, "a", x);
-    expect(isIn(bench, "a")).toBe(true);
-    const { since, until } = standing(bench, "a").quarantine!;
-    expect(until - since).toBe(2 * times.quarantineMs);
-  });
-
-  test("the eighth in a row lasts eight hours, and a day without one makes the next one short again", () => {
-    const bench = benchOf("a", "b", "c");
-    standing(bench, "a").times = 7;
-    standing(bench, "a").countsFrom = bench.now - 1;
-    crash(bench, "a", x, x, y);
-    const { since, until } = standing(bench, "a").quarantine!;
-    expect(until - since).toBe(times.quarantineMsMax);
-    bench.now = until;
-    for (const name of ["a", "b", "c"]) bench.report(name);
-    bench.tick(200);
-    expect(bench.nodeRecords.get(nodeId("a"))?.standing?.times).toBe(8);
-    bench.now += times.quarantineForgottenMs;
-    for (const name of ["a", "b", "c"]) bench.report(name);
-    bench.tick(200);
-    expect(standing(bench, "a").times).toBe(0);
-    expect(bench.nodeRecords.get(nodeId("a"))).toEqual({
-      id: nodeId("a"),
-      host: "host-a",
-      draining: false,
-      isGone: false,
-    });
-  });
-
-  test("by undrain, of a node that is there and of one that is lost; its crashes are forgiven", () => {
-    const bench = benchOf("a", "b", "c");
-    crash(bench, "a", x, x, y);
-    expect(only(undrain(bench, "a"), "answer")).toMatchObject([{ answer: { ok: true } }]);
-    expect(reasons(bench).at(-1)).toBe("an operator has lifted it");
-    expect(standing(bench, "a").times).toBe(0);
-    pass(bench, 2_000);
-    expect(isIn(bench, "a")).toBe(false);
-    crash(bench, "a", x, x, y);
-    bench.breakLink("a");
-    pass(bench, times.lostMs + 2_000, ["b", "c"]);
-    expect(nodeView(bench.state, nodeId("a"))).toMatchObject({ state: "lost" });
-    expect(nodeView(bench.state, nodeId("a"))!.reason).toMatch(/^lost: link broken; quarantined for/);
-    expect(only(undrain(bench, "a"), "answer")).toMatchObject([{ answer: { ok: true } }]);
-    expect(isIn(bench, "a")).toBe(false);
-    // It is lost, and there is nothing more to take back.
-    expect(only(undrain(bench, "a"), "answer")).toMatchObject([{ answer: { ok: false, code: "conflict" } }]);
-  });
-
-  test("a crash before the end of a quarantine does not count, whenever its item ends well", () => {
-    const bench = benchOf("a", "b", "c");
-    const early = [x, y, x].map((job) => ({ job, index: dies(bench, job, "a") }));
-    crash(bench, "a", x, x, y);
-    undrain(bench, "a");
-    for (const { job, index } of early) ends(bench, job, index);
-    pass(bench, 2_000);
-    expect(isIn(bench, "a")).toBe(false);
-  });
-});
-
-describe("a new leader", () => {
-  test("knows who is in quarantine, until when and why, and leases nothing to them", () => {
-    const bench = benchOf("a", "b", "c");
-    crash(bench, "a", x, x, y);
-    const before = structuredClone(standing(bench, "a").quarantine);
-    const since = bench.effects.length;
-    takeOver(bench, "a", "b", "c");
-    expect(standing(bench, "a").quarantine).toEqual(before);
-    bench.runAll();
-    const leases = only(bench.effects.slice(since), "sendLease");
-    expect(leases.filter(({ node }) => node === nodeId("a"))).toEqual([]);
-    expect([...bench.records.values()].map(({ state }) => state)).toEqual(["done", "done"]);
-    bench.now = before!.until;
-    for (const name of ["a", "b", "c"]) bench.report(name);
-    bench.tick(200);
-    expect(isIn(bench, "a")).toBe(false);
-  });
-
-  test("lets nobody out before the others have reported", () => {
-    const bench = benchOf("a", "b", "c");
-    crash(bench, "a", x, x, y);
-    takeOver(bench, "a");
-    pass(bench, times.takeoverReportMs - 2_000, ["a"]);
-    expect(isIn(bench, "a")).toBe(true);
-    for (const name of ["b", "c"]) bench.report(name);
-    pass(bench, 4_000);
-    expect(isIn(bench, "a")).toBe(true);
-    bench.runAll();
-    expect([...bench.records.values()].map(({ state }) => state)).toEqual(["done", "done"]);
-  });
-
-  test("counts on where the old one was: crashes, and deaths whose items had not ended", () => {
-    const bench = benchOf("a", "b", "c");
-    crash(bench, "a", x, y);
-    const index = dies(bench, x, "a");
-    takeOver(bench, "a", "b", "c");
-    expect(isIn(bench, "a")).toBe(false);
-    ends(bench, x, index);
-    expect(isIn(bench, "a")).toBe(true);
-  });
-
-  test("judges what the old one had read and not acted upon", () => {
-    const bench = benchOf("a", "b", "c");
-    crash(bench, "a", x, x, y);
-    // Its record was never written.
-    const { id, host, draining, isGone } = bench.nodeRecords.get(nodeId("a"))!;
-    bench.nodeRecords.set(id, { id, host, draining, isGone });
-    takeOver(bench, "a", "b", "c");
-    bench.tick(200);
-    expect(isIn(bench, "a")).toBe(true);
-  });
-
-  test("does not count what is long ago by the times of the log, nor what was forgiven", () => {
-    const bench = benchOf("a", "b", "c");
-    crash(bench, "a", x, x, y);
-    undrain(bench, "a");
-    takeOver(bench, "a", "b", "c");
-    pass(bench, 2_000);
-    expect(isIn(bench, "a")).toBe(false);
-    bench.now += times.crashCountsMs;
-    bench.nodeRecords.clear();
-    takeOver(bench, "a", "b", "c");
-    pass(bench, 2_000);
-    expect(isIn(bench, "a")).toBe(false);
-  });
-
-  test("does not forget a node that went away in quarantine, and waits for none that is gone", () => {
-    const bench = benchOf("a", "b", "c");
-    crash(bench, "a", x, x, y);
-    bench.feed({ kind: "drained", node: nodeId("a") });
-    expect(bench.nodeRecords.get(nodeId("a"))).toMatchObject({ isGone: true });
-    takeOver(bench, "b", "c");
-    expect(bench.state.awaited.size).toBe(0);
-    bench.report("a", { restarted: true });
-    expect(nodeView(bench.state, nodeId("a"))).toMatchObject({ state: "quarantined" });
-    expect(bench.nodeRecords.get(nodeId("a"))).toMatchObject({ isGone: false });
-    bench.feed({ kind: "drained", node: nodeId("a") });
-    const { until } = standing(bench, "a").quarantine!;
-    const later = (to: number): void => {
-      bench.now = to;
-      for (const name of ["b", "c"]) bench.report(name);
-      pass(bench, 4_000, ["b", "c"]);
-    };
-    later(until);
-    expect(bench.nodeRecords.get(nodeId("a"))?.standing).toMatchObject({ times: 1 });
-    later(until + times.quarantineForgottenMs + minute);
-    expect(bench.nodeRecords.has(nodeId("a"))).toBe(false);
   });
 });

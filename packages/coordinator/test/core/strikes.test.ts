@@ -167,7 +167,15 @@ describe("a loss", () => {
     modes.push(only(lost(bench, job), "sendLease")[0]?.mode);
     expect(modes).toEqual(["normal", "announced", "alone"]);
     const last = lost(bench, job);
-    expect(appended(last, "seal")).toMatchObject([{ status: "lost", ranges: [{ start: 0, end: 1 }] }]);
+    expect(appended(last, "seal")).toMatchObject([
+      {
+        status: "lost",
+        ranges: [{ start: 0, end: 1 }],
+        node: a,
+        message:
+          "lost its agent or node three times while it ran: host-a 61000000, host-a 61000000, host-a 61000000",
+      },
+    ]);
     expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { lost: 1 } });
   });
 
