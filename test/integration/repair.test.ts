@@ -45,6 +45,16 @@ test("the failed items run the new code, the others keep their values; get, audi
   expect(info.repairs[0]!.bundle).not.toBe(info.bundle);
   const shown = await run(["job", "get", id]);
   expect(shown.stdout).toContain(`${info.repairs[0]!.bundle.slice(0, 16)} from round 1 on (`);
+  const audit = await run(["job", "audit", id]);
+  expect(audit.code).toBe(0);
+  expect(audit.stdout).toContain("every item has exactly one outcome, and had one in each of its rounds");
+  const code = (digest: string): string => digest.slice(0, 16);
+  expect(audit.stdout).toMatch(
+    new RegExp(`^ *0 +40 +36 value, 4 error +0 +0 .* ${code(info.bundle)} +yes$`, "m"),
+  );
+  expect(audit.stdout).toMatch(
+    new RegExp(`^ *1 +4 +4 value +0 +0 .* ${code(info.repairs[0]!.bundle)} +yes$`, "m"),
+  );
   // Each item is replayed with the code that it ran.
   const old = await run(["job", "replay", id, "--item", "4"]);
   expect(old.stdout).toContain('"v4"');

@@ -41,6 +41,7 @@ export type {
   Replication,
   NodeUsageInfo,
   OutputChunk,
+  RoundAuditInfo,
   RuntimeInfo,
   SlotUsageInfo,
 } from "./wire-types.ts";

@@ -233,9 +233,31 @@ export interface AuditInfo {
   /** Records of outcomes among them. */
   readonly commits: number;
   readonly round: number;
-  /** Every item has exactly one outcome, and no more items can come. */
+  /** Every item has exactly one outcome, had one in each of its rounds, and no more items can come. */
   readonly closed: boolean;
   readonly missing: number;
+  /** The same for each round, in their order. */
+  readonly rounds: readonly RoundAuditInfo[];
+}
+
+/** One round of a job: what its log proves of it. */
+export interface RoundAuditInfo {
+  readonly round: number;
+  /** Items that had no outcome when it began: all of them in round 0, those that failed in the later ones. */
+  readonly opened: number;
+  /** How they ended; a later round may have opened some of them again. */
+  readonly outcomes: Counts | null;
+  readonly duplicate: number;
+  readonly stale: number;
+  readonly invalid: number;
+  /** Errors and timeouts that were tried again. */
+  readonly retries: number;
+  readonly strikes: number;
+  readonly commits: number;
+  /** SHA-256 of the code that its items ran; empty for programs. */
+  readonly bundle: string;
+  /** As many outcomes were accepted as items were opened. */
+  readonly closed: boolean;
 }
 
 /** What tasks printed in one slot. */

@@ -1,5 +1,5 @@
 /** `everycore job`: look at jobs, wait for them, read them, end them. */
-import type { AuditInfo, ExplainLine, JobInfo } from "@everycore/client/internal";
+import type { ExplainLine, JobInfo } from "@everycore/client/internal";
 import { endedItems, failedItems } from "@everycore/client/internal";
 import { EverycoreError, isEnded, jobStates, limits, shortId } from "@everycore/protocol";
 import { Command, Option } from "commander";
@@ -9,6 +9,7 @@ import { parseCount, parseDuration } from "../input/values.ts";
 import type { ClusterFlags } from "../session.ts";
 import { withClusterFlags } from "../session.ts";
 import { agoText, bytesText, durationText, fields, table } from "../terminal/table.ts";
+import { auditText } from "../terminal/audit-text.ts";
 import { printerOf } from "../terminal/outcome-lines.ts";
 import { openSink } from "../terminal/sink.ts";
 import { endText, FirstFailure, sayFailures } from "../terminal/summary.ts";
@@ -299,28 +300,4 @@ function audit(): Command {
         return found.closed ? exitCodes.good : exitCodes.itemsFailed;
       }),
     );
-}
-
-function auditText(found: AuditInfo): string {
-  return fields([
-    ["job", found.job],
-    [
-      "verdict",
-      found.closed
-        ? "every item has exactly one outcome"
-        : `${found.total - found.covered} items have no outcome`,
-    ],
-    ["items", `${found.covered} of ${found.total} have an outcome`],
-    [
-      "outcomes",
-      Object.entries(found.counts ?? {})
-        .filter(([, count]) => count > 0)
-        .map(([kind, count]) => `${count} ${kind}`)
-        .join(", "),
-    ],
-    ["dropped", `${found.duplicate} duplicate, ${found.stale} stale, ${found.invalid} invalid`],
-    ["retries", `${found.retries}, strikes ${found.strikes}, round ${found.round}`],
-    ["records", `${found.records}, commits ${found.commits}`],
-    ["missing", found.missing === 0 ? "" : String(found.missing)],
-  ]);
 }

@@ -2,11 +2,11 @@
 import type { JobId, SegmentId } from "@everycore/protocol";
 import { EverycoreError, isEnded } from "@everycore/protocol";
 import type { Follower } from "../changes.ts";
-import { countsOfItems, logEndOf, missingItems } from "../core/index.ts";
+import { acceptedIn, countsOfItems, JobAudit, logEndOf, missingItems } from "../core/index.ts";
 import type { Standing } from "../data/job-reader.ts";
 import { readOutcomes } from "../data/job-reader.ts";
 import { Tail } from "../data/tail.ts";
-import { JobFold, streamOfSegment, subjects } from "@everycore/protocol";
+import { streamOfSegment, subjects, taskOfRound } from "@everycore/protocol";
 import { jobKey } from "../effects.ts";
 import { jobInfo } from "./job-info.ts";
 import type { ControlParts } from "./parts.ts";
@@ -66,8 +66,7 @@ export async function audit(parts: ControlParts, typed: string, signal: AbortSig
   const id = findJob(parts, typed);
   const job = parts.state.jobs.get(id)!;
   const target = logEndOf(job);
-  const fold = new JobFold(id, (of, grant) => parts.keys.verify(of, grant));
-  const counted = { records: 0, commits: 0 };
+  const audited = new JobAudit(id, (of, grant) => parts.keys.verify(of, grant));
   const done = Promise.withResolvers<void>();
   if (target === 0) done.resolve();
   const tail = new Tail({
@@ -77,9 +76,7 @@ export async function audit(parts: ControlParts, typed: string, signal: AbortSig
     onMalformed: () => parts.metrics.malformed("log"),
     onRecord: (seq, { record }) => {
       if (seq > target) return;
-      fold.apply(seq, record);
-      counted.records += 1;
-      if (record.kind === "commit") counted.commits += 1;
+      audited.apply(seq, record);
       if (seq >= target) done.resolve();
     },
   });
@@ -93,6 +90,7 @@ export async function audit(parts: ControlParts, typed: string, signal: AbortSig
     stop.removeEventListener("abort", abort);
     await tail.close();
   }
+  const { fold, records, commits, isClosed } = audited;
   const total = fold.total ?? 0;
   return {
     job: id,
@@ -104,9 +102,15 @@ export async function audit(parts: ControlParts, typed: string, signal: AbortSig
     invalid: fold.dropped.invalid,
     retries: fold.retries,
     strikes: fold.strikeCount,
-    ...counted,
+    records,
+    commits,
     round: job.round,
-    closed: fold.total !== undefined && fold.covered.covers(0, total),
+    closed: isClosed,
+    rounds: audited.rounds.map((round) => ({
+      ...round,
+      bundle: taskOfRound(job, round.round).bundle ?? "",
+      closed: acceptedIn(round) === round.opened,
+    })),
     missing: missingItems({ fold, spec: job.spec }),
   };
 }

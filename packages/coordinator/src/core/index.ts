@@ -1,6 +1,7 @@
 /** Surface of the pure core; the simulator uses it as `@everycore/coordinator/core`. */
 export type { Answer, Effect, EffectKind, Event, EventKind, LeaderRecord } from "./events.ts";
 export { EventClock } from "./event-clock.ts";
+export { acceptedIn, JobAudit } from "./audit.ts";
 export type { ExplainLine } from "./explain.ts";
 export { explainJob } from "./explain.ts";
 export { checkInvariants } from "./invariants.ts";
