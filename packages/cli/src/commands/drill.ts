@@ -3,6 +3,7 @@ import { nearest } from "@everycore/client/internal";
 import type { JobInfo } from "@everycore/client/internal";
 import { EverycoreError, shortId } from "@everycore/protocol";
 import { Command } from "commander";
+import { once } from "node:events";
 import { createInterface } from "node:readline/promises";
 import { drill } from "../drill/drill.ts";
 import { openGround } from "../drill/ground.ts";
@@ -10,7 +11,7 @@ import type { Ground } from "../drill/ground.ts";
 import { listText, reportText, reportValues } from "../drill/report.ts";
 import { rowIds, rows } from "../drill/rows.ts";
 import type { Row, RowId } from "../drill/rows.ts";
-import { exitCodes } from "../failure.ts";
+import { exitCodes, Interrupted } from "../failure.ts";
 import { Interrupts } from "../interrupts.ts";
 import type { ClusterFlags } from "../session.ts";
 import { withClusterFlags } from "../session.ts";
@@ -102,15 +103,20 @@ async function askFirst(ground: Ground, flags: DrillFlags): Promise<void> {
     hint: "wait until nothing runs, or say --yes: nothing of them is lost, but items may run again",
   });
   if (!process.stdin.isTTY || !process.stderr.isTTY) throw refusal;
+  if (
+    !/^y(es)?$/i.test(await answerTo(`${found}.\nDisturb them? Nothing is lost, items may run again. [y/N] `))
+  )
+    throw refusal;
+}
+
+/** Ctrl-C, which a terminal in this mode tells only us, leaves; the end of the input is no answer. */
+async function answerTo(question: string): Promise<string> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const ended = once(terminal, "close").then(() => "");
   try {
-    const answer = await terminal.question(
-      `${found}.\nDisturb them? Nothing is lost, items may run again. [y/N] `,
-      {
-        signal: ground.signal,
-      },
-    );
-    if (!/^y(es)?$/i.test(answer.trim())) throw refusal;
+    return (await Promise.race([terminal.question(question), ended])).trim();
+  } catch (error) {
+    throw (error as Error).name === "AbortError" ? new Interrupted("cancel") : error;
   } finally {
     terminal.close();
   }
