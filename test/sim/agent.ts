@@ -37,7 +37,7 @@ export interface AgentWorld {
   readonly crashed: (start: ItemStart) => void;
   /** Its machine is bad, and it is this item's turn. */
   readonly isKilledByHost: (agent: SimAgent, job: JobId, index: number) => boolean;
-  readonly stepped: () => void;
+  readonly stepped: (agent: SimAgent) => void;
   /** A break that only silence tells of. */
   readonly breaksSilently: () => boolean;
   /** The process has ended by itself: it was drained, or an item took it down. */
@@ -233,7 +233,7 @@ export class SimAgent {
       next = this.#queue.shift()
     ) {
       const effects = step(this.core, { at: this.#world.time.now, ...next } as AgentEvent);
-      this.#world.stepped();
+      this.#world.stepped(this);
       for (const effect of effects) this.#perform(effect);
       if (next.kind === "workerDied") this.pool?.workers.delete(next.worker);
     }

@@ -15,6 +15,11 @@ import { Timeline } from "./timeline.ts";
 import { Breach } from "./breach.ts";
 import { Watch } from "./watch.ts";
 
+/** So much of the cores' work is plenty: ten times what most histories need. */
+const stepsPerSecondMax = 300;
+const stepsPerItemMax = 12;
+/** Steps between two looks at the whole of an agent. */
+const agentCheckEvery = 25;
 /** Bad luck goes on for so much longer where a plan has promised more of it. */
 const moreFaultsMs = 5_000;
 const faultsMs = 120_000;
@@ -156,7 +161,10 @@ export class World {
       recorded: (start) => this.watch.recorded(start),
       crashed: (start) => this.watch.crashed(start),
       isKilledByHost: (agent, job, index) => this.#faults.isKilledByHost(agent, job, index),
-      stepped: () => void (this.steps += 1),
+      stepped: (agent) => {
+        this.steps += 1;
+        if (this.steps % agentCheckEvery === 0) agent.check();
+      },
       breaksSilently: () => this.#breaksSilently(),
       gone: (agent) => this.#restart(agent, true),
     };
@@ -316,10 +324,10 @@ export class World {
     }
     // What was said at the end arrives: then nobody holds anything any more.
     const quiet = this.time.now + 30_000;
-    while (this.time.step(quiet))
-      if (this.steps % 1_000 === 0) for (const agent of this.agents) agent.check();
+    while (this.time.step(quiet));
     this.watch.ended(this.store, this.leader()?.state);
     this.#nothingHeld();
+    this.#noStorm();
     return {
       seed: this.plan.seed,
       steps: this.steps,
@@ -357,6 +365,13 @@ export class World {
       (node) => `${node.id[0]} ${node.state} ${node.reason}`,
     );
     return `${jobs.join("; ")} | nodes ${nodes.join(", ")}`;
+  }
+
+  /** Ticks and heartbeats, and a few steps for each item: nobody talks all day. */
+  #noStorm(): void {
+    const items = this.plan.jobs.reduce((sum, job) => sum + job.items, 0);
+    const bound = stepsPerSecondMax * (this.time.now / 1_000) + stepsPerItemMax * items;
+    if (this.steps > bound) throw new Breach(`P7: ${this.steps} steps, ${Math.round(bound)} are plenty`);
   }
 
   #nothingHeld(): void {
