@@ -9,7 +9,7 @@
  * A rewrite (EVERYCORE_REWRITE_STORIES=1) may be committed when every changed line is what DESIGN says.
  */
 import type { Effect } from "@everycore/coordinator/core";
-import type { CommitPart, LeaseReply, Range } from "@everycore/protocol";
+import type { CommitPart, LeaseReply, NodeRecord, Range } from "@everycore/protocol";
 import { CoreBench, jobId, nodeId } from "../../packages/coordinator/test/support/core-bench.ts";
 
 interface Block {
@@ -272,7 +272,7 @@ export class Story {
       case "closeLink":
         return `close-link ${this.#name(effect.node)}`;
       case "putNode":
-        return `put-node ${this.#name(effect.record.id)}${effect.record.draining ? " draining" : ""}`;
+        return `put-node ${this.#name(effect.record.id)}${standingText(effect.record)}`;
       case "deleteNode":
         return `delete-node ${this.#name(effect.node)}`;
       case "standingChanged":
@@ -303,3 +303,6 @@ export class Story {
     }
   }
 }
+
+const standingText = ({ draining, standing }: NodeRecord): string =>
+  (draining ? " draining" : "") + (standing?.quarantine === undefined ? "" : " quarantined");

@@ -32,7 +32,9 @@ export function standingOf(state: ClusterState, node: NodeId): Standing {
 }
 
 /** As a former leader has left it. */
-export function recoverStanding(state: ClusterState, { id, standing: record }: NodeRecord): void {
+export function recoverStanding(state: ClusterState, { id, isGone, standing: record }: NodeRecord): void {
+  // It is waited for; the record says nothing but that, and goes on saying it to whoever leads next.
+  if (record === undefined && !isGone) return;
   const standing = standingOf(state, id);
   standing.isStored = true;
   if (record === undefined) return;

@@ -179,6 +179,15 @@ describe("a new leader", () => {
     expect(isIn(bench, "a")).toBe(false);
   });
 
+  test("keeps the record of a node that has not reported yet: a third leader waits for it too", () => {
+    const bench = benchOf("a", "b", "c");
+    takeOver(bench, "a", "b");
+    pass(bench, 2_000, ["a", "b"]);
+    expect(bench.nodeRecords.has(nodeId("c"))).toBe(true);
+    takeOver(bench, "a", "b");
+    expect([...bench.state.awaited]).toEqual([nodeId("c")]);
+  });
+
   test("does not forget a node that went away in quarantine, and waits for none that is gone", () => {
     const bench = benchOf("a", "b", "c");
     crash(bench, "a", x, x, y);
