@@ -19,7 +19,7 @@ export function withClusterFlags(command: Command): Command {
   return command
     .option(
       "--address <host:port>",
-      "coordinator to talk to (default: EVERYCORE_ADDRESS, config, a running `up`)",
+      "coordinator to talk to, or several with commas (default: EVERYCORE_ADDRESS, config, a running `up`)",
     )
     .option("--secret-file <file>", "file with the cluster's secret, readable by you alone")
     .option("-q, --quiet", "no progress and no remarks on stderr");

@@ -62,7 +62,7 @@ export interface CallOptions {
 }
 
 export interface ChannelOptions {
-  /** HOST:PORT of a coordinator. */
+  /** HOST:PORT of a coordinator; or of several, separated by commas, of which the first that can be reached is asked. */
   readonly address: string;
   /** The cluster's secret, as in its 0600 file. */
   readonly secret: string;
@@ -71,23 +71,24 @@ export interface ChannelOptions {
 }
 
 export class Channel {
-  readonly #given: string;
+  readonly #given: readonly string[];
   readonly #secret: string;
   readonly #patienceMs: number;
   #client: Client;
   #address: string;
   /** Other coordinators, as one of them told. */
   #others: readonly string[] = [];
-  #moving: Promise<void> | undefined;
+  #moving: Promise<boolean> | undefined;
+  #hasLooked = false;
   #hasAnswered = false;
   #isClosed = false;
 
   constructor(options: ChannelOptions) {
-    this.#given = options.address;
-    this.#address = options.address;
+    this.#given = options.address.split(",");
+    this.#address = this.#given[0]!;
     this.#secret = options.secret;
     this.#patienceMs = options.patienceMs ?? 60_000;
-    this.#client = clientOf(options.address);
+    this.#client = clientOf(this.#address);
   }
 
   /** Of the coordinator that is asked at the moment. */
@@ -100,16 +101,23 @@ export class Channel {
     this.#client.close();
   }
 
+  /** Before the first call, of several addresses: one that can be reached. True: it is another than before. */
+  async #look(): Promise<boolean> {
+    if (this.#hasLooked || this.#hasAnswered || this.#given.length < 2) return false;
+    this.#hasLooked = true;
+    return !(await isReady(this.#client, reachMs)) && this.#move();
+  }
+
   /** C2. Calls that are under way at the former coordinator end as they would have. */
-  #move(): Promise<void> {
+  #move(): Promise<boolean> {
     this.#moving ??= this.#reachOther().finally(() => (this.#moving = undefined));
     return this.#moving;
   }
 
-  async #reachOther(): Promise<void> {
-    const others = [this.#given, ...this.#others].filter((address) => address !== this.#address);
+  async #reachOther(): Promise<boolean> {
+    const others = [...this.#given, ...this.#others].filter((address) => address !== this.#address);
     for (const address of new Set(others)) {
-      if (this.#isClosed) return;
+      if (this.#isClosed) return false;
       const client = clientOf(address);
       const isThere = await isReady(client, reachMs);
       if (!isThere || this.#isClosed) {
@@ -119,8 +127,9 @@ export class Channel {
       this.#client.close();
       this.#client = client;
       this.#address = address;
-      return;
+      return true;
     }
+    return false;
   }
 
   #learn(metadata: Metadata): void {
@@ -129,12 +138,13 @@ export class Channel {
   }
 
   /** Asks once. For calls that must not be repeated use this; for all others `ask`. */
-  askOnce<Response>(
+  async askOnce<Response>(
     service: ServiceName,
     method: string,
     request: object,
     options: CallOptions = {},
   ): Promise<Response> {
+    await this.#look();
     const { signal } = options;
     const definition = this.#method(service, method);
     const promise = Promise.withResolvers<Response>();
@@ -190,10 +200,11 @@ export class Channel {
         sinceMs = undefined;
       },
       after: async (error) => {
+        if (isAway(error) && (await this.#look())) return;
         if (!this.#mayRetry(error)) throw error;
         sinceMs ??= performance.now();
         if (performance.now() - sinceMs + waitMs > this.#patienceMs) throw error;
-        if (isAway(error) && this.#others.length > 0) await this.#move();
+        if (isAway(error)) await this.#move();
         await delay(waitMs, undefined, options.signal ? { signal: options.signal } : {}).catch(() => {
           throw options.signal?.reason;
         });

@@ -11,7 +11,7 @@ import { nearest } from "./nearest.ts";
 
 /** Each setting: its variable, and what it is for. */
 export const settings = {
-  address: { variable: "EVERYCORE_ADDRESS", about: "HOST:PORT of a coordinator" },
+  address: { variable: "EVERYCORE_ADDRESS", about: "HOST:PORT of a coordinator, or of several, with commas" },
   secret: { variable: "EVERYCORE_SECRET", about: "the cluster's secret itself" },
   secretFile: { variable: "EVERYCORE_SECRET_FILE", about: "file that holds the cluster's secret" },
   slots: { variable: "EVERYCORE_SLOTS", about: "workers at once on this machine" },

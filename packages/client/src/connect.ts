@@ -8,7 +8,7 @@ import { findCluster } from "./discovery.ts";
 import { startEmbedded } from "./embedded.ts";
 
 export interface ConnectOptions {
-  /** HOST:PORT of a coordinator. Default: EVERYCORE_ADDRESS, everycore.json, a running `everycore up`. */
+  /** HOST:PORT of a coordinator, or of several, separated by commas. Default: EVERYCORE_ADDRESS, everycore.json, a running `everycore up`. */
   readonly address?: string;
   /** File with the cluster's secret, readable by its owner alone (0600). Default: EVERYCORE_SECRET_FILE, everycore.json. */
   readonly secretFile?: string;

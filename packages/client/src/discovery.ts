@@ -138,12 +138,17 @@ export function readSecretFile(file: string): string {
   return text;
 }
 
-function checkedAddress(address: string): string {
-  const port = Number(/^(?:\[[0-9a-fA-F:]+\]|[^\s:/]+):(\d{1,5})$/.exec(address)?.[1]);
-  if (port >= 1 && port <= 65_535) return address;
-  throw new EverycoreError("bad-input", `"${address}" is not an address`, {
-    hint: "write HOST:PORT, such as 127.0.0.1:7070",
-  });
+/** One, or several with commas between them. */
+function checkedAddress(text: string): string {
+  const addresses = text.split(",").map((address) => address.trim());
+  for (const address of addresses) {
+    const port = Number(/^(?:\[[0-9a-fA-F:]+\]|[^\s:/]+):(\d{1,5})$/.exec(address)?.[1]);
+    if (port >= 1 && port <= 65_535) continue;
+    throw new EverycoreError("bad-input", `"${address}" is not an address`, {
+      hint: "write HOST:PORT, such as 127.0.0.1:7070; of several coordinators HOST:PORT,HOST:PORT",
+    });
+  }
+  return addresses.join(",");
 }
 
 /** Somebody's process has this number, ours or another user's. */

@@ -210,3 +210,29 @@ test("a bundle is uploaded once", async () => {
   await cluster.putBundle(bundle);
   expect(fake.bundles.get(bundle.digest)?.toString()).toBe("kept");
 });
+
+test("of several addresses the first that can be reached is asked; when it dies, another is", async () => {
+  await using gone = await new FakeCoordinator().start();
+  await using first = await new FakeCoordinator().start();
+  await using second = await new FakeCoordinator().start();
+  await gone[Symbol.asyncDispose]();
+  const address = [gone, first, second].map((fake) => fake.address).join(",");
+  await using cluster = new Connection({ address, secret: first.secret, patienceMs: 10_000 });
+  const info = await cluster.submit({ requestId: "a", spec: spec({ rangeItems: 3, codec: "range" }) }).closed;
+  expect(first.jobs.has(info.id)).toBe(true);
+  expect(cluster.address).toBe(first.address);
+  await first[Symbol.asyncDispose]();
+  await cluster.submit({ requestId: "b", spec: spec({ rangeItems: 3, codec: "range" }) }).closed;
+  expect(second.jobs.size).toBe(1);
+  expect(cluster.address).toBe(second.address);
+});
+
+test("when none of several addresses can be reached, that is said at once", async () => {
+  await using one = await new FakeCoordinator().start();
+  await using other = await new FakeCoordinator().start();
+  await one[Symbol.asyncDispose]();
+  await other[Symbol.asyncDispose]();
+  const address = `${one.address},${other.address}`;
+  await using cluster = new Connection({ address, secret: one.secret });
+  await expect(cluster.getJob("x")).rejects.toMatchObject({ code: "unreachable" });
+});

@@ -98,6 +98,12 @@ test("a secret that others can read is refused, and so is none", async () => {
   await chmod(file, 0o640);
   expect(() => discover(config, at.environment)).toThrow("can be read by others");
   expect(() => discover({ address: config.address }, at.environment)).toThrow("no secret");
+  const several = { ...config, address: { value: "h:1, i:2", origin: "flag" } };
+  await chmod(file, 0o600);
+  expect(discover(several, at.environment)).toMatchObject({ address: "h:1,i:2" });
+  expect(() => discover({ ...several, address: { value: "h:1,i", origin: "flag" } }, at.environment)).toThrow(
+    '"i" is not an address',
+  );
   await rm(file);
   expect(() => discover(config, at.environment)).toThrow("cannot be read (ENOENT)");
   expect(() => discover({ ...config, address: { value: "h", origin: "flag" } }, at.environment)).toThrow(

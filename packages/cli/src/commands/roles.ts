@@ -207,7 +207,9 @@ async function agent(
     logLevel: config.logLevel?.value ?? "info",
     isForeground: true,
     insecureNetwork: flags.insecureNetwork ?? false,
-    join: flags.join ?? [config.address?.value ?? defaults.listen],
+    join:
+      flags.join ??
+      (config.address?.value ?? defaults.listen).split(",").map((one) => parseListen(one.trim())),
     slots: flags.slots ?? configuredSlots(config),
     workerMemoryBytes: flags.workerMemory,
     stateBytesMax: flags.dataMax,

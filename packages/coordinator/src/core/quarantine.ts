@@ -9,7 +9,7 @@ import type { Effect } from "./events.ts";
 import type { ClusterState, Crash, Job, Node, Standing } from "./model.ts";
 import { queuedItems } from "./queues.ts";
 import { canRun } from "./runtimes.ts";
-import { countedCrashes, saveNode, tickStanding } from "./standing.ts";
+import { countedCrashes, jobsToBlame, saveNode, tickStanding } from "./standing.ts";
 import { move, standingTransitions } from "./transitions.ts";
 
 export const isQuarantined = (node: Node): boolean => node.standing.state === "quarantined";
@@ -25,12 +25,21 @@ function moveStanding(state: ClusterState, id: NodeId, standing: Standing, event
   else state.quarantined.delete(id);
 }
 
+/** Something new counts against these nodes. */
+export function judgeNodes(state: ClusterState, ids: Iterable<NodeId>, effects: Effect[]): void {
+  // Of all nodes, and only when it matters.
+  let blamedJobs: ReadonlySet<JobId> | undefined;
+  for (const id of ids) {
+    const node = state.nodes.get(id);
+    if (node === undefined || node.state !== "connected" || node.draining || isQuarantined(node)) continue;
+    if (node.standing.crashes.length < limits.quarantineItems) continue;
+    blamedJobs ??= jobsToBlame(state);
+    judge(state, node, countedCrashes(state, node.standing, blamedJobs), effects);
+  }
+}
+
 /** Enough counts against the node, and others can do its work: it gets no more. */
-export function judgeNode(state: ClusterState, id: NodeId, effects: Effect[]): void {
-  const node = state.nodes.get(id);
-  if (node === undefined || node.state !== "connected" || node.draining || isQuarantined(node)) return;
-  if (node.standing.crashes.length < limits.quarantineItems) return;
-  const crashes = countedCrashes(state, node.standing);
+function judge(state: ClusterState, node: Node, crashes: readonly Crash[], effects: Effect[]): void {
   const isEnough =
     crashes.length >= limits.quarantineItems &&
     new Set(crashes.map(({ job }) => job)).size >= limits.quarantineJobs;
@@ -90,8 +99,9 @@ export function tickQuarantines(state: ClusterState, effects: Effect[]): void {
     if (standing.quarantine !== undefined && state.now >= standing.quarantine.until)
       end(state, id, standing, { event: "expire", reason: "its time is over" }, effects);
     tickStanding(state, id, standing, effects);
-    judgeNode(state, id, effects);
   }
+  // Who was away, drained, or needed when it was judged last may not be so any more.
+  judgeNodes(state, state.standings.keys(), effects);
 }
 
 /** Gets leases, or will get some as soon as it is heard again. */

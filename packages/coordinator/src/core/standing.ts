@@ -10,6 +10,7 @@ import type {
   LogRecord,
   NodeId,
   NodeRecord,
+  Range,
   StandingRecord,
 } from "@everycore/protocol/pure";
 import { limits, times } from "@everycore/protocol/pure";
@@ -86,8 +87,8 @@ export function weighCrashes(
   if (job.suspicions.size === 0) return [];
   const blamed = new Set<NodeId>();
   for (const { start, end, status, node, missing } of delta.accepted) {
-    for (const [index, suspicions] of [...job.suspicions]) {
-      if (index < start || index >= end) continue;
+    for (const index of suspectsWithin(job, { start, end })) {
+      const suspicions = job.suspicions.get(index)!;
       job.suspicions.delete(index);
       if (status !== "value" || missing > 0 || node === undefined) continue;
       for (const suspicion of suspicions) {
@@ -98,6 +99,17 @@ export function weighCrashes(
     }
   }
   return [...blamed];
+}
+
+/** Commits have many small parts where items failed, and few suspects, or the other way round. */
+function suspectsWithin({ suspicions }: Job, { start, end }: Range): number[] {
+  const found: number[] = [];
+  if (end - start <= suspicions.size) {
+    for (let index = start; index < end; index += 1) if (suspicions.has(index)) found.push(index);
+  } else {
+    for (const index of suspicions.keys()) if (index >= start && index < end) found.push(index);
+  }
+  return found;
 }
 
 /** A worker that was over its memory limit says nothing: the next try has twice as much. */
@@ -127,20 +139,20 @@ function addCrash({ crashes }: Standing, crash: Crash): void {
 const isRecent = (state: ClusterState, { at }: Crash): boolean => state.now - at <= times.crashCountsMs;
 
 /** Crashes that count against the node at this moment. */
-export function countedCrashes(state: ClusterState, standing: Standing): Crash[] {
-  const counted = standing.crashes.filter(
-    (crash) => isRecent(state, crash) && crash.crashedAt > standing.countsFrom,
+export const countedCrashes = (
+  state: ClusterState,
+  standing: Standing,
+  blamedJobs: ReadonlySet<JobId>,
+): Crash[] =>
+  standing.crashes.filter(
+    (crash) => isRecent(state, crash) && crash.crashedAt > standing.countsFrom && !blamedJobs.has(crash.job),
   );
-  if (counted.length < limits.quarantineItems) return [];
-  const blamedJobs = jobsToBlame(state);
-  return counted.filter(({ job }) => !blamedJobs.has(job));
-}
 
 /**
  * Jobs whose items die wherever they run, by chance: the cause is in the job, and its crashes count against no node.
  * Two such jobs would else take out one node after the other (decision 0090).
  */
-function jobsToBlame(state: ClusterState): Set<JobId> {
+export function jobsToBlame(state: ClusterState): Set<JobId> {
   const nodesOf = new Map<JobId, number>();
   for (const { crashes } of state.standings.values()) {
     for (const job of new Set(crashes.filter((crash) => isRecent(state, crash)).map(({ job: of }) => of)))
