@@ -13,7 +13,7 @@ import { maybeFinish } from "./jobs.ts";
 import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { askedStart } from "./leases.ts";
-import { judgeNode } from "./quarantine.ts";
+import { judgeNodes } from "./quarantine.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, touchFor, unqueue } from "./queues.ts";
 import { weighCrashes } from "./standing.ts";
 import { failIfAllCrash, judge, noteStrikes } from "./strikes.ts";
@@ -48,7 +48,7 @@ export function applyRecord(
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
   if (job.phase !== "folding") moveItems(state, job, delta, effects);
-  for (const node of blamed) judgeNode(state, node, effects);
+  judgeNodes(state, blamed, effects);
   if (record.kind === "reopen" && !delta.ignored) {
     if (job.phase !== "folding" && record.epoch !== state.epoch) {
       // No fence of ours stands in the log of an ended job. The intent of this retry is in its record: taken up anew.
