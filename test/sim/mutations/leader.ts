@@ -144,7 +144,7 @@ export const ofTheLeader: readonly Mutation[] = [
       },
     ],
     seeds: first400,
-    test: nodesTest,
+    test: "packages/coordinator/test/core/place.test.ts",
   },
   {
     name: "a cancel acts before its intent is stored",
