@@ -145,7 +145,7 @@ test(
       {
         row: "leader",
         verdict: "skipped",
-        reasons: ["this command does not know who would start the leader again"],
+        reasons: ["it is not of this user's everycore up: nobody is known who would start it again"],
       },
       { row: "quota", verdict: "skipped" },
     ]);

@@ -121,7 +121,7 @@ test("the table has limits beside times, reasons for what is skipped, and a sum"
   expect(text).toContain("worker: 1 run again: its worker was killed");
   expect(text).toContain("crash: FAILED: 1 of 80 items were lost");
   expect(text).toContain("crash: kept: everycore job get 01234567");
-  expect(text).toContain("2 of 3 rows in 6.0 s, 1 items lost, 1 failed, 1 skipped");
+  expect(text).toContain("2 of 3 rows in 6.0 s, 1 item lost, 1 failed, 1 skipped");
   expect(reportValues(reports)).toMatchObject([
     { row: "worker", lost: 0, again: 1, againWhy: "its worker was killed", times: { noticed: 40 } },
     { row: "stop", verdict: "skipped", reasons: ["not here"] },

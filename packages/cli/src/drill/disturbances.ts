@@ -9,7 +9,7 @@ import type { ItemSeen } from "./drilled-job.ts";
 import { isHere, isWell } from "./ground.ts";
 import type { Ground } from "./ground.ts";
 import type { Sighting } from "./judge.ts";
-import { stopProcess } from "./processes.ts";
+import { canSeeProcesses, stopProcess } from "./processes.ts";
 import { cutMs, stopMs } from "./rows.ts";
 import type { RowId } from "./rows.ts";
 
@@ -30,8 +30,14 @@ export interface Disturbance {
   readonly run: (ground: Ground, onJob: (job: DrilledJob) => void) => Promise<Sighting>;
 }
 
-const needsOwn = (what: string) => (ground: Ground) =>
-  ground.isOwned ? undefined : `this command does not know who would start ${what} again`;
+const needsOwn =
+  (why = "") =>
+  (ground: Ground): string | undefined => {
+    if (!canSeeProcesses()) return "processes can be told apart on Linux only";
+    return ground.isOwned ? undefined : `it is not of this user's everycore up${why}`;
+  };
+
+const needsStarter = needsOwn(": nobody is known who would start it again");
 
 const needsShared = (ground: Ground): string | undefined =>
   ground.folder === undefined ? "its nodes are not all on this machine, as this user" : undefined;
@@ -46,11 +52,11 @@ function mayPrint(ground: Ground): string | undefined {
 export const disturbances: Readonly<Record<RowId, Disturbance>> = {
   worker: { refusal: needsShared, run: killWorker },
   crash: { refusal: () => undefined, run: crashTwice },
-  agent: { refusal: needsOwn("an agent"), run: killAgent },
+  agent: { refusal: needsStarter, run: killAgent },
   stop: { refusal: needsShared, run: stopAgent },
-  leader: { refusal: needsOwn("the leader"), run: killLeader },
-  nats: { refusal: needsOwn("nats-server"), run: killNats },
-  cut: { refusal: needsOwn("nats-server"), run: cutNats },
+  leader: { refusal: needsStarter, run: killLeader },
+  nats: { refusal: needsStarter, run: killNats },
+  cut: { refusal: needsOwn(), run: cutNats },
   cancel: { refusal: () => undefined, run: cancelQueue },
   quota: { refusal: mayPrint, run: printTooMuch },
 };

@@ -64,7 +64,11 @@ export function sumText(reports: readonly RowReport[]): string {
   const [failed, slow, skipped] = [countOf("FAILED"), countOf("slow"), countOf("skipped")];
   const ran = reports.length - skipped;
   const took = durationText(reports.reduce((sum, { tookMs }) => sum + tookMs, 0));
-  const parts = [`${ran} of ${reports.length} rows in ${took}`, `${lost} items lost`, `${failed} failed`];
+  const parts = [
+    `${ran} of ${reports.length} rows in ${took}`,
+    `${lost} ${lost === 1 ? "item" : "items"} lost`,
+    `${failed} failed`,
+  ];
   if (slow > 0) parts.push(`${slow} slow`);
   if (skipped > 0) parts.push(`${skipped} skipped`);
   return parts.join(", ");
