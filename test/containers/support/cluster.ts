@@ -90,7 +90,7 @@ interface Parts {
 }
 
 /** With those whose start failed; their volumes too. */
-async function removeAll(prefix: string, network: StartedNetwork): Promise<void> {
+export async function removeAll(prefix: string, network: StartedNetwork): Promise<void> {
   const ids = await docker("ps", "--all", "--quiet", "--filter", `name=^/${prefix}-`);
   if (ids !== "") await docker("rm", "--force", "--volumes", ...ids.split("\n"));
   await network.stop();

@@ -13,7 +13,12 @@ declare module "vitest" {
   // oxlint-disable-next-line typescript/consistent-type-definitions -- merged with vitest's own
   interface ProvidedContext {
     /** Their ids. */
-    readonly images: { readonly coordinator: string; readonly agent: string; readonly bare: string };
+    readonly images: {
+      readonly coordinator: string;
+      readonly agent: string;
+      readonly bare: string;
+      readonly network: string;
+    };
   }
 }
 
@@ -35,5 +40,6 @@ export async function setup(project: TestProject): Promise<void> {
   const coordinator = await build("deploy/docker/coordinator.Dockerfile", "everycore/coordinator");
   const agent = await build("deploy/docker/agent.Dockerfile", "everycore/agent");
   const bare = await build("test/containers/bare.Dockerfile", "everycore-test/bare");
-  project.provide("images", { coordinator, agent, bare });
+  const network = await build("test/containers/network.Dockerfile", "everycore-test/network");
+  project.provide("images", { coordinator, agent, bare, network });
 }
