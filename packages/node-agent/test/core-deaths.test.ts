@@ -48,6 +48,22 @@ test("a worker that was ended for one item's time and runs the next when it dies
   expect(unfinished.some(({ start, end }) => start <= 3 && end >= 8)).toBe(true);
 });
 
+test("an item's time runs from when it was first seen to run, not from the start of its slice: never early", () => {
+  const { bench, slice } = running({ task: { itemTimeoutMs: 50 } });
+  const { worker } = slice;
+  const look = (cursor: number): unknown[] => {
+    const sights = [{ slice: slice.slice, cursor }];
+    return only(bench.feed({ kind: "cursorRead", worker, phase: "item", sights, cut: false }), "killGroup");
+  };
+  look(0);
+  bench.now += 40;
+  expect(look(3)).toEqual([]);
+  bench.now += 40;
+  expect(look(3)).toEqual([]);
+  bench.now += 10;
+  expect(look(3)).toMatchObject([{ reason: { kind: "timeout", item: 3 } }]);
+});
+
 test("a worker that was ended with its lease strikes nothing", () => {
   const { bench, slice } = running();
   bench.feed({ kind: "leasesDropped", leases: [slice.lease] });
