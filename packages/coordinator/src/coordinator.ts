@@ -118,7 +118,7 @@ class Coordinator implements RunningCoordinator {
     this.#cluster = createHash("sha256").update("cluster name").update(key).digest("hex").slice(0, 12);
     this.#metrics = this.#newMetrics();
     this.#bodies = new Bodies(data);
-    this.#jobRecords = new JobRecords(buckets.jobs, log);
+    this.#jobRecords = new JobRecords(buckets.jobs, data.jsm, log);
     this.#knownNodes = new KnownNodes(buckets.nodes, log);
     this.#loop = new Loop({
       keys: this.#keys,

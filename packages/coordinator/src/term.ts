@@ -2,8 +2,9 @@
  * One term as leader: takes over from records (DESIGN 9), follows every segment's log, ticks, and hands all back
  * when it ends. Between terms this coordinator decides nothing.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, JobRecord, LogRecord, SegmentId } from "@everycore/protocol";
-import { isEnded, streamOfSegment, subjects } from "@everycore/protocol";
+import { isEnded, limits, streamOfSegment, subjects } from "@everycore/protocol";
 import type { Logger } from "pino";
 import { isMissing } from "./data/buckets.ts";
 import type { Data } from "./data/connection.ts";
@@ -58,11 +59,30 @@ export class Term {
       await this.#takeOver(listing.records);
       this.isOpen = true;
       opened();
-      await Promise.all([segments.run(this.signal), loop.tick(this.signal), this.#watchRecords(listing)]);
+      await Promise.all([
+        segments.run(this.signal),
+        loop.tick(this.signal),
+        this.#watchRecords(listing),
+        this.#sweepMarks(),
+      ]);
     } finally {
       this.isOpen = false;
       await Promise.all([...this.#tails.values()].map((tail) => tail.close()));
       loop.enqueue({ kind: "leadershipLost" });
+    }
+  }
+
+  /** Marks of deleted jobs go once they are needed no more: else they would grow with the jobs that ever were (P7). */
+  async #sweepMarks(): Promise<void> {
+    const { jobRecords, segments, log } = this.#options;
+    while (!this.signal.aborted) {
+      await delay(limits.marksSweptMs, undefined, { signal: this.signal }).catch(() => {}); // the condition ends it
+      try {
+        const forgotten = await jobRecords.forgetMarks(segments.marksNeededSince(Date.now()), this.signal);
+        if (forgotten > 0) log.debug({ marks: forgotten }, "marks of deleted jobs removed");
+      } catch (error) {
+        log.debug({ err: error }, "marks of deleted jobs could not be removed yet");
+      }
     }
   }
 

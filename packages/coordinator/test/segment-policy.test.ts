@@ -4,6 +4,7 @@ import {
   firstSizes,
   grownSize,
   isRotationDue,
+  marksNeededSince,
   storageLevel,
   wantsOwnSegment,
 } from "../src/data/segment-policy.ts";
@@ -38,6 +39,12 @@ test("a segment doubles once it is over half full, as far as the sum allows", ()
   expect(
     grownSize({ maxBytes: 64 * MB, bytes: 60 * MB }, { allowed: 600 * MB, reserved: 600 * MB }),
   ).toBeUndefined();
+});
+
+test("marks are needed while a shared segment is older than they are, and some time longer", () => {
+  const now = 10 * limits.markKeptMs;
+  expect(marksNeededSince([], now)).toBe(now - limits.markKeptMs);
+  expect(marksNeededSince([now - 5, 3 * limits.markKeptMs, now - 7], now)).toBe(2 * limits.markKeptMs);
 });
 
 test("a shared segment is rotated by age and by size", () => {

@@ -96,6 +96,9 @@ export const limits = {
   segmentBytesRotate: 1024 * MB,
   /** A segment without a job is deleted at this age. Too short, and a submit that is under way could lose it. */
   segmentUnusedMs: 60_000,
+  /** The mark of a deleted job is kept so long, and while a shared segment is older than the mark and this (0098). */
+  markKeptMs: 600_000,
+  marksSweptMs: 60_000,
   /** Share of the server's storage that all streams may reserve. */
   storageReserveShare: 0.9,
   /** Share of reserved storage in use: at the first, submits and new leases pause; at the second appends are refused. */

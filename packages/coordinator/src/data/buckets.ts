@@ -98,4 +98,7 @@ export const isFull = (error: unknown): boolean =>
   apiCode(error) === 10_047 ||
   apiCode(error) === 10_023 ||
   (apiCode(error) === 10_005 && !isTooFewServers(error));
+/** A deletion of a message that is not there; its code stands for any failed one. */
+export const isNoMessage = (error: unknown): boolean =>
+  apiCode(error) === 10_057 && (error as Error).message.includes("no message found");
 export const isMissing = (error: unknown): boolean => apiCode(error) === 10_059;

@@ -13,15 +13,27 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, JobRecord } from "@everycore/protocol";
-import { decodeJobRecord, encodeJobRecord, isJobId } from "@everycore/protocol";
-import type { KV, KvWatchEntry } from "@nats-io/kv";
+import { buckets, decodeJobRecord, encodeJobRecord, isJobId } from "@everycore/protocol";
+import type { JetStreamManager } from "@nats-io/jetstream";
+import type { KV, KvEntry, KvWatchEntry } from "@nats-io/kv";
 import { KvWatchInclude } from "@nats-io/kv";
 import type { QueuedIterator } from "@nats-io/nats-core";
 import type { Logger } from "pino";
+import { isNoMessage } from "./buckets.ts";
 import { requestMs } from "./connection.ts";
 import { completeHistory } from "./replicas.ts";
 
 const retryMs = 200;
+const marksAtOnce = 1_000;
+const jobsStream = `KV_${buckets.jobs}`;
+
+/** Where the mark of a deletion stands, and since when by NATS's clock. */
+interface Mark {
+  readonly revision: number;
+  readonly at: number;
+}
+
+const markOf = ({ revision, created }: KvEntry): Mark => ({ revision, at: created.getTime() });
 
 /** All records as they stood, and what is written from then on. */
 export interface Listing extends Disposable {
@@ -32,17 +44,19 @@ export interface Listing extends Disposable {
 
 export class JobRecords {
   readonly #jobs: KV;
+  readonly #jsm: JetStreamManager;
   readonly #log: Logger;
   readonly #revisions = new Map<JobId, number>();
-  /** Marks of deleted jobs, which stay in the bucket. */
-  readonly #deleted = new Map<JobId, number>();
+  /** Marks of deleted jobs, until `forgetMarks`. */
+  readonly #deleted = new Map<JobId, Mark>();
   /** Deletions of our own that are on their way. */
   readonly #deleting = new Set<JobId>();
   /** The last write of a job that is under way: a deletion may follow a put at once. */
   readonly #writing = new Map<JobId, Promise<unknown>>();
 
-  constructor(jobs: KV, log: Logger) {
+  constructor(jobs: KV, jsm: JetStreamManager, log: Logger) {
     this.#jobs = jobs;
+    this.#jsm = jsm;
     this.#log = log;
   }
 
@@ -99,7 +113,7 @@ export class JobRecords {
       upTo = Math.max(upTo, entry.revision);
       if (!isJobId(entry.key)) continue;
       if (entry.operation !== "PUT") {
-        this.#deleted.set(entry.key, entry.revision);
+        this.#deleted.set(entry.key, markOf(entry));
         continue;
       }
       try {
@@ -135,6 +149,37 @@ export class JobRecords {
     return this.#deleted.has(job);
   }
 
+  /**
+   * Marks set before that time go: no segment is left in which the former lives could have records (decision 0098).
+   * Some at a time: whoever submits must not wait for all of them. The newest message of the bucket stays, whatever it
+   * is: by it a new leader knows that it has listed all (replicas.ts).
+   */
+  async forgetMarks(before: number, signal: AbortSignal): Promise<number> {
+    let newest = 0;
+    for (const revision of this.#revisions.values()) newest = Math.max(newest, revision);
+    for (const { revision } of this.#deleted.values()) newest = Math.max(newest, revision);
+    const isOld = ({ revision, at }: Mark): boolean => at < before && revision !== newest;
+    const old = [...this.#deleted].filter(([, mark]) => isOld(mark)).slice(0, marksAtOnce);
+    let forgotten = 0;
+    for (const [job, mark] of old) {
+      if (signal.aborted) break;
+      forgotten += await this.#inOrder(job, () => this.#forget(job, mark));
+    }
+    return forgotten;
+  }
+
+  async #forget(job: JobId, mark: Mark): Promise<number> {
+    if (this.#deleted.get(job) !== mark) return 0; // the id is in use again
+    try {
+      await this.#jsm.streams.deleteMessage(jobsStream, mark.revision, false);
+    } catch (error) {
+      // Gone already, by a former leader, or by an attempt whose answer was lost.
+      if (!isNoMessage(error)) throw error;
+    }
+    this.#deleted.delete(job);
+    return 1;
+  }
+
   async #inOrder<T>(job: JobId, write: () => Promise<T>): Promise<T> {
     const before = this.#writing.get(job);
     const writing = before === undefined ? write() : before.then(write);
@@ -150,7 +195,7 @@ export class JobRecords {
     const bytes = encodeJobRecord(record);
     const { id } = record;
     while (!signal.aborted) {
-      const previousSeq = this.#revisions.get(id) ?? this.#deleted.get(id) ?? 0; // J4
+      const previousSeq = this.#revisions.get(id) ?? this.#deleted.get(id)?.revision ?? 0; // J4
       try {
         // `create` of the library would put it on any mark.
         const stored = await this.#jobs.put(id, bytes, { previousSeq, timeout: requestMs });
@@ -172,7 +217,9 @@ export class JobRecords {
     if (entry === undefined) return undefined;
     if (entry === null) return undefined;
     if (entry.operation !== "PUT") {
-      return entry.revision === this.#deleted.get(record.id) ? undefined : "another leader has deleted it"; // J4
+      return entry.revision === this.#deleted.get(record.id)?.revision
+        ? undefined
+        : "another leader has deleted it"; // J4
     }
     if (Buffer.compare(entry.value, bytes) === 0) {
       this.#revisions.set(record.id, entry.revision);
@@ -194,7 +241,7 @@ export class JobRecords {
         const entry = await this.#jobs.get(job).catch(() => undefined);
         if (entry === null || (entry !== undefined && entry.operation !== "PUT")) {
           this.#revisions.delete(job);
-          if (entry !== null) this.#deleted.set(job, entry.revision);
+          if (entry !== null) this.#deleted.set(job, markOf(entry));
           return true;
         }
         if (entry !== undefined && entry.revision !== revision) return false;

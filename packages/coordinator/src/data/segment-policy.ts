@@ -60,6 +60,14 @@ export function isRotationDue(shared: SharedSegment, now: number): boolean {
   return now - shared.createdAt > limits.segmentAgeMs || shared.bytes > limits.segmentBytesRotate;
 }
 
+/**
+ * Marks of deleted jobs from before this time are needed no more: each shared segment that exists is younger, so that
+ * none of their records can stand in it. Clocks of coordinators and NATS may differ by less than the margin.
+ */
+export function marksNeededSince(sharedCreatedAt: Iterable<number>, now: number): number {
+  return Math.min(now, ...sharedCreatedAt) - limits.markKeptMs;
+}
+
 /** A segment that could not grow counts by itself, else its appends would fail before anything had paused. */
 export function storageLevel(segments: readonly SegmentUse[], storage: Storage): StorageLevel {
   let share = 0;

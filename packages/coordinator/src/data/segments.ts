@@ -21,7 +21,14 @@ import type { Data } from "./connection.ts";
 import { isClustered, whileElecting } from "./replicas.ts";
 import { Room } from "./room.ts";
 import type { InputHint } from "./segment-policy.ts";
-import { firstSizes, grownSize, isRotationDue, storageLevel, wantsOwnSegment } from "./segment-policy.ts";
+import {
+  firstSizes,
+  grownSize,
+  isRotationDue,
+  marksNeededSince,
+  storageLevel,
+  wantsOwnSegment,
+} from "./segment-policy.ts";
 
 const leaderBytes = 256 * 1024;
 const pollMs = 500;
@@ -32,6 +39,8 @@ const roomWithinMs = 3_000;
 
 /** 21 of the 24 characters that a segment's name may have, of which 40 bits are drawn: no life's name comes again. */
 const ownName = (job: JobId): string => `j${job.slice(0, 10)}${randomBytes(5).toString("hex")}`;
+
+const isShared = (id: SegmentId): boolean => id.startsWith("s");
 
 const noRoom = (): EverycoreError =>
   new EverycoreError("storage-full", "the NATS server has no room for another job's log", {
@@ -98,7 +107,7 @@ export class Segments {
       const { max_bytes: maxBytes } = info.config;
       const segment = { id, createdAt, maxBytes, bytes: info.state.bytes, jobs: new Set<JobId>() };
       this.#segments.set(id, segment);
-      if (id.startsWith("s") && createdAt > (this.#shared?.createdAt ?? 0)) this.#shared = segment;
+      if (isShared(id) && createdAt > (this.#shared?.createdAt ?? 0)) this.#shared = segment;
     }
     this.#limit = await this.#room.limit();
   }
@@ -122,6 +131,15 @@ export class Segments {
       const isUnused = segment.jobs.size === 0 && segment !== this.#shared;
       if (isUnused && segment.createdAt < before) await this.#remove(segment);
     }
+  }
+
+  /** Marks of jobs that were deleted before have done their work. */
+  marksNeededSince(now: number): number {
+    const shared = [...this.#segments.values()].filter(({ id }) => isShared(id));
+    return marksNeededSince(
+      shared.map(({ createdAt }) => createdAt),
+      now,
+    );
   }
 
   /** The segment for a new job; one decision at a time. */
