@@ -112,7 +112,7 @@ export const ofTheAgent: readonly Mutation[] = [
       },
     ],
     seeds: first400,
-    test: agentTest,
+    test: reportsTest,
   },
   {
     name: "unacknowledged outcomes are not reported",
