@@ -324,7 +324,8 @@ function rebalance(state: ClusterState, nodes: readonly Node[], effects: Effect[
       if (victim === undefined) continue;
       victim.node.asked.set(job.id, state.now + giveBackAgainMs);
       const wantMs = (victim.ms * hungry) / (hungry + victim.node.slots);
-      effects.push({ kind: "sendGiveBack", node: victim.node.id, job: job.id, wantMs, isAll: false });
+      const isAll = victim.isLittle;
+      effects.push({ kind: "sendGiveBack", node: victim.node.id, job: job.id, wantMs, isAll });
       break;
     }
   }
@@ -333,6 +334,8 @@ function rebalance(state: ClusterState, nodes: readonly Node[], effects: Effect[
 interface Victim {
   readonly node: Node;
   readonly ms: number;
+  /** Nothing to share: all that has not begun goes elsewhere. */
+  readonly isLittle: boolean;
 }
 
 /** Nodes that may be asked for work of the job, the richest last. */
@@ -343,10 +346,20 @@ function victimsOf(state: ClusterState, job: Job): Victim[] {
     const ms = items * (job.itemMs ?? 1);
     if (node === undefined || node.state !== "connected" || state.now < (node.asked.get(job.id) ?? 0))
       continue;
-    if (items < 2 || (job.itemMs !== undefined && ms < giveBackFloorMs)) continue;
-    victims.push({ node, ms });
+    const isLittle = items < 2 || (job.itemMs !== undefined && ms < giveBackFloorMs);
+    if (isLittle && !waitsBehindOthers(state, job, node)) continue;
+    victims.push({ node, ms, isLittle });
   }
   return victims.sort((a, b) => a.ms - b.ms);
+}
+
+/** More is there than its slots can run, and not of this job alone: the last item of it may stand behind a long one. */
+function waitsBehindOthers(state: ClusterState, job: Job, node: Node): boolean {
+  const jobs = new Set(node.leases.values());
+  if (jobs.size < 2) return false;
+  let items = 0;
+  for (const id of jobs) items += state.jobs.get(id)?.held.byNode.get(node.id) ?? 0;
+  return items > node.slots;
 }
 
 /** Out of the list: a node is asked once. Never the one that lacks work itself. */

@@ -184,6 +184,23 @@ class WalkedMap<Key, Value> extends Map<Key, Value> {
   }
 }
 
+test("the last item of a job that stands behind another job's long one is asked for by an idle node", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 1 });
+  const long = bench.submit("long", { items: 1 }).job;
+  bench.answer("a");
+  const short = bench.submit("short", { items: 1 }).job;
+  bench.answer("a");
+  const all = bench.report("b", { slots: 1 });
+  all.push(...bench.tick(200), ...bench.tick(200));
+  const asked = only(all, "sendGiveBack").filter(({ node }) => node === a);
+  // Which of the two runs there the leader does not know: the node gives what it has not begun.
+  expect(new Set(asked.map(({ job }) => job))).toEqual(new Set([long, short]));
+  expect(asked.every(({ isAll }) => isAll)).toBe(true);
+  const given = bench.giveBack("a", short, { start: 0, end: 1 });
+  expect(only(given, "sendLease").map(({ grant }) => grant.node)).toEqual([b]);
+});
+
 test("a commit makes room on its own node, and no other is looked at for it", () => {
   const bench = new CoreBench();
   const nodes = new WalkedMap<Node["id"], Node>();
