@@ -67,7 +67,7 @@ export class Bodies {
     for (let tries = 1; ; tries += 1) {
       try {
         const stream = streamOfSegment(segment);
-        // N2: a server that lags says no; the stream's leader knows.
+        // Q2: a server that lags says no; the stream's leader knows.
         const message =
           (await this.#data.jsm.direct.getMessage(stream, { seq })) ??
           (await this.#data.jsm.streams.getMessage(stream, { seq }));

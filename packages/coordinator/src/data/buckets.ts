@@ -18,7 +18,7 @@ export const bucketBytes = {
   blobs: 256 * MB,
 } as const;
 
-/** N2: what was written is what is read, whichever server answers. */
+/** Q2: what was written is what is read, whichever server answers. */
 const fromLeader = { allow_direct: false } as const;
 
 export interface Buckets {

@@ -115,7 +115,7 @@ export class InputWriter {
     this.#of = of;
   }
 
-  /** Reads where the input stands from its last record; from the stream's leader (replicas.ts, N2). */
+  /** Reads where the input stands from its last record; from the stream's leader (replicas.ts, Q2). */
   async load(): Promise<void> {
     const { job, segment } = this.#of;
     let message;

@@ -1,9 +1,9 @@
 /**
  * In how many servers of a NATS cluster our streams are kept (decision 0103).
  *
- *  N1  a number that is asked for holds for all streams of everycore, also for those that exist; without one, what
+ *  Q1  a number that is asked for holds for all streams of everycore, also for those that exist; without one, what
  *      is new follows what is there;
- *  N2  what must be the newest is asked of the stream's leader: direct reads, and consumers, may be served by a
+ *  Q2  what must be the newest is asked of the stream's leader: direct reads, and consumers, may be served by a
  *      server that lags behind.
  */
 import { setTimeout as delay } from "node:timers/promises";
@@ -55,8 +55,8 @@ export async function whileElecting<T>(act: () => Promise<T>, signal?: AbortSign
 }
 
 /**
- * All entries of a bucket, up to at least what its leader held when asked (N2). What is in it is never deleted, only
- * marked, so that its last message is the last entry.
+ * All entries of a bucket, up to at least what its leader held when asked (Q2). Its newest message is never deleted
+ * (job-records.ts, `forgetMarks`), so that it is an entry.
  */
 export async function completeHistory(bucket: KV): Promise<KvEntry[]> {
   const { config, state } = (await bucket.status()).streamInfo;
@@ -82,7 +82,7 @@ const bucketStreams: readonly string[] = [
 ];
 const segmentPrefix = streamOfSegment("" as SegmentId);
 
-/** N1: what is asked for, or what the records have. */
+/** Q1: what is asked for, or what the records have. */
 export async function replicasOf(jsm: JetStreamManager, asked: number | undefined): Promise<number> {
   if (asked !== undefined) return asked;
   try {
@@ -103,7 +103,7 @@ async function ownStreams(jsm: JetStreamManager): Promise<StreamInfo[]> {
   return found;
 }
 
-/** N1, of the buckets: segments are the leader's (segments.ts). */
+/** Q1, of the buckets: segments are the leader's (segments.ts). */
 export async function setBucketReplicas(jsm: JetStreamManager, replicas: number): Promise<void> {
   const infos = await Promise.all(bucketStreams.map((name) => jsm.streams.info(name)));
   for (const { config } of infos) {

@@ -57,7 +57,7 @@ interface Segment {
 
 export interface SegmentsOptions {
   readonly data: Data;
-  /** Of each segment (replicas.ts, N1). */
+  /** Of each segment (replicas.ts, Q1). */
   readonly replicas: number;
   readonly log: Logger;
   readonly onLevel: (level: StorageLevel) => void;
@@ -300,7 +300,7 @@ export class Segments {
     await this.#sweep();
   }
 
-  /** N1. Tried again with each look, said once. */
+  /** Q1. Tried again with each look, said once. */
   async #setReplicas({ id }: Segment): Promise<void> {
     const { data, log, replicas } = this.#options;
     try {
