@@ -209,6 +209,7 @@ test("the coordinator that a client talks to dies, and the client goes on with a
 test("an agent that knows one address finds each next leader; the last coordinator serves alone", async () => {
   await using cluster = await startCluster({ ...three, agents: 1 });
   await using client = clientOf(cluster, cluster.standbys[0]!);
+  await client.status(); // its answer names the others
   await cluster.coordinator.kill("SIGKILL");
   const second = await leads(cluster, cluster.standbys);
   const [last] = cluster.standbys.filter((role) => role !== second);
