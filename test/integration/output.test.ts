@@ -1,10 +1,12 @@
 // How results are printed and read in: flags of output, stdin, live pipes, exit codes.
 
 import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type TestCluster, startCluster } from "../support/cluster.ts";
 import { Command, type Ended, everycore, jsonLines } from "../support/command.ts";
 import { taskFile, upTo } from "../support/jobs.ts";
+import { until } from "../support/until.ts";
 
 let cluster: TestCluster;
 beforeAll(async () => {
@@ -138,4 +140,31 @@ test("the same seed gives the same random numbers, another seed others", async (
   expect(
     new Set(jsonLines(first).map((line) => JSON.stringify((line as { value: unknown }).value))).size,
   ).toBe(10);
+});
+
+test("what a task prints without ever yielding is all there, and what is printed before a crash too", async () => {
+  const task = join(cluster.dir, "prints.ts");
+  await writeFile(
+    task,
+    `export default (n: number) => {
+  process.stdout.write("x".repeat(1_000_000));
+  process.stderr.write("y".repeat(300_000));
+  if (n === 3) process.abort();
+};
+`,
+  );
+  const ended = await run(["map", task, "--range", "0-7", "--values", "--detach"]);
+  const job = ended.stdout.trim();
+  expect((await run(["job", "wait", job])).code).toBe(1);
+  // Item 3 was tried twice.
+  const wanted = { x: 9_000_000, y: 2_700_000 };
+  await until(
+    async () => {
+      const { stdout, stderr } = await run(["job", "output", job]);
+      const count = (letter: string): number => (stdout + stderr).split(letter).length - 1;
+      const printed = { x: count("x"), y: count("y") };
+      return printed.x >= wanted.x && printed.y >= wanted.y ? printed : undefined;
+    },
+    { what: "all that was printed" },
+  );
 });
