@@ -1,7 +1,7 @@
 // Poison on every NATS subject of ours: counted, never a restart, never a stall; jobs go on meanwhile and afterwards.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { subjects } from "@everycore/protocol";
+import { encode, limits, subjects } from "@everycore/protocol";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, connect, headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -140,6 +140,36 @@ test(
     const commanded = await pour((of) => nats.publish(subjects.command, mutate(of, command)), 4);
     await until(async () => (await malformed("command")) === commanded, { what: "all to be counted" });
     expect((await cluster.client.status()).leader).toBe(leader.leader);
+    await stillWorks();
+  },
+);
+
+test(
+  "10,000 fuzzed announcements of coordinators: counted; no stranger leads, and no more of them are kept than may be",
+  { timeout: 60_000 },
+  async () => {
+    const announcement = {
+      v: 1,
+      id: "0123456789abcdef",
+      address: "127.0.0.1:1",
+      host: "h",
+      version: "9",
+      leading: true,
+      since: 1,
+      startedAt: 1,
+      isNew: true,
+      isGone: false,
+    };
+    const { leader, epoch } = await cluster.client.status();
+    await pour((of, count) => {
+      const own = { ...announcement, id: count.toString(16).padStart(16, "0") };
+      nats.publish(subjects.coordinator, of.roll(10) === 0 ? encode(own) : mutate(of, own));
+    }, 6);
+    await until(async () => (await malformed("coordinator")) > messages / 2, { what: "them to be counted" });
+    const status = await cluster.client.status();
+    expect(status).toMatchObject({ leader, epoch, leading: true });
+    expect(status.coordinators.length).toBeGreaterThan(1); // those that were well formed
+    expect(status.coordinators.length).toBeLessThanOrEqual(limits.coordinatorsMax);
     await stillWorks();
   },
 );
