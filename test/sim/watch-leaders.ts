@@ -33,6 +33,8 @@ export class LeaderWatch {
   readonly #numbers = new Map<JobId, Map<number, number>>();
   /** Of each job's record: the last epoch that wrote it. */
   readonly #writers = new Map<JobId, number>();
+  /** Of each job: the last epoch that has leased it. */
+  readonly #deciders = new Map<JobId, number>();
   /** What the first message of each lease said of the tries before it. */
   readonly #tries = new Map<LeaseId, readonly LevelRun[]>();
   /** Starts that were announced, by node and number. */
@@ -59,6 +61,19 @@ export class LeaderWatch {
     const last = this.#writers.get(record.id) ?? 0;
     must(record.epoch >= last, "P2", () => `epoch ${record.epoch} wrote ${record.id} after epoch ${last}`);
     this.#writers.set(record.id, record.epoch);
+  }
+
+  /** P2: once a leader decides, no record of a former one counts. `fence` is that of the log. */
+  appended(record: LogRecord, fence: number): void {
+    const isLeaders = record.kind === "seal" || record.kind === "reopen" || record.kind === "strike";
+    if (!isLeaders || (record.kind === "strike" && !record.byLeader)) return;
+    const decider = this.#deciders.get(record.job) ?? 0;
+    const told = (): string => `a ${record.kind} of epoch ${record.epoch} counts in ${record.job}`;
+    must(
+      record.epoch >= decider || record.epoch < fence,
+      "P2",
+      () => `${told()} after ${decider} has leased`,
+    );
   }
 
   stepped({ name, state, event, effects }: Step, store: Store): void {
@@ -137,6 +152,7 @@ export class LeaderWatch {
       () => `epochs ${epoch} and ${state.epoch} gave lease ${grant.n} of ${job}`,
     );
     numbers.set(grant.n, state.epoch);
+    this.#deciders.set(job, Math.max(state.epoch, this.#deciders.get(job) ?? 0));
     // An agent keeps the first message that it gets.
     if (!this.#tries.has(grant.id)) this.#tries.set(grant.id, effect.attempts);
     if (effect.mode !== "normal" && !this.#allowed.has(grant.id))

@@ -66,8 +66,9 @@ export class StartWatch {
     of.set(index, { count, deaths, agent, life: agent.life, worker: start.worker, isRecorded: false });
     const client = this.#clients.get(job);
     if (!this.#isGentle || client === undefined || client.plan.spec.task.reduce !== undefined) return;
-    const { crashes, lost, agains, round } = this.#itemOf(job, index);
-    const reasons = agains + Math.max(crashes.length + lost, deaths);
+    const { agains, round } = this.#itemOf(job, index);
+    // A strike is none: a leader that strikes what runs has not kept it.
+    const reasons = agains + deaths;
     // A new round clears the item's history; what it cost before is not known any more.
     if (round > 0) return;
     must(

@@ -62,6 +62,7 @@ export class Watch {
   appended({ seq, record }: LogEntry, store: Store): void {
     const fold = this.foldOf(record.job);
     this.#seqs.set(record.job, seq);
+    this.#leaders.appended(record, fold.fence);
     const client = this.#clients.get(record.job);
     if (client === undefined) return;
     const reopening = record.kind === "reopen" ? indicesOf(record) : [];
