@@ -79,7 +79,7 @@ export class Term {
       await delay(limits.marksSweptMs, undefined, { signal: this.signal }).catch(() => {}); // the condition ends it
       try {
         const forgotten = await jobRecords.forgetMarks(segments.marksNeededSince(Date.now()), this.signal);
-        if (forgotten > 0) log.debug({ marks: forgotten }, "marks of deleted jobs removed");
+        if (forgotten > 0) log.debug({ items: forgotten }, "marks of deleted jobs removed");
       } catch (error) {
         log.debug({ err: error }, "marks of deleted jobs could not be removed yet");
       }

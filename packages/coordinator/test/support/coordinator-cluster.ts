@@ -3,6 +3,7 @@ import { buckets } from "@everycore/protocol";
 import type { KV } from "@nats-io/kv";
 import { Kvm } from "@nats-io/kv";
 import { connect } from "@nats-io/transport-node";
+import type { TestNatsServer } from "../../../../test/support/nats-server.ts";
 import { startNatsServer } from "../../../../test/support/nats-server.ts";
 import { until } from "../../../../test/support/until.ts";
 import { Calls, CoordinatorProcess, secret } from "./coordinator-process.ts";
@@ -16,6 +17,7 @@ export interface CoordinatorCluster extends AsyncDisposable {
   /** While true, the agent accepts leases and runs none. */
   readonly held: { value: boolean };
   readonly jobs: KV;
+  readonly nats: TestNatsServer;
   readonly epoch: () => Promise<number>;
 }
 
@@ -38,6 +40,7 @@ export async function startCoordinatorCluster(run?: FakeAgentOptions["run"]): Pr
     calls,
     coordinator,
     agent,
+    nats,
     held,
     jobs: await new Kvm(former).open(buckets.jobs),
     epoch: async () => (await calls.unary("ClusterService", "Status", {})).epoch,

@@ -74,6 +74,10 @@ export class CoordinatorProcess implements AsyncDisposable {
     return this.ready;
   }
 
+  get pid(): number {
+    return this.#child!.pid!;
+  }
+
   get exitCode(): number | null {
     return this.#child?.exitCode ?? null;
   }
