@@ -307,7 +307,7 @@ export class SimAgent {
       case "readCursor":
         return this.pool?.readCursor(effect);
       case "killGroup":
-        return this.pool?.kill(effect.worker);
+        return this.pool?.kill(effect.worker, effect.reason.kind === "cancel");
       case "appendTimeout":
         return this.pool?.appendTimeout(effect);
       case "publishCommit":

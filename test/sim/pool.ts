@@ -78,8 +78,8 @@ export class Pool {
     this.workers.get(id)?.task(plan);
   }
 
-  kill(id: number): void {
-    this.workers.get(id)?.kill();
+  kill(id: number, isDropped: boolean): void {
+    this.workers.get(id)?.kill(isDropped);
   }
 
   setLimit(effect: Of<"setLimit">): void {

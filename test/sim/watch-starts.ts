@@ -60,7 +60,8 @@ export class StartWatch {
     // Not all of them are strikes: a worker that is ended for one item may run the next when it dies; and killed within
     // the 2 ms in which a limit is lowered and not read yet, an agent does not strike its item.
     const isGone = before !== undefined && (before.agent.life !== before.life || !before.worker.isAlive);
-    const hasDied = isGone && !before.isRecorded;
+    // Dropped by its leader, it was running all the same.
+    const hasDied = isGone && !before.isRecorded && !before.worker.isDropped;
     const count = (before?.count ?? 0) + 1;
     const deaths = (before?.deaths ?? 0) + (hasDied ? 1 : 0);
     of.set(index, { count, deaths, agent, life: agent.life, worker: start.worker, isRecorded: false });

@@ -19,7 +19,7 @@ export interface SliceOrder {
 export interface ItemStart {
   readonly file: SliceFile;
   readonly index: number;
-  readonly worker: { readonly isAlive: boolean };
+  readonly worker: { readonly isAlive: boolean; readonly isDropped: boolean };
 }
 
 /** What an agent hears of its worker. */
@@ -44,6 +44,8 @@ const startMs = { from: 30, to: 80 };
 export class SimWorker {
   readonly id: number;
   isAlive = true;
+  /** It was ended because nobody wants what it runs. */
+  isDropped = false;
   phase: "idle" | "load" | "item" = "idle";
   readonly #orders: SliceOrder[] = [];
   readonly limits = new Map<number, number>();
@@ -116,7 +118,8 @@ export class SimWorker {
   }
 
   /** SIGTERM now, SIGKILL 200 ms later: it may go on for a while. */
-  kill(): void {
+  kill(isDropped: boolean): void {
+    this.isDropped ||= isDropped;
     this.#later(this.#random.chance(0.3) ? this.#random.between(1, 200) : 1, () => this.#end());
   }
 
