@@ -1,10 +1,12 @@
 // A cluster of which every part is there more than once, each in its container: three nats-servers that keep three
 // replicas, three coordinators, agents, and a folder that all agents share, in which tasks leave what they did.
 
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chmod, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { type ClusterStatus, Connection } from "@everycore/client/internal";
 import type { StartedNetwork } from "testcontainers";
 import { GenericContainer, Network, Wait } from "testcontainers";
@@ -14,6 +16,7 @@ import { until } from "../../support/until.ts";
 import { removeAll } from "./cluster.ts";
 import { docker } from "./images.ts";
 
+const execFileAsync = promisify(execFile);
 const startMs = 120_000;
 const three = [1, 2, 3] as const;
 
@@ -214,8 +217,10 @@ export class ChaosCluster implements AsyncDisposable {
     const machines = [...this.coordinators, ...this.agents, ...this.nats];
     const texts = await Promise.all(
       machines.map(async ({ name }) => {
-        const text = await docker("logs", "--tail", "40", name).catch((error: Error) => error.message);
-        return `--- ${name}\n${text}`;
+        const { stdout, stderr } = await execFileAsync("docker", ["logs", "--tail", "5000", name], {
+          maxBuffer: 64 * 1024 * 1024,
+        });
+        return `--- ${name}\n${stdout}${stderr}`;
       }),
     );
     return texts.join("\n");
