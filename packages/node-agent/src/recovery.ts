@@ -25,6 +25,8 @@ export interface Leftovers {
   readonly bytesOf: (run: OutcomeRun) => Buffer;
   /** False: what ran is not known, for files of another boot were discarded or some could not be read. */
   readonly isComplete: boolean;
+  /** Records that the log has. */
+  readonly published: Set<object>;
   /** Sequences of what was published, by job: a leader takes our hello only after it has read them. */
   readonly acknowledged: Map<JobId, number>;
   /** Removes the directories, once all is published. */
@@ -72,6 +74,7 @@ export function collectLeftovers(slotsDir: string, options: { bootId: string; lo
     commits,
     strikes,
     isComplete,
+    published: new Set(),
     acknowledged: new Map(),
     bytesOf: (run) => stores.find((files) => files.has(run.file))!.bytesOf(run),
     remove: () => {
@@ -141,24 +144,36 @@ const strikeOf = (head: SliceHead, item: number): StrikeRecord => ({
   detail: { reason: "the agent died while the item ran" },
 });
 
-/** True when the log has all of it, and the directories are gone; false when time was over before. */
+/**
+ * True when the log has all of it, and the directories are gone; false when the log was silent for `withinMs`. What it
+ * has is not sent again: there may be thousands, and who begins anew each time may never come to an end. Strikes go
+ * last: an item that has ended was not running.
+ */
 export async function publishLeftovers(
   left: Leftovers,
   options: Omit<PublisherOptions, "bytesOf"> & { withinMs: number },
 ): Promise<boolean> {
   const publisher = new Publisher({ ...options, bytesOf: left.bytesOf });
   const deadline = setTimeout(() => publisher.close(), options.withinMs);
+  const publish = async (record: CommitRecord | StrikeRecord, sent: Promise<number | undefined>) => {
+    const seq = await sent;
+    if (seq === undefined) return;
+    left.published.add(record);
+    left.acknowledged.set(record.job, Math.max(seq, left.acknowledged.get(record.job) ?? 0));
+    deadline.refresh();
+  };
+  const isLeft = ({ record }: { readonly record: object }): boolean => !left.published.has(record);
   try {
-    for (const { record, head, runs } of left.commits) {
-      const seq = await publisher.commit(head.segment, record, runs);
-      if (seq === undefined) return false;
-      left.acknowledged.set(record.job, seq);
-    }
-    for (const { record, head } of left.strikes) {
-      const seq = await publisher.strike(head.segment, record);
-      if (seq === undefined) return false;
-      left.acknowledged.set(record.job, seq);
-    }
+    const commits = left.commits.filter(isLeft);
+    await Promise.all(
+      commits.map(({ record, head, runs }) => publish(record, publisher.commit(head.segment, record, runs))),
+    );
+    if (left.commits.some(isLeft)) return false;
+    const strikes = left.strikes.filter(isLeft);
+    await Promise.all(
+      strikes.map(({ record, head }) => publish(record, publisher.strike(head.segment, record))),
+    );
+    if (left.strikes.some(isLeft)) return false;
     left.remove();
     return true;
   } finally {

@@ -5,9 +5,10 @@ import { closeSync, existsSync, mkdirSync, openSync, writeFileSync, writeSync } 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { NatsConnection } from "@nats-io/nats-core";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { collectLeftovers } from "../src/recovery.ts";
+import { collectLeftovers, publishLeftovers } from "../src/recovery.ts";
 import { encodeHead } from "../src/slots/slice-head.ts";
 import { SlotPage } from "../src/slots/slot-page.ts";
 import { workerDirName } from "../src/slots/worker-dir.ts";
@@ -72,6 +73,29 @@ test("files of this boot are published, the running item is struck, the scratch 
   expect(found.strikes).toMatchObject([{ record: { cause: "lost", ranges: [{ start: 4, end: 5 }] } }]);
   expect(existsSync(join(dir, "scratch"))).toBe(false);
   expect(existsSync(join(dir, "out-1"))).toBe(true);
+});
+
+test("what a log that falls silent has got is not sent again: much that is left is published in the end", async () => {
+  const workers = 100;
+  for (let worker = 1; worker <= workers; worker += 1) left(thisBoot, worker);
+  const found = collectLeftovers(slots, { bootId: thisBoot, log });
+  let sent = 0;
+  let answersUpTo = 40;
+  const request = async (): Promise<object> => {
+    sent += 1;
+    if (sent > answersUpTo) throw new Error("timeout");
+    return { data: Buffer.from(JSON.stringify({ stream: "EC_LOG_s1", seq: sent })) };
+  };
+  const connection = (): NatsConnection => ({ request }) as unknown as NatsConnection; // what it uses of it
+  const options = { node: "1".repeat(16), log, connection, withinMs: 100 };
+  expect(await publishLeftovers(found, options)).toBe(false);
+  expect(found.published.size).toBe(40);
+  expect(existsSync(slots)).toBe(true);
+  sent = 0;
+  answersUpTo = Number.POSITIVE_INFINITY;
+  expect(await publishLeftovers(found, options)).toBe(true);
+  expect(sent).toBe(2 * workers - 40);
+  expect(found.acknowledged.get("0".repeat(20) as JobId)).toBe(2 * workers - 40);
 });
 
 test("files of another boot are discarded, and what ran is not known: the leader must strike the leases", () => {
