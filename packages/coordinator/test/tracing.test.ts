@@ -40,7 +40,7 @@ const grantOf = (name: string, start: number, end: number): LeaseGrant => ({
 
 /** What tracing looks at of a job. */
 const jobOf = (round = 0, leases = new Map<LeaseId, { sends: number }>()): Job =>
-  ({ id, spec, round, createdAt: 1_000, leases }) as unknown as Job; // the rest is the core's
+  ({ id, spec, round, repairs: [], createdAt: 1_000, leases }) as unknown as Job; // the rest is the core's
 
 const send = (grant: LeaseGrant): Extract<Effect, { kind: "sendLease" }> => ({
   kind: "sendLease",
