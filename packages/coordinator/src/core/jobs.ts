@@ -10,9 +10,10 @@ import type { Answer, Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { act, appendClose, appendFence } from "./leader-records.ts";
 import type { ClusterState, Job, Keys, RetryAsk } from "./model.ts";
-import { abandonAll, emptyQueues, enqueue, openMs } from "./queues.ts";
+import { abandonAll, emptyQueues, enqueue } from "./queues.ts";
 import { countsOfItems, missingItems } from "./reduced.ts";
 import { refuseRuntime } from "./runtimes.ts";
+import { startTag } from "./shares.ts";
 import { jobTransitions, move } from "./transitions.ts";
 
 /** Items reserved before any cost is known. */
@@ -107,7 +108,7 @@ export function submit(
   }
   const { id, user, spec, segment } = event;
   const job = newJob(keys, { id, user, spec, segment }, state.now);
-  job.tag = lowestTag(state);
+  job.tag = startTag(state);
   job.reserving = spec.rangeItems === undefined ? firstReserve : Math.min(spec.rangeItems, firstReserve);
   job.asks.push(event.ask);
   state.jobs.set(id, job);
@@ -124,26 +125,6 @@ function refuseSubmit(state: ClusterState): Answer | undefined {
   if (state.active.size < limits.activeJobsMax && state.jobs.size < limits.jobsMax) return undefined;
   const message = `the cluster has ${state.active.size} active of ${state.jobs.size} jobs, which is its limit`;
   return { ok: false, code: "over-limit", message, hint: "wait for jobs to end, or delete ended ones" };
-}
-
-/**
- * A new job starts at the lowest share that the running ones have been served, so that it neither starves nor is owed
- * the past. What is leased ahead has not been served yet: counted as if it had, a small job would wait for all of it.
- */
-export function lowestTag(state: ClusterState): number {
-  let lowest = Number.POSITIVE_INFINITY;
-  for (const job of state.active) if (job.state !== "paused") lowest = Math.min(lowest, servedTag(job));
-  return Number.isFinite(lowest) ? lowest : 0;
-}
-
-function servedTag(job: Job): number {
-  let firstTag = job.tag;
-  let openAheadMs = 0;
-  for (const lease of job.leases.values()) {
-    firstTag = Math.min(firstTag, lease.tag);
-    openAheadMs += openMs(job, lease);
-  }
-  return Math.max(firstTag, job.tag - openAheadMs);
 }
 
 /** The record is durable: answer, and do what it announced. */
@@ -240,7 +221,7 @@ export function retry(state: ClusterState, job: Job, asked: RetryAsk, effects: E
   job.reducing = false;
   Object.assign(job.clock, { ranMs: 0, at: undefined, storedMs: 0 });
   job.failedOn.clear();
-  job.tag = lowestTag(state);
+  job.tag = startTag(state);
   state.active.add(job);
   job.asks.push(ask);
   announce(state, job, { kind: "reopen", ranges, round: job.round }, effects);

@@ -15,6 +15,7 @@ import type { ClusterState, Job } from "./model.ts";
 import { askedStart } from "./leases.ts";
 import { judgeNodes } from "./quarantine.ts";
 import { enqueue, leave, queuedWithin, returnToQueue, touchFor, unqueue } from "./queues.ts";
+import { countServed } from "./shares.ts";
 import { weighCrashes } from "./standing.ts";
 import { failIfAllCrash, judge, noteStrikes } from "./strikes.ts";
 import { addToTotals } from "./totals.ts";
@@ -186,6 +187,7 @@ function learn(state: ClusterState, job: Job, record: CommitRecord): void {
     busy += usage.busyMs;
   }
   if (items === 0) return;
+  countServed(state, job, busy);
   const { learned } = job;
   learned.items += items;
   learned.ms += busy;

@@ -319,6 +319,8 @@ export interface ClusterState {
   readonly committed: Map<NodeId, Set<JobId>>;
   /** As of the last look at all nodes: slots of those that may get work, whether one of them lacks it, and when. */
   readonly placed: { slots: number; isHungry: boolean; at: number };
+  /** Tag of a job that has always had its share (shares.ts). */
+  servedTag: number;
   readonly totals: Totals;
 }
 

@@ -7,8 +7,9 @@
 import { isEnded, limits } from "@everycore/protocol/pure";
 import type { Answer, Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { lowestTag, maybeFinish, takesInput } from "./jobs.ts";
+import { maybeFinish, takesInput } from "./jobs.ts";
 import type { ClusterState, Job } from "./model.ts";
+import { startTag } from "./shares.ts";
 import { jobTransitions, may, move } from "./transitions.ts";
 
 const askBackAgainMs = 1_000;
@@ -36,7 +37,7 @@ export function resume(state: ClusterState, job: Job, ask: number, effects: Effe
   const event = takesInput(job) ? "resumeOpen" : "resume";
   job.state = move(jobTransitions, { machine: "job", id: job.id, from: job.state, event });
   // It is not owed the time of its pause.
-  job.tag = Math.max(job.tag, lowestTag(state));
+  job.tag = Math.max(job.tag, startTag(state));
   job.asks.push(ask);
   save(state, job, effects);
   state.dirty = true;

@@ -12,6 +12,7 @@ import type { ClusterState, Job, Keys, Lease, Node } from "./model.ts";
 import { usableFor } from "./nodes.ts";
 import { isQuarantined } from "./quarantine.ts";
 import { hold, openMs, queuedItems, unqueue } from "./queues.ts";
+import { weightsOf } from "./shares.ts";
 
 /** Items per slot of a node's first leases, while the cost is unknown: give-back makes a wrong guess cheap. */
 const blindItemsPerSlot = 32;
@@ -135,14 +136,6 @@ function runnable(state: ClusterState): Job[] {
 /** Who is served before whom: priority, then the share served so far, then age. */
 export const servedFirst = (a: Job, b: Job): number =>
   b.spec.priority - a.spec.priority || a.tag - b.tag || a.createdAt - b.createdAt;
-
-/** A user's share is divided by his active jobs. */
-function weightsOf(state: ClusterState): Map<string, number> {
-  const active = new Map<string, number>();
-  for (const job of state.active)
-    if (job.state !== "paused") active.set(job.user, (active.get(job.user) ?? 0) + 1);
-  return active;
-}
 
 /** Nodes with the least work ahead choose first. */
 function leastLoadedFirst(state: ClusterState, nodes: readonly Node[]): Node[] {

@@ -48,6 +48,7 @@ export function newCluster(): ClusterState {
     touched: new Set(),
     committed: new Map(),
     placed: { slots: 0, isHungry: false, at: 0 },
+    servedTag: 0,
     totals: newTotals(),
   };
 }

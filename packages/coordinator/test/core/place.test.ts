@@ -96,6 +96,30 @@ test("a higher priority is served first, and equal ones share", () => {
   expect(only(effects, "sendLease")[0]?.job).toBe(high);
 });
 
+test("small jobs that never cease do not go before an older one's last items for ever (P5)", () => {
+  const bench = new CoreBench();
+  bench.report("a", { slots: 1 });
+  const { job: old } = bench.submit("old", { items: 200 });
+  bench.answer("a");
+  bench.commit("a", old, { start: 0, end: 1 }); // 10 ms: its cost is known, that of each small job is not
+  bench.answer("a");
+  const last = Math.max(...[...bench.job(old).leases.values()].map(({ tag }) => tag));
+  // Two of them at any time, each in turn served before what was leased to the old one.
+  let tag = 0;
+  let before = bench.submit("small-0", { items: 1 }).job;
+  let count = 1;
+  for (; count < 500 && tag < last; count += 1) {
+    bench.answer("a");
+    const { job } = bench.submit(`small-${count}`, { items: 1 });
+    bench.answer("a");
+    tag = [...bench.job(job).leases.values()][0]!.tag;
+    bench.commit("a", before, { start: 0, end: 1 });
+    before = job;
+  }
+  expect(tag).toBeGreaterThanOrEqual(last); // of equal ones the older goes first
+  expect(count).toBeLessThan(200);
+});
+
 test("a job without a node that can run it says why", () => {
   const bench = new CoreBench();
   bench.report("a", { runtimes: ["exec"] });
