@@ -1,11 +1,12 @@
 /** The streams that every cluster has: KV buckets and the object store, each with max_bytes (DESIGN 4, P7). */
+import { setTimeout as delay } from "node:timers/promises";
 import { buckets, EverycoreError, times } from "@everycore/protocol";
 import type { KV } from "@nats-io/kv";
 import { Kvm } from "@nats-io/kv";
 import type { ObjectStore } from "@nats-io/obj";
 import { Objm, setSha256Backend, StorageType } from "@nats-io/obj";
 import type { Data } from "./connection.ts";
-import { isTooFewServers, setBucketReplicas, tooFewServers, whileElecting } from "./replicas.ts";
+import { isClustered, isTooFewServers, setBucketReplicas, tooFewServers, whileElecting } from "./replicas.ts";
 
 const MB = 1024 * 1024;
 
@@ -29,7 +30,10 @@ export interface Buckets {
   readonly blobs: ObjectStore;
 }
 
-export async function openBuckets(data: Data, replicas: number): Promise<Buckets> {
+const fullAgainMs = 500;
+const fullTries = 10;
+
+export async function openBuckets(data: Data, replicas: number, patience = fullTries): Promise<Buckets> {
   try {
     return await whileElecting(async () => {
       const opened = await createBuckets(data, replicas);
@@ -38,6 +42,11 @@ export async function openBuckets(data: Data, replicas: number): Promise<Buckets
     });
   } catch (error) {
     if (isTooFewServers(error)) throw tooFewServers(replicas, error);
+    // What a former leader tried out (room.ts) is counted for a moment after it is gone.
+    if (isFull(error) && isClustered(data) && patience > 0) {
+      await delay(fullAgainMs);
+      return openBuckets(data, replicas, patience - 1);
+    }
     if (!isFull(error)) throw error;
     const needed = (bucketBytes.jobs + bucketBytes.nodes + bucketBytes.meta + bucketBytes.blobs) / MB;
     throw new EverycoreError(

@@ -37,9 +37,13 @@ export const tooFewServers = (replicas: number, cause: unknown): EverycoreError 
     cause,
   });
 
-/** Nobody decides in NATS at the moment: it elects. */
+/** A server of the cluster is not heard of at the moment. */
+const isOffline = (error: unknown): boolean =>
+  codeOf(error) === noPeers && /offline/.test((error as Error).message);
+
+/** Nobody decides in NATS at the moment: it elects, or waits for a server. */
 export const isUndecided = (error: unknown): boolean =>
-  error instanceof TimeoutError || codeOf(error) === unavailable || codeOf(error) === 503;
+  error instanceof TimeoutError || codeOf(error) === unavailable || codeOf(error) === 503 || isOffline(error);
 
 /** Tries again while NATS elects. Only for what may be done twice. */
 export async function whileElecting<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
