@@ -154,7 +154,8 @@ async function pour(of: Dice, method: Method): Promise<string[]> {
   const unanswered: string[] = [];
   let sent = 0;
   const sendOn = async (): Promise<void> => {
-    while (sent < messages) {
+    // A call that hangs takes all of its deadline: a few of them tell enough.
+    while (sent < messages && unanswered.length < atOnce) {
       const some = upTo(method.requestStream ? 1 + of.roll(3) : 1).map(() => fuzzed(of, method));
       sent += some.length;
       const { isAnswered, text } = await call(method, some);
@@ -167,7 +168,7 @@ async function pour(of: Dice, method: Method): Promise<string[]> {
 
 test(
   "10,000 fuzzed messages to each RPC: each call answered, none brings the coordinator down or stalls it",
-  { timeout: 240_000 },
+  { timeout: 600_000 }, // a minute alone; a crowded machine runs it twice as slowly, and some of it again
   async () => {
     expect(methods.length).toBeGreaterThan(15);
     const { pid } = cluster.coordinator;
