@@ -1,7 +1,7 @@
 // `map --inline`: a map in the command's own process gives what a cluster gives, byte for byte.
 
-import { readFileSync, readdirSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -162,28 +162,53 @@ test("a task that ends the process is named; what it leaves running does not kee
   expect(readdirSync(join(user.home, "tmp"))).toEqual([]);
 });
 
-test.each(["failures.ts:stuck", "plain.py:stuck", "waits.ts"])(
-  "one Ctrl-C ends a map whose item never ends (%s)",
-  async (task) => {
-    const path = task.includes(":") ? taskFile(task) : await write("waits.ts", waits);
-    const command = user.start(["map", path, "--range", "0-9", "--inline", "--values"], { stdin: "" });
-    await command.prints("1\n");
-    await until(() => readdirSync(join(user.home, "tmp")).length > 0, { what: "the map to run" });
-    command.pressCtrlC();
-    const { code, stderr, ms } = await command.end();
-    expect(code).toBe(3);
-    expect(stderr).toMatch(/cancelled; [1-3] of 10 items had ended\n$/);
-    expect(ms).toBeLessThan(20_000);
-    expect(readdirSync(join(user.home, "tmp"))).toEqual([]);
-  },
-);
-
-/** Item 3 waits for ever, and yields. */
-const waits = `export default async (n: number) => {
+/** Item 3 says that it has begun, and never ends. */
+const endless: Readonly<Record<string, string>> = {
+  "stuck.ts": `import { writeFileSync } from "node:fs";
+export default (n: number) => {
+  if (n === 3) writeFileSync(process.env["HOME"] + "/begun", "");
+  while (n === 3) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_000);
+  return n;
+};
+`,
+  "waits.ts": `import { writeFileSync } from "node:fs";
+export default async (n: number) => {
+  if (n === 3) writeFileSync(process.env["HOME"] + "/begun", "");
   if (n === 3) await new Promise((resolve) => setTimeout(resolve, 1e9));
   return n;
 };
-`;
+`,
+  "stuck.py:stuck": `import os, time
+def stuck(n):
+    if n == 3:
+        open(os.environ["HOME"] + "/begun", "w").close()
+    while n == 3:
+        time.sleep(1000)
+    return n
+`,
+};
+
+test.each(Object.keys(endless))("one Ctrl-C ends a map whose item never ends (%s)", async (task) => {
+  const [file, name] = task.split(":");
+  const path = await write(file!, endless[task]!);
+  await rm(join(user.home, "begun"), { force: true });
+  const args = [
+    "map",
+    name === undefined ? path : `${path}:${name}`,
+    "--range",
+    "0-9",
+    "--inline",
+    "--values",
+  ];
+  const command = user.start(args, { stdin: "" });
+  await until(() => existsSync(join(user.home, "begun")), { what: "the item to begin" });
+  command.pressCtrlC();
+  const { code, stderr, ms } = await command.end();
+  expect(code).toBe(3);
+  expect(stderr).toMatch(/cancelled; [1-3] of 10 items had ended\n$/);
+  expect(ms).toBeLessThan(20_000);
+  expect(readdirSync(join(user.home, "tmp"))).toEqual([]);
+});
 
 test("a debugger that --inspect has waited for knows the task by its own file, and sees each item", async () => {
   const task = await write("sum.ts", "export default (n: number) => {\n  debugger;\n  return n + 1;\n};\n");
