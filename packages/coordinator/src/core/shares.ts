@@ -48,6 +48,8 @@ function servedTag(job: Job): number {
  * they took, for a small job ends before its cost is known.
  */
 export function countServed(state: ClusterState, job: Job, busyMs: number): void {
-  const weight = weightsOf(state).get(job.user) ?? 1;
-  state.servedTag += (busyMs * weight) / Math.max(1, state.active.size);
+  let weight = 0;
+  for (const { user, state: stands } of state.active)
+    if (user === job.user && stands !== "paused") weight += 1;
+  state.servedTag += (busyMs * Math.max(1, weight)) / Math.max(1, state.active.size);
 }
