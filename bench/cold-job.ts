@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { bundleJs, makeBundle, newRequestId } from "@everycore/client/internal";
 import type { Bundle, Connection, JobInfo } from "@everycore/client/internal";
 import { decode, times } from "@everycore/protocol";
+import type { JobSpec } from "@everycore/protocol";
 import { sumOf, takeSnapshot, usageBetween } from "./process-tree.ts";
 
 const tasks = fileURLToPath(new URL("tasks.ts", import.meta.url));
@@ -42,6 +43,24 @@ export async function freshBundle(): Promise<Bundle> {
   const { files } = decode(bytes) as { files: Record<string, Uint8Array> }; // we have just made it
   return makeBundle(new Map([...Object.entries(files), ["fresh.txt", randomBytes(16)]]), entry);
 }
+
+/** A job of a function of tasks.ts over a range of so many items, or over items of a codec. */
+export const specOf = (bundle: Bundle, name: string, items: number | "json" | "raw"): JobSpec => ({
+  name,
+  task: {
+    runtime: "js",
+    bundle: bundle.digest,
+    entry: bundle.entry,
+    export: name,
+    seed: "0000000000000001",
+    rangeStart: 0,
+    retries: 0,
+  },
+  ...(typeof items === "number" ? { codec: "range", rangeItems: items } : { codec: items }),
+  priority: 0,
+  strict: false,
+  ttlMs: times.jobTtlMs,
+});
 
 export async function runColdJob(job: ColdJob): Promise<ColdRun> {
   const { cluster, items } = job;
@@ -85,23 +104,7 @@ export async function runColdJob(job: ColdJob): Promise<ColdRun> {
 function submit({ cluster, bundle, items, ...job }: ColdJob): ReturnType<Connection["submit"]> {
   return cluster.submit({
     requestId: newRequestId(),
-    spec: {
-      name: job.export,
-      task: {
-        runtime: "js",
-        bundle: bundle.digest,
-        entry: bundle.entry,
-        export: job.export,
-        seed: "0000000000000001",
-        rangeStart: 0,
-        retries: 0,
-      },
-      codec: typeof items === "number" ? "range" : "json",
-      ...(typeof items === "number" ? { rangeItems: items } : {}),
-      priority: 0,
-      strict: false,
-      ttlMs: times.jobTtlMs,
-    },
+    spec: specOf(bundle, job.export, typeof items === "number" ? items : "json"),
     ...(typeof items === "number" ? {} : { items: blocksOf(items) }),
   });
 }

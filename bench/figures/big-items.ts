@@ -1,10 +1,9 @@
 /** 300 items of 1 MB that come back as they went: bytes through client, log, agent and worker, and all the way back. */
 import { randomBytes } from "node:crypto";
 import { newRequestId } from "@everycore/client/internal";
-import { times } from "@everycore/protocol";
 import { startTemporaryCluster } from "../../scripts/temporary-cluster.ts";
 import type { TemporaryCluster } from "../../scripts/temporary-cluster.ts";
-import { freshBundle } from "../cold-job.ts";
+import { freshBundle, specOf } from "../cold-job.ts";
 import { atLeast } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 import { takeSnapshot, usageBetween } from "../process-tree.ts";
@@ -54,22 +53,7 @@ async function measure({ cluster }: TemporaryCluster): Promise<Run> {
   const since = (): number => (performance.now() - startedAt) / 1_000;
   const submission = cluster.submit({
     requestId: newRequestId(),
-    spec: {
-      name: "echo",
-      task: {
-        runtime: "js",
-        bundle: bundle.digest,
-        entry: bundle.entry,
-        export: "echo",
-        seed: "0000000000000001",
-        rangeStart: 0,
-        retries: 0,
-      },
-      codec: "raw",
-      priority: 0,
-      strict: false,
-      ttlMs: times.jobTtlMs,
-    },
+    spec: specOf(bundle, "echo", "raw"),
     items: manyOf(item),
   });
   const job = await submission.accepted;

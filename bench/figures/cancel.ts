@@ -2,9 +2,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { newRequestId } from "@everycore/client/internal";
 import type { Bundle, Connection } from "@everycore/client/internal";
-import { times } from "@everycore/protocol";
 import { startTemporaryCluster } from "../../scripts/temporary-cluster.ts";
-import { freshBundle } from "../cold-job.ts";
+import { freshBundle, specOf } from "../cold-job.ts";
 import { atMost, msText } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 import { takeSnapshot } from "../process-tree.ts";
@@ -35,23 +34,7 @@ async function measureOne(cluster: Connection, bundle: Bundle): Promise<number> 
   await cluster.putBundle(bundle);
   const submission = cluster.submit({
     requestId: newRequestId(),
-    spec: {
-      name: "endless",
-      task: {
-        runtime: "js",
-        bundle: bundle.digest,
-        entry: bundle.entry,
-        export: "endless",
-        seed: "0000000000000001",
-        rangeStart: 0,
-        retries: 0,
-      },
-      codec: "range",
-      rangeItems: count,
-      priority: 0,
-      strict: false,
-      ttlMs: times.jobTtlMs,
-    },
+    spec: specOf(bundle, "endless", count),
   });
   submission.closed.catch(() => {}); // the input of a cancelled job ends with it
   const job = await submission.accepted;

@@ -9,10 +9,9 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Connection, newRequestId } from "@everycore/client/internal";
 import type { Bundle } from "@everycore/client/internal";
-import { times } from "@everycore/protocol";
 import { startAgent, startCoordinator, startNats } from "../../packages/cli/src/local/parts.ts";
 import { resolveNatsServer } from "../../packages/cli/src/nats-server/index.ts";
-import { freshBundle } from "../cold-job.ts";
+import { freshBundle, specOf } from "../cold-job.ts";
 import { atMost, msText } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 import { percentile } from "../statistics.ts";
@@ -110,23 +109,7 @@ async function measureOne(client: Connection, leader: Coordinator, bundle: Bundl
   leader.child.process.kill("SIGKILL");
   const submission = client.submit({
     requestId: newRequestId(),
-    spec: {
-      name: "failover",
-      task: {
-        runtime: "js",
-        bundle: bundle.digest,
-        entry: bundle.entry,
-        export: "nothing",
-        seed: "0000000000000001",
-        rangeStart: 0,
-        retries: 0,
-      },
-      codec: "range",
-      rangeItems: 1,
-      priority: 0,
-      strict: false,
-      ttlMs: times.jobTtlMs,
-    },
+    spec: specOf(bundle, "nothing", 1),
   });
   let ms = Number.NaN;
   for await (const outcome of client.results(await submission.accepted)) {

@@ -5,9 +5,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { newRequestId } from "@everycore/client/internal";
 import type { Bundle, Connection } from "@everycore/client/internal";
-import { times } from "@everycore/protocol";
 import { startTemporaryCluster } from "../../scripts/temporary-cluster.ts";
-import { freshBundle } from "../cold-job.ts";
+import { freshBundle, specOf } from "../cold-job.ts";
 import { atMost, msText } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 import { percentile } from "../statistics.ts";
@@ -47,23 +46,7 @@ async function measureOne(cluster: Connection, bundle: Bundle): Promise<number> 
   const startedAt = performance.now();
   const submission = cluster.submit({
     requestId: newRequestId(),
-    spec: {
-      name: "single",
-      task: {
-        runtime: "js",
-        bundle: bundle.digest,
-        entry: bundle.entry,
-        export: "nothing",
-        seed: "0000000000000001",
-        rangeStart: 0,
-        retries: 0,
-      },
-      codec: "range",
-      rangeItems: 1,
-      priority: 0,
-      strict: false,
-      ttlMs: times.jobTtlMs,
-    },
+    spec: specOf(bundle, "nothing", 1),
   });
   const job = await submission.accepted;
   let ms = Number.NaN;

@@ -5,9 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { newRequestId } from "@everycore/client/internal";
 import type { Bundle, Connection } from "@everycore/client/internal";
-import { times } from "@everycore/protocol";
 import { startTemporaryCluster } from "../../scripts/temporary-cluster.ts";
-import { freshBundle } from "../cold-job.ts";
+import { freshBundle, specOf } from "../cold-job.ts";
 import { atMost, msText } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 
@@ -39,22 +38,7 @@ async function measureOne(cluster: Connection, bundle: Bundle, file: string): Pr
   writeFileSync(file, "");
   const submission = cluster.submit({
     requestId: newRequestId(),
-    spec: {
-      name: "crashing",
-      task: {
-        runtime: "js",
-        bundle: bundle.digest,
-        entry: bundle.entry,
-        export: "crash",
-        seed: "0000000000000001",
-        rangeStart: 0,
-        retries: 0,
-      },
-      codec: "json",
-      priority: 0,
-      strict: false,
-      ttlMs: times.jobTtlMs,
-    },
+    spec: specOf(bundle, "crash", "json"),
     items: one(Buffer.from(JSON.stringify(file))),
   });
   const job = await submission.accepted;
