@@ -4,10 +4,6 @@ import { defineConfig } from "vitest/config";
 // real processes, change signals and working directories, and a crash must name its file.
 const shared = { pool: "forks" as const, environment: "node" as const };
 
-// In CI a test with real processes that fails is run once more, and the report says so: on two shared cores of a machine
-// that does other things, one in some hundred runs meets a pause of the machine. A test that is red is red twice.
-const again = process.env["CI"] === undefined ? 0 : 1;
-
 export default defineConfig({
   test: {
     projects: [
@@ -33,7 +29,6 @@ export default defineConfig({
           name: "integration",
           include: ["test/integration/**/*.test.ts", "test/conformance/**/*.test.ts"],
           maxWorkers: 2,
-          retry: again,
           testTimeout: 120_000,
           hookTimeout: 60_000,
         },
@@ -45,7 +40,6 @@ export default defineConfig({
           include: ["test/containers/**/*.test.ts"],
           globalSetup: "test/containers/support/images.ts",
           fileParallelism: false,
-          retry: again,
           testTimeout: 300_000,
           hookTimeout: 600_000,
         },
