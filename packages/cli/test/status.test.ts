@@ -1,6 +1,6 @@
 import type { ClusterStatus, NodeInfo } from "@everycore/client/internal";
 import { expect, test } from "vitest";
-import { problemsOf } from "../src/commands/status.ts";
+import { leaderless, problemsOf } from "../src/commands/status.ts";
 import { replicasText } from "../src/terminal/replicas-text.ts";
 
 const node = (state: string, reason = ""): NodeInfo =>
@@ -11,6 +11,8 @@ const status = (more: Partial<ClusterStatus>): ClusterStatus =>
     leader: "10.0.0.1:7070",
     leading: true,
     epoch: 3,
+    natsUrl: "10.0.0.9:4222",
+    natsVersion: "2.15.1",
     nodes: [node("connected")],
     storageBytes: 1,
     storageLimit: 100,
@@ -37,6 +39,7 @@ test("what is wrong is said, with what and how many", () => {
   expect(
     problemsOf(status({ nodes: [node("connected"), node("quarantined", "quarantined for 29 min more")] })),
   ).toEqual(["node 5f3c9a01: quarantined for 29 min more (lift it: everycore node undrain 5f3c9a01)"]);
+  expect(problemsOf(status({ natsVersion: "" }))).toEqual(["no connection to NATS at 10.0.0.9:4222"]);
   expect(problemsOf(status({ storageBytes: 85 }))).toEqual(["storage is nearly full"]);
 });
 
@@ -60,4 +63,22 @@ test("a coordinator that stands by is as good as any; one that reaches no leader
     "the coordinator that was asked cannot reach the leader, 10.0.0.1:7070",
   ]);
   expect(problemsOf(status({ leading: false, leader: "", epoch: 0, nodes: [] }))).toEqual(["nobody leads"]);
+});
+
+test("without a leader there is one sentence, which says how far the one that was asked has come", () => {
+  const nobody = { leading: false, leader: "", epoch: 0, nodes: [] };
+  const of = (more: Partial<ClusterStatus>): { exitCode: number; message: string } =>
+    leaderless(status({ ...nobody, ...more }), "10.0.0.2:7070");
+  expect(of({ natsVersion: "" })).toMatchObject({
+    exitCode: 4,
+    message: "nobody leads: the coordinator at 10.0.0.2:7070 has no connection to NATS at 10.0.0.9:4222",
+  });
+  expect(of({})).toMatchObject({
+    exitCode: 4,
+    message: "nobody leads, says the coordinator at 10.0.0.2:7070",
+  });
+  expect(of({ leader: "10.0.0.1:7070" })).toMatchObject({
+    exitCode: 4,
+    message: "the coordinator at 10.0.0.2:7070 cannot reach the leader, 10.0.0.1:7070",
+  });
 });

@@ -1,7 +1,8 @@
 /** `everycore status`: is it healthy, what is it doing, what is it waiting for, on one screen. */
+import { setTimeout as delay } from "node:timers/promises";
 import type { ClusterStatus, JobInfo } from "@everycore/client/internal";
 import { endedItems, failedItems } from "@everycore/client/internal";
-import { isEnded, limits, shortId } from "@everycore/protocol";
+import { EverycoreError, isEnded, limits, shortId } from "@everycore/protocol";
 import { Command } from "commander";
 import type { ClusterFlags, Session } from "../session.ts";
 import { openSession, withClusterFlags } from "../session.ts";
@@ -13,19 +14,61 @@ import { coordinatorTable, nodeTable } from "./node.ts";
 const nodesShown = 15;
 const jobsShown = 10;
 const jobsAsked = 200;
+/** Between two leaders: a key of 3 s, and the takeover. */
+const leaderWithinMs = 6_000;
+const pollMs = 250;
 
 export const statusCommand = (): Command =>
   withClusterFlags(new Command("status"))
     .description("the cluster on one screen")
     .addOption(formatOption())
-    .addHelpText("after", "\nExample:\n  everycore status")
+    .addHelpText(
+      "after",
+      "\nExit code 4: nobody leads, also after a few seconds.\n\nExample:\n  everycore status",
+    )
     .action(async (flags: ClusterFlags & { output: "table" | "json" }) => {
       await using session = await openSession(flags);
-      const status = await session.cluster.status();
-      if (flags.output === "json") return printJson({ ...status, problems: problemsOf(status) });
-      const active = status.epoch > 0 ? await activeJobs(session) : [];
-      process.stdout.write(statusText(status, { address: session.cluster.address, active, now: Date.now() }));
+      const { address } = session.cluster;
+      const status = await statusOfLeader(session);
+      if (flags.output === "json") printJson({ ...status, problems: problemsOf(status) });
+      // Without a leader the screen would have no nodes and no jobs on it, and that is not so.
+      if (status.epoch === 0) throw leaderless(status, address);
+      if (flags.output === "json") return;
+      const active = await activeJobs(session);
+      process.stdout.write(statusText(status, { address, active, now: Date.now() }));
     });
+
+/** What the leader says, or what there is to say when none is reached in time. */
+async function statusOfLeader({ cluster }: Session): Promise<ClusterStatus> {
+  const end = performance.now() + leaderWithinMs;
+  for (;;) {
+    const status = await cluster.status();
+    if (status.epoch > 0 || performance.now() > end) return status;
+    await delay(pollMs);
+  }
+}
+
+export function leaderless(status: ClusterStatus, address: string): EverycoreError {
+  const { leader, natsUrl, natsVersion } = status;
+  if (leader !== "")
+    return new EverycoreError(
+      "unreachable",
+      `the coordinator at ${address} cannot reach the leader, ${leader}`,
+      {
+        hint: "check that coordinators reach each other's advertised addresses",
+      },
+    );
+  // It tells its version when it is connected.
+  if (natsVersion === "")
+    return new EverycoreError(
+      "no-leader",
+      `nobody leads: the coordinator at ${address} has no connection to NATS at ${natsUrl}`,
+      { hint: "is nats-server there? Jobs wait until it is back, and nothing is lost" },
+    );
+  return new EverycoreError("no-leader", `nobody leads, says the coordinator at ${address}`, {
+    hint: "try again in a moment; if it lasts, look at nats-server and at the coordinators' logs",
+  });
+}
 
 /** The newest jobs that have not ended. */
 async function activeJobs(session: Session): Promise<JobInfo[]> {
@@ -42,6 +85,8 @@ export function problemsOf(status: ClusterStatus): string[] {
   else if (status.epoch === 0)
     problems.push(`the coordinator that was asked cannot reach the leader, ${status.leader}`);
   else if (nodes("connected") === 0) problems.push("no node can take work");
+  // Who still leads does so for two seconds more.
+  if (status.natsVersion === "") problems.push(`no connection to NATS at ${status.natsUrl}`);
   for (const state of ["suspected", "lost"]) {
     if (nodes(state) > 0) problems.push(`${some(nodes(state))} ${state}`);
   }
