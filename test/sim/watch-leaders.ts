@@ -56,6 +56,11 @@ export class LeaderWatch {
     this.#seqOf = options.seqOf;
   }
 
+  /** Some leader has sent this lease. */
+  wasSent(lease: LeaseId): boolean {
+    return this.#tries.has(lease);
+  }
+
   /** P2: of two leaders the later one has written last. */
   put(record: JobRecord): void {
     const last = this.#writers.get(record.id) ?? 0;
@@ -124,8 +129,8 @@ export class LeaderWatch {
     for (const { start, end } of ranges) {
       for (let index = start; index < end; index += 1) {
         const item = naive.item(index);
-        const theirs = [fold.statusOf(index), fold.roundOf(index), fold.attempts(index)];
-        const deaths = [fold.crashes(index).length, fold.lostCount(index)];
+        const theirs = [fold.statusOf(index), fold.roundOf(index), fold.mishaps.attempts(index)];
+        const deaths = [fold.mishaps.crashes(index).length, fold.mishaps.lostCount(index)];
         const right = [item.outcome?.status, item.round, item.agains, item.crashes.length, item.lost];
         const isSame = [...theirs, ...deaths].every((value, at) => value === right[at]);
         must(isSame, "P2", () => {
@@ -191,8 +196,8 @@ export class LeaderWatch {
     // Sent again, it is as it was: what was struck since is taken out of it by the fold.
     if (job.leases.get(grant.id)?.sends !== 1) return;
     for (let index = grant.start; index < grant.end; index += 1) {
-      const killed = job.fold.crashes(index).map((crash) => crash.node);
-      const lost = job.fold.lostCount(index);
+      const killed = job.fold.mishaps.crashes(index).map((crash) => crash.node);
+      const lost = job.fold.mishaps.lostCount(index);
       const told = (): string => `item ${index} of ${job.id} (${killed.length} crashes, ${lost} losses)`;
       const isOne = grant.end - grant.start === 1;
       must(isOne || killed.length === 0, "P4", () => `${told()} is leased with others`);

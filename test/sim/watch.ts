@@ -76,6 +76,9 @@ export class Watch {
 
   /** P4: an item is struck for what it did, not for a worker that was ended for another reason. */
   #judgeStrike({ job, cause, lease, ranges }: Extract<LogRecord, { kind: "strike" }>): void {
+    // P4: nobody loses what was never leased.
+    if (cause === "lost")
+      must(this.#leaders.wasSent(lease.id), "P4", () => `items of ${job} are lost and were not leased`);
     if (cause !== "crash") return;
     for (const index of indicesOf({ ranges })) {
       const isTrue = this.#deaths.has(`${lease.id}/${index}`);

@@ -48,7 +48,7 @@ export class LifecycleLog {
         items,
         ...(reason === undefined ? {} : { reason }),
       },
-      "items struck",
+      cause === "suspected" ? "items may have been lost: they run with care" : "items struck",
     );
   }
 

@@ -10,13 +10,13 @@
  *  F3  a seal covers every uncovered item of its ranges whose round matches and skips the others;
  *  F4  a reopen uncovers covered items of lower rounds only, sets their round, and clears their agains and
  *      strikes: one that is stored again after its items have ended anew must not take their outcomes away;
- *  F5  after a fence, records of the leader with a lower epoch are ignored; agents' records are not fenced.
+ *  F5  after a fence, records of the leader with a lower epoch are ignored; agents' records are not fenced;
+ *  F6  a suspicion covers nothing, ends no membership and is no strike: its uncovered items are run with care.
  */
 import type { JobId, LeaseId, NodeId } from "./ids.ts";
 import type { OutcomeCounts, OutcomeStatus } from "./outcomes.ts";
 import { emptyCounts } from "./outcomes.ts";
-import type { LevelRun } from "./level-set.ts";
-import { LevelSet } from "./level-set.ts";
+import { Mishaps } from "./mishaps.ts";
 import type { Range } from "./ranges.ts";
 import { IntervalSet, sizeOf } from "./ranges.ts";
 import type {
@@ -28,6 +28,7 @@ import type {
   ReopenRecord,
   SealRecord,
   SlotUsage,
+  StrikeCause,
   StrikeRecord,
 } from "./records.ts";
 
@@ -55,17 +56,13 @@ export interface FoldDelta {
   /** Items to be tried again (an error with retries left); `count` is how often they have been. */
   readonly again: (Range & { lease: LeaseId; node: NodeId; count: number })[];
   /** Uncovered items that a death touched. */
-  readonly struck: (Range & { lease: LeaseId; node: NodeId; cause: "crash" | "lost" })[];
+  readonly struck: (Range & { lease: LeaseId; node: NodeId; cause: StrikeCause })[];
+  /** Uncovered items that are to be run with care (F6). */
+  readonly suspected: Range[];
   /** Items uncovered by a reopen. */
   readonly reopened: Range[];
   /** A leader's record that came after a higher fence, or was malformed. */
   ignored: boolean;
-}
-
-/** A crash of one item: which node, and how its worker died. */
-export interface Crash {
-  readonly node: NodeId;
-  readonly detail: DeathDetail | undefined;
 }
 
 export interface NodeUsage {
@@ -85,6 +82,7 @@ const emptyDelta = (): FoldDelta => ({
   dropped: [],
   again: [],
   struck: [],
+  suspected: [],
   reopened: [],
   ignored: false,
 });
@@ -112,6 +110,8 @@ export class JobFold {
   /** `again`s accepted in all: what `--retries` has cost. */
   retries = 0;
   strikeCount = 0;
+  /** Of items without an outcome. */
+  readonly mishaps = new Mishaps();
 
   readonly #verify: VerifyLease;
   readonly #failed = new Map<FailedStatus, IntervalSet>(failedStatuses.map((s) => [s, new IntervalSet()]));
@@ -119,12 +119,6 @@ export class JobFold {
   readonly #rounds = new Map<number, IntervalSet>();
   /** Accepted spans with items that have no value: start -> end, missing. A retry reopens them whole. */
   readonly #gaps = new Map<number, { end: number; missing: number }>();
-  readonly #agains = new LevelSet();
-  readonly #lost = new LevelSet();
-  readonly #crashes = new Map<number, Crash[]>();
-  /** F2: items whose again or strike under this lease has been counted. */
-  readonly #counted = new Map<LeaseId, IntervalSet>();
-
   constructor(job: JobId, verify: VerifyLease) {
     this.job = job;
     this.#verify = verify;
@@ -182,43 +176,6 @@ export class JobFold {
       start = end;
     }
     return runs;
-  }
-
-  /** Tries of `index` that ended in `again`. */
-  attempts(index: number): number {
-    return this.#agains.level(index);
-  }
-
-  /** Runs with `again`s inside [start, end): what a lease's `attempts` are made of. */
-  attemptsWithin(start: number, end: number): LevelRun[] {
-    return this.#agains.within(start, end);
-  }
-
-  /** Items of [start, end) whose membership in the lease has not ended by an again or a strike (F2). */
-  membersOf(lease: LeaseId, range: Range): Range[] {
-    return this.#counted.get(lease)?.missingIn(range.start, range.end) ?? [range];
-  }
-
-  crashes(index: number): readonly Crash[] {
-    return this.#crashes.get(index) ?? [];
-  }
-
-  /** First item of [start, end) that has a crash strike. */
-  nextCrashed(start: number, end: number): number | undefined {
-    let next: number | undefined;
-    for (const index of this.#crashes.keys()) {
-      if (index >= start && index < end && (next === undefined || index < next)) next = index;
-    }
-    return next;
-  }
-
-  lostCount(index: number): number {
-    return this.#lost.level(index);
-  }
-
-  /** The run of items from `start` with the same number of `lost` strikes. */
-  lostRun(start: number, end: number): LevelRun {
-    return this.#lost.run(start, end);
   }
 
   apply(seq: number, record: LogRecord): FoldDelta {
@@ -327,16 +284,15 @@ export class JobFold {
   #applyAgain(part: CommitPart, grant: LeaseGrant, delta: FoldDelta): void {
     for (const piece of this.#sameFate(part.start, part.end)) {
       const open = !this.covered.has(piece.start) && this.roundOf(piece.start) === grant.round;
-      const fresh = open ? this.#countOnce(piece, grant.id) : [];
+      const fresh = open ? this.mishaps.countOnce(piece, grant.id) : [];
       const repeated = piece.end - piece.start - sizeOf(fresh);
       if (repeated > 0) {
         delta.dropped.push({ part: piece, lease: grant.id, reason: "duplicate" });
         this.dropped.duplicate += repeated;
       }
       for (const range of fresh) {
-        this.#agains.raise(range.start, range.end);
         this.retries += range.end - range.start;
-        for (const run of this.#agains.within(range.start, range.end)) {
+        for (const run of this.mishaps.again(range)) {
           delta.again.push({
             start: run.start,
             end: run.end,
@@ -361,32 +317,27 @@ export class JobFold {
       const to = Math.min(range.end, lease.end);
       for (const piece of this.#sameFate(from, to)) {
         const open = !this.covered.has(piece.start) && this.roundOf(piece.start) === lease.round;
-        if (open) for (const fresh of this.#countOnce(piece, lease.id)) this.#strike(fresh, record, delta);
+        if (!open) continue;
+        if (record.cause === "suspected") {
+          this.mishaps.suspect(piece);
+          delta.suspected.push(piece);
+        } else {
+          const { cause, detail } = record;
+          for (const fresh of this.mishaps.countOnce(piece, lease.id))
+            this.#strike(fresh, { cause, lease, detail }, delta);
+        }
       }
     }
   }
 
-  #strike(range: Range, record: StrikeRecord, delta: FoldDelta): void {
-    const { lease, cause, detail } = record;
-    if (cause === "lost") this.#lost.raise(range.start, range.end);
-    else {
-      // A crash names the one item that ran; agents write no longer ranges.
-      for (let index = range.start; index < range.end; index += 1) {
-        const crashes = this.#crashes.get(index) ?? [];
-        this.#crashes.set(index, [...crashes, { node: lease.node, detail }]);
-      }
-    }
+  #strike(
+    range: Range,
+    of: { cause: StrikeCause; lease: LeaseGrant; detail: DeathDetail | undefined },
+    delta: FoldDelta,
+  ): void {
+    this.mishaps.strike(range, of);
     this.strikeCount += range.end - range.start;
-    delta.struck.push({ ...range, lease: lease.id, node: lease.node, cause });
-  }
-
-  /** F2: the items of `range` that were not counted under this lease before; counts them. */
-  #countOnce(range: Range, lease: LeaseId): Range[] {
-    let counted = this.#counted.get(lease);
-    if (counted === undefined) this.#counted.set(lease, (counted = new IntervalSet()));
-    const fresh = counted.missingIn(range.start, range.end);
-    counted.add(range.start, range.end);
-    return fresh;
+    delta.struck.push({ ...range, lease: of.lease.id, node: of.lease.node, cause: of.cause });
   }
 
   #applySeal(seq: number, record: SealRecord, delta: FoldDelta): void {
@@ -450,12 +401,7 @@ export class JobFold {
       this.missing -= gap.missing;
       this.#gaps.delete(start);
     }
-    this.#agains.clear(range.start, range.end);
-    this.#lost.clear(range.start, range.end);
-    for (const set of this.#counted.values()) set.remove(range.start, range.end);
-    for (const index of this.#crashes.keys()) {
-      if (index >= range.start && index < range.end) this.#crashes.delete(index);
-    }
+    this.mishaps.forget(range);
   }
 
   #applyUsage(node: NodeId, usages: readonly SlotUsage[]): void {

@@ -141,7 +141,7 @@ function agentRecord(kind: "commit" | "chunk" | "strike", job: JobId, fields: Fi
         kind,
         job,
         epoch: epoch(),
-        cause: oneOf(fields, "cause", kind, ["crash", "lost"]),
+        cause: oneOf(fields, "cause", kind, ["crash", "lost", "suspected"]),
         lease: leaseFromWire(fields["lease"], kind),
         ranges: rangesFromWire(fields, "ranges", kind),
         byLeader: fields["byLeader"] === true,

@@ -53,6 +53,9 @@ export interface CommitRecord {
   readonly bytes: number;
 }
 
+/** What a strike that counts was for. */
+export type StrikeCause = "crash" | "lost";
+
 /** A piece of an outcome too large for a commit's body; it comes before its commit. */
 export interface ChunkRecord {
   readonly kind: "chunk";
@@ -62,12 +65,15 @@ export interface ChunkRecord {
   readonly piece: number;
 }
 
-/** A death seen while items ran, or their node was lost. Covers nothing. */
+/**
+ * A death seen while items ran, or their node was lost. Covers nothing. `suspected`: a new leader cannot know whether
+ * they were leased to a node that is gone; no death was seen, and the lease is the leader's own (F6).
+ */
 export interface StrikeRecord {
   readonly kind: "strike";
   readonly job: JobId;
   readonly epoch: number;
-  readonly cause: "crash" | "lost";
+  readonly cause: StrikeCause | "suspected";
   readonly lease: LeaseGrant;
   readonly ranges: readonly Range[];
   /** Written by the leader (lost nodes) rather than by an agent: subject to the fence. */

@@ -20,9 +20,9 @@ const coverage = (fold: JobFold): unknown[] =>
 
 const strikes = (fold: JobFold): unknown[] =>
   indices.map((index) => [
-    fold.attempts(index),
-    fold.lostCount(index),
-    fold.crashes(index).map((crash) => crash.node),
+    fold.mishaps.attempts(index),
+    fold.mishaps.lostCount(index),
+    fold.mishaps.crashes(index).map((crash) => crash.node),
   ]);
 
 test("the fold decides as its rules do, told item by item", () => {
@@ -218,16 +218,16 @@ describe("F2: again and strike count once per lease and item", () => {
       strike(of, 0, 1),
       strike(of, 1, 2),
     ]);
-    expect(fold.attempts(0)).toBe(1);
-    expect(fold.crashes(0)).toEqual([]);
-    expect(fold.crashes(1).length).toBe(1);
+    expect(fold.mishaps.attempts(0)).toBe(1);
+    expect(fold.mishaps.crashes(0)).toEqual([]);
+    expect(fold.mishaps.crashes(1).length).toBe(1);
     fold.apply(9, strike(lease(2, 0, 4), 1, 2));
-    expect(fold.crashes(1).map((crash) => crash.node)).toEqual(["1".repeat(16), "2".repeat(16)]);
+    expect(fold.mishaps.crashes(1).map((crash) => crash.node)).toEqual(["1".repeat(16), "2".repeat(16)]);
   });
 
   test("a covered item cannot be struck", () => {
     const fold = foldOf([commit(lease(1, 0, 4), 0, 2), strike(lease(2, 0, 4), 0, 4, { cause: "lost" })]);
-    expect([0, 1, 2, 3].map((index) => fold.lostCount(index))).toEqual([0, 0, 1, 1]);
+    expect([0, 1, 2, 3].map((index) => fold.mishaps.lostCount(index))).toEqual([0, 0, 1, 1]);
   });
 
   test("a strike under a forged lease is ignored", () => {
@@ -260,8 +260,8 @@ describe("F4: a reopen", () => {
     ]);
     expect(fold.covered.isEmpty).toBe(true);
     expect([0, 1, 2, 3].map((index) => fold.roundOf(index))).toEqual([1, 1, 0, 0]);
-    expect(fold.crashes(0)).toEqual([]);
-    expect(fold.attempts(1)).toBe(0);
+    expect(fold.mishaps.crashes(0)).toEqual([]);
+    expect(fold.mishaps.attempts(1)).toBe(0);
   });
 
   test("makes commits of the former round stale", () => {
@@ -329,6 +329,6 @@ test("input blocks count when their last piece continues the input; the first cl
 test("a lost node strikes a million items as one run, and coverage of ten million is one interval", () => {
   const of = lease(1, 0, 10_000_000);
   const fold = foldOf([strike(of, 0, 1_000_000, { cause: "lost" }), commit(of, 0, 10_000_000)]);
-  expect(fold.lostRun(0, 2_000_000)).toEqual({ start: 0, end: 1_000_000, level: 1 });
+  expect(fold.mishaps.lostRun(0, 2_000_000)).toEqual({ start: 0, end: 1_000_000, level: 1 });
   expect(fold.covered.intervalCount).toBe(1);
 });

@@ -78,7 +78,7 @@ const records = fc.oneof(
         kind: fc.constant("strike"),
         job,
         epoch: natural,
-        cause: fc.constantFrom("crash", "lost"),
+        cause: fc.constantFrom("crash", "lost", "suspected"),
         lease,
         ranges,
         byLeader: fc.boolean(),

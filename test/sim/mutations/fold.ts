@@ -2,6 +2,7 @@
 import type { Mutation } from "./mutation.ts";
 
 const fold = "packages/protocol/src/fold.ts";
+const mishaps = "packages/protocol/src/mishaps.ts";
 const foldTest = "packages/protocol/test/fold.test.ts";
 /** Full histories: plan.ts. */
 const first100 = [1_000_001, 1_000_100] as const;
@@ -14,8 +15,8 @@ export const ofTheFold: readonly Mutation[] = [
     edits: [
       {
         file: fold,
-        find: "if (open) for (const fresh of this.#countOnce(piece, lease.id)) this.#strike(fresh, record, delta);",
-        replace: "if (open) this.#strike(piece, record, delta);",
+        find: "for (const fresh of this.mishaps.countOnce(piece, lease.id))",
+        replace: "for (const fresh of [piece])",
       },
     ],
     seeds: first100,
@@ -27,7 +28,7 @@ export const ofTheFold: readonly Mutation[] = [
     edits: [
       {
         file: fold,
-        find: "const fresh = open ? this.#countOnce(piece, grant.id) : [];",
+        find: "const fresh = open ? this.mishaps.countOnce(piece, grant.id) : [];",
         replace: "const fresh = open ? [piece] : [];",
       },
     ],
@@ -64,7 +65,7 @@ export const ofTheFold: readonly Mutation[] = [
   {
     name: "strikes survive a reopen",
     rule: "5 F4",
-    edits: [{ file: fold, find: "    this.#lost.clear(range.start, range.end);\n", replace: "" }],
+    edits: [{ file: mishaps, find: "    this.#lost.clear(start, end);\n", replace: "" }],
     seeds: first400,
     test: foldTest,
   },
@@ -73,8 +74,8 @@ export const ofTheFold: readonly Mutation[] = [
     rule: "5 F4",
     edits: [
       {
-        file: fold,
-        find: "if (index >= range.start && index < range.end) this.#crashes.delete(index);",
+        file: mishaps,
+        find: "if (index >= start && index < end) this.#crashes.delete(index);",
         replace: "if (index < 0) this.#crashes.delete(index);",
       },
     ],
@@ -84,7 +85,7 @@ export const ofTheFold: readonly Mutation[] = [
   {
     name: "tries survive a reopen",
     rule: "5 F4",
-    edits: [{ file: fold, find: "    this.#agains.clear(range.start, range.end);\n", replace: "" }],
+    edits: [{ file: mishaps, find: "    this.#agains.clear(start, end);\n", replace: "" }],
     seeds: first100,
     test: foldTest,
   },

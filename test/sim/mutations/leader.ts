@@ -37,6 +37,19 @@ export const ofTheLeader: readonly Mutation[] = [
     test: takeoverTest,
   },
   {
+    name: "what nobody reported is struck, leased or not, when a node is missing",
+    rule: "F6",
+    edits: [
+      {
+        file: `${coordinator}/takeover.ts`,
+        find: '      cause: "suspected",\n',
+        replace: '      cause: "lost",\n',
+      },
+    ],
+    seeds: first100,
+    test: takeoverTest,
+  },
+  {
     name: "what lies below `reserved` is placed at once by a new leader",
     rule: "9 takeover 4",
     edits: [
@@ -126,7 +139,7 @@ export const ofTheLeader: readonly Mutation[] = [
     edits: [
       {
         file: `${coordinator}/nodes.ts`,
-        find: ".flatMap((free) => job.fold.membersOf(grant.id, free));",
+        find: ".flatMap((free) => job.fold.mishaps.membersOf(grant.id, free));",
         replace: ";",
       },
     ],

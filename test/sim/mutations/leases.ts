@@ -152,8 +152,8 @@ export const ofLeases: readonly Mutation[] = [
     edits: [
       {
         file: `${coordinator}/queues.ts`,
-        find: "if (lost === 0) return job.queues.normal;",
-        replace: "if (lost >= 0) return job.queues.normal;",
+        find: "if (care === 0) return job.queues.normal;",
+        replace: "if (care >= 0) return job.queues.normal;",
       },
     ],
     seeds: first400,

@@ -151,7 +151,7 @@ function suspectedWaits(state: ClusterState, job: Job): string[] {
 /** Items whose worker died: another node than that one is waited for, and not for ever. */
 function crashedWaits(state: ClusterState, job: Job): string[] {
   return [...job.queues.crashed].slice(0, namedMax).map(([index, since]) => {
-    const last = job.fold.crashes(index).at(-1);
+    const last = job.fold.mishaps.crashes(index).at(-1);
     const where = last === undefined ? "" : ` than ${nodeName(state, last.node)}`;
     const left = span(times.crashElsewhereMs - (state.now - since));
     return `item ${index}, whose worker died, to find another node${where}, for at most ${left} more`;
@@ -294,7 +294,7 @@ function strikesOf(state: ClusterState, job: Job): string[] {
 
 function causeText(state: ClusterState, job: Job, { start, cause, node }: StrikeNote): string {
   if (cause === "lost") return `lost with ${nodeName(state, node)}`;
-  const crash = job.fold.crashes(start).findLast((other) => other.node === node);
+  const crash = job.fold.mishaps.crashes(start).findLast((other) => other.node === node);
   const how = howItDied(crash?.detail);
   return `killed its worker on ${nodeName(state, node)}${how === "" ? "" : ` (${how})`}`;
 }
@@ -313,7 +313,7 @@ function retriesText(job: Job): string {
   let again = 0;
   const gaps = fold.covered.missingIn(0, job.known + 1);
   for (const gap of gaps.slice(0, runsMax)) {
-    for (const { start, end } of fold.attemptsWithin(gap.start, gap.end)) again += end - start;
+    for (const { start, end } of fold.mishaps.attemptsWithin(gap.start, gap.end)) again += end - start;
   }
   const least = gaps.length > runsMax ? "at least " : "";
   return `${least}${items(again)} under way that failed before; ${fold.retries === 1 ? "1 retry" : `${count(fold.retries)} retries`} in all, at most ${job.spec.task.retries} an item`;

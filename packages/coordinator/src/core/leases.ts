@@ -84,7 +84,7 @@ export function sendEffect(job: Job, lease: Lease): Effect {
     job: job.id,
     grant,
     mode: lease.mode,
-    attempts: job.fold.attemptsWithin(grant.start, grant.end),
+    attempts: job.fold.mishaps.attemptsWithin(grant.start, grant.end),
     memoryBytes: memoryFor(job, grant),
     blocks: partials || job.spec.codec === "range" ? undefined : blocksOf(job, grant),
     partials,

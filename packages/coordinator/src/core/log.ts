@@ -97,17 +97,23 @@ function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Eff
     for (const retry of retriesOf(state, job, again)) takeBack(state, job, again.lease, retry);
   }
   for (const { part, lease } of delta.dropped) takeBack(state, job, lease, part);
+  for (const range of delta.suspected) queueAnew(state, job, range);
   for (const struck of delta.struck) {
     const lease = job.leases.get(struck.lease);
     for (const held of lease?.open.within(struck.start, struck.end) ?? []) {
       returnToQueue(state, job, lease!, held);
     }
     // Struck late, while it waited already: its queue may have to be another.
-    for (const waiting of queuedWithin(job, struck)) {
-      unqueue(job, waiting);
-      enqueue(state, job, waiting);
-    }
+    queueAnew(state, job, struck);
     judge(state, job, struck, effects);
+  }
+}
+
+/** What of [start, end) waits is put into the queue that its strikes now ask for. */
+function queueAnew(state: ClusterState, job: Job, range: Range): void {
+  for (const waiting of queuedWithin(job, range)) {
+    unqueue(job, waiting);
+    enqueue(state, job, waiting);
   }
 }
 

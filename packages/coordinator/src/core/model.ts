@@ -57,7 +57,7 @@ export interface Lease {
 export interface Queues {
   /** Never in trouble, or tried again after an error. */
   readonly normal: IntervalSet;
-  /** One `lost` strike: slice starts are announced. */
+  /** One `lost` strike, or the suspicion of one: slice starts are announced. */
   readonly announced: IntervalSet;
   /** Two `lost` strikes: single items, alone on a node. */
   readonly alone: IntervalSet;

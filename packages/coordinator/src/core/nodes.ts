@@ -198,7 +198,7 @@ function adoptRange(job: Job, lease: Lease, range: Range): void {
   const { grant } = lease;
   const inside = { start: Math.max(range.start, grant.start), end: Math.min(range.end, grant.end) };
   // An item that was struck or retried under this lease is no longer its own, whatever an old report says.
-  const members = queuedWithin(job, inside).flatMap((free) => job.fold.membersOf(grant.id, free));
+  const members = queuedWithin(job, inside).flatMap((free) => job.fold.mishaps.membersOf(grant.id, free));
   for (const run of members.flatMap((free) => job.fold.roundRuns(free))) {
     if (run.round !== grant.round) continue;
     unqueue(job, run);
@@ -221,7 +221,7 @@ function strikeLost(state: ClusterState, job: Job, lease: Lease, effects: Effect
   appendLost(state, job, lease.grant, lease.open.toRanges(), effects);
 }
 
-export function appendLost(
+function appendLost(
   state: ClusterState,
   job: Job,
   lease: LeaseGrant,

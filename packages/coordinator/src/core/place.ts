@@ -266,7 +266,7 @@ function nodeForCrashed(
   nodes: readonly Node[],
   item: { index: number; since: number },
 ): Node | undefined {
-  const killed = new Set(job.fold.crashes(item.index).map((crash) => crash.node));
+  const killed = new Set(job.fold.mishaps.crashes(item.index).map((crash) => crash.node));
   const machines = new Set([...killed].map((id) => state.nodes.get(id)?.machine));
   const able = nodes.filter((node) => usableFor(node, job) && state.now >= node.refusedUntil);
   const fresh = able.filter((node) => !killed.has(node.id));

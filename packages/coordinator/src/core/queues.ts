@@ -38,10 +38,10 @@ export function enqueue(state: ClusterState, job: Job, range: Range): void {
 
 function enqueueFree(state: ClusterState, job: Job, range: Range): void {
   for (let at = range.start; at < range.end;) {
-    const run = job.fold.lostRun(at, range.end);
+    const run = job.fold.mishaps.careRun(at, range.end);
     let stop = run.end;
-    // Crashed items are single; a run of the same `lost` level is cut around them.
-    const crashed = job.fold.nextCrashed(at, stop);
+    // Crashed items are single; a run of the same care is cut around them.
+    const crashed = job.fold.mishaps.nextCrashed(at, stop);
     if (crashed === at) {
       job.queues.crashed.set(at, state.now);
       stop = at + 1;
@@ -87,9 +87,9 @@ function removeDelayed(job: Job, { start, end }: Range): number {
   return taken;
 }
 
-function queueOfLevel(job: Job, lost: number): IntervalSet {
-  if (lost === 0) return job.queues.normal;
-  return lost === 1 ? job.queues.announced : job.queues.alone;
+function queueOfLevel(job: Job, care: number): IntervalSet {
+  if (care === 0) return job.queues.normal;
+  return care === 1 ? job.queues.announced : job.queues.alone;
 }
 
 /** Takes [start, end) out of all queues; returns how many items were in one. */

@@ -22,12 +22,9 @@ const memoryFactor = 2;
  */
 export function memoryFor(job: Job, { start, end }: Range): number | undefined {
   if (end - start !== 1) return undefined;
-  const limit = job.fold.crashes(start).at(-1)?.detail?.limitBytes;
+  const limit = job.fold.mishaps.crashes(start).at(-1)?.detail?.limitBytes;
   return limit === undefined ? undefined : Math.min(memoryFactor * limit, Number.MAX_SAFE_INTEGER);
 }
-
-/** Stands for a node whose name is not known. */
-export const nobody = "0000000000000000" as NodeId;
 
 /** Deaths that are remembered for people, of each job (P7). */
 const notesMax = 8;
@@ -47,19 +44,17 @@ export function noteStrikes(job: Job, { struck, reopened }: FoldDelta): void {
 /** Nodes that were lost with the item, for people: as far as they are remembered. */
 const lostOn = (job: Job, index: number): NodeId[] =>
   job.strikes
-    .filter(
-      ({ cause, start, end, node }) => cause === "lost" && node !== nobody && index >= start && index < end,
-    )
+    .filter(({ cause, start, end }) => cause === "lost" && index >= start && index < end)
     .map(({ node }) => node);
 
 /** Seals those items of a struck range whose strikes are enough. */
 export function judge(state: ClusterState, job: Job, struck: Range, effects: Effect[]): void {
   for (const open of job.fold.covered.missingIn(struck.start, struck.end)) {
     for (let at = open.start; at < open.end;) {
-      const run = job.fold.lostRun(at, open.end);
-      const crashed = job.fold.nextCrashed(at, run.end);
+      const run = job.fold.mishaps.lostRun(at, open.end);
+      const crashed = job.fold.mishaps.nextCrashed(at, run.end);
       const end = crashed === undefined ? run.end : crashed === at ? at + 1 : crashed;
-      const crashes = job.fold.crashes(at).length;
+      const crashes = job.fold.mishaps.crashes(at).length;
       const verdict = verdictOf(crashed === at ? crashes : 0, run.level);
       if (verdict !== undefined) pronounce(state, job, { start: at, end }, verdict, effects);
       at = end;
@@ -95,7 +90,7 @@ function pronounce(
     seal(state, job, { ranges, status, message, ...(node === undefined ? {} : { node }) }, effects);
     return;
   }
-  const last = job.fold.crashes(range.start).at(-1);
+  const last = job.fold.mishaps.crashes(range.start).at(-1);
   const detail = last?.detail;
   const how = howItDied(detail);
   const message = `the worker died twice while it ran this item${how === "" ? "" : `: ${how}`}`;

@@ -3,19 +3,19 @@
  * read to where it stood), `reporting` (what lies beyond `reserved` runs at once; below it somebody may be
  * running it, so it waits for the reports of all known nodes, 15 s at most), `open`.
  */
-import type { JobRecord, NodeRecord } from "@everycore/protocol/pure";
+import type { JobRecord, NodeId, NodeRecord, Range } from "@everycore/protocol/pure";
 import { isEnded, times } from "@everycore/protocol/pure";
 import { judgeFailures } from "./deadlines.ts";
-import type { Effect } from "./events.ts";
+import type { Effect, LeaderRecord } from "./events.ts";
 import { save } from "./job-record.ts";
 import { maybeFinish, newJob, retry, takesInput } from "./jobs.ts";
-import { act, endOf } from "./leader-records.ts";
+import { act, appendRanges, endOf } from "./leader-records.ts";
 import { newGrant } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
-import { appendLost, settle } from "./nodes.ts";
-import { enqueue } from "./queues.ts";
+import { settle } from "./nodes.ts";
+import { enqueue, unqueue } from "./queues.ts";
 import { recoverStanding } from "./standing.ts";
-import { failIfAllCrash, judge, nobody } from "./strikes.ts";
+import { failIfAllCrash, judge } from "./strikes.ts";
 import { move, phaseTransitions } from "./transitions.ts";
 
 export function elected(
@@ -141,7 +141,13 @@ function folded(state: ClusterState, job: Job, effects: Effect[]): void {
   effects.push({ kind: "jobChanged", job: job.id });
 }
 
-/** Step 6: what nobody reported is queued; struck `lost` if a node that might have run it is gone. */
+/** Stands for a node whose name is not known. */
+const nobody = "0000000000000000" as NodeId;
+
+/**
+ * Step 6: what nobody reported is queued. If a node that might have run it is gone, that is first written down: not as
+ * a strike, for most of it was never leased, but as a suspicion, so that one which takes nodes with it is found (F6).
+ */
 function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]): void {
   job.phase = move(phaseTransitions, {
     machine: "phase of job",
@@ -151,16 +157,32 @@ function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]):
   });
   const { awaiting } = job.queues;
   const unclaimed = awaiting.toRanges();
-  awaiting.clear();
   for (const range of unclaimed) {
-    enqueue(state, job, range);
+    if (state.someLost) suspect(state, keys, job, range, effects);
+    else {
+      unqueue(job, range);
+      enqueue(state, job, range);
+    }
     // What the old leader saw struck out and did not live to seal.
     judge(state, job, range, effects);
-    if (!state.someLost) continue;
-    // No lease of the lost node is known: the strike stands under one of the leader's own making.
-    for (const { start, end } of job.fold.roundRuns(range)) {
-      const grant = newGrant(state, keys, job, { start, end, node: nobody });
-      appendLost(state, job, grant, [{ start, end }], effects);
-    }
+  }
+}
+
+/** The items stay where they wait until the log says that they are suspected: else they would be leased without care. */
+function suspect(state: ClusterState, keys: Keys, job: Job, range: Range, effects: Effect[]): void {
+  for (const { start, end } of job.fold.roundRuns(range)) {
+    // No lease of the lost node is known: the record stands under one of the leader's own making.
+    const lease = newGrant(state, keys, job, { start, end, node: nobody });
+    const { epoch } = state;
+    const record = (ranges: readonly Range[]): LeaderRecord => ({
+      kind: "strike",
+      job: job.id,
+      epoch,
+      cause: "suspected",
+      lease,
+      ranges,
+      byLeader: true,
+    });
+    appendRanges(job, [{ start, end }], record, effects);
   }
 }

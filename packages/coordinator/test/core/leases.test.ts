@@ -140,7 +140,7 @@ describe("a refused lease", () => {
     expect(only(bench.effects, "sendLease").at(-1)?.mode).toBe("alone");
     expect(only(bench.answer("a", refusal("full")), "sendLease")).toEqual([]);
     expect(only(bench.tick(300), "sendLease").length).toBe(1);
-    expect(bench.job(job).fold.lostCount(0)).toBe(2);
+    expect(bench.job(job).fold.mishaps.lostCount(0)).toBe(2);
   });
 });
 
@@ -168,13 +168,13 @@ describe("announced slices", () => {
     });
     expect(only(may, "mayStart")).toEqual([{ kind: "mayStart", node: a, ask: 4 }]);
     expect(appended(bench.report("a", { wiped: true }), "strike").length).toBe(1);
-    expect(bench.job(job).fold.lostCount(0)).toBe(2);
+    expect(bench.job(job).fold.mishaps.lostCount(0)).toBe(2);
   });
 
   test("that had not started are returned unstruck", () => {
     const { bench, job } = announced();
     expect(appended(bench.report("a", { wiped: true }), "strike")).toEqual([]);
-    expect(bench.job(job).fold.lostCount(0)).toBe(1);
+    expect(bench.job(job).fold.mishaps.lostCount(0)).toBe(1);
   });
 
   test("of a lease that nobody knows may not start", () => {

@@ -141,7 +141,7 @@ describe("a crash", () => {
     bench.strike("a", job, 0);
     const { record } = bench.log.at(-1)!;
     bench.append(record);
-    expect(bench.job(job).fold.crashes(0).length).toBe(1);
+    expect(bench.job(job).fold.mishaps.crashes(0).length).toBe(1);
     expect(bench.job(job).state).toBe("running");
   });
 });
@@ -187,8 +187,8 @@ describe("a loss", () => {
     const { start } = bench.leaseOf("a", job, 0);
     bench.commit("a", job, { start, end: start + 1 });
     bench.report("a", { wiped: true });
-    expect(bench.job(job).fold.lostCount(0)).toBe(0);
-    expect(bench.job(job).fold.lostCount(1)).toBe(1);
+    expect(bench.job(job).fold.mishaps.lostCount(0)).toBe(0);
+    expect(bench.job(job).fold.mishaps.lostCount(1)).toBe(1);
   });
 });
 

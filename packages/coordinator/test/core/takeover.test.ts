@@ -55,7 +55,7 @@ test("what nobody reported is queued unstruck when all known nodes have reported
   expect(bench.job(job).state).toBe("done");
 });
 
-test("a known node that does not report is waited for 15 s; then what it may have held is struck lost", () => {
+test("a known node that does not report is waited for 15 s; then what it may have held runs with care", () => {
   const { bench, job } = running();
   const missed = [...bench.node("b").held.values()].flatMap((lease) => lease.unfinished.toRanges());
   bench.lead();
@@ -65,11 +65,17 @@ test("a known node that does not report is waited for 15 s; then what it may hav
     expect(appended(bench.tick(1_000), "strike")).toEqual([]);
   }
   const effects = bench.tick(1_000);
-  expect(appended(effects, "strike").flatMap((strike) => strike.ranges)).toEqual(missed);
-  expect(bench.job(job).fold.lostCount(missed[0]!.start)).toBe(1);
+  const suspicions = appended(effects, "strike");
+  expect(suspicions.every(({ cause }) => cause === "suspected")).toBe(true);
+  expect(suspicions.flatMap(({ ranges }) => ranges)).toEqual(missed);
+  expect(missed.every(({ start, end }) => bench.job(job).queues.announced.covers(start, end))).toBe(true);
+  const before = only(bench.effects, "sendLease").length;
   bench.nodes.delete(b);
   bench.runAll();
   expect(bench.job(job).state).toBe("done");
+  const careful = only(bench.effects, "sendLease").slice(before);
+  expect(careful.length).toBeGreaterThan(0);
+  expect(careful.every(({ mode }) => mode === "announced")).toBe(true);
 });
 
 test("a known node that comes back without its files has lost what nobody reports", () => {
@@ -80,6 +86,23 @@ test("a known node that comes back without its files has lost what nobody report
   expect(appended(effects, "strike").length).toBeGreaterThan(0);
   bench.runAll();
   expect(bench.job(job).state).toBe("done");
+});
+
+test("what was never leased is not lost, however many takeovers miss a node (P1, P4)", () => {
+  const { bench, job } = running(1_000);
+  const missed = bench.leaseOf("b", job, [...bench.node("b").held.values()][0]!.grant.start).start;
+  for (let takeover = 0; takeover < 5; takeover += 1) {
+    bench.lead([a, b]);
+    bench.report("a", { leases: [] });
+    bench.tick(times.takeoverReportMs + 1);
+  }
+  expect(bench.job(job).fold.strikeCount).toBe(0);
+  expect(bench.job(job).fold.mishaps.careRun(missed, missed + 1).level).toBe(1);
+  bench.node("a").held.clear();
+  bench.nodes.delete(b);
+  bench.report("a");
+  bench.runAll();
+  expect(bench.records.get(job)).toMatchObject({ state: "done", counts: { value: 1_000, lost: 0 } });
 });
 
 test("a report waits until the logs are read: outcomes acknowledged to it are not run again", () => {

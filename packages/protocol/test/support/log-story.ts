@@ -32,6 +32,7 @@ export const commands = fc.array(
       "crash",
       "lost",
       "leaderLost",
+      "suspected",
       "seal",
       "reopen",
       "fence",
@@ -94,7 +95,7 @@ export function logOf(given: readonly Command[]): LogRecord[] {
     const range = { start, end };
     const commit = (parts: Extract<LogRecord, { kind: "commit" }>["parts"], by = lease): void =>
       put({ kind: "commit", job, epoch, leases: [by], parts, usage: [], bytes: 1 });
-    const strike = (cause: "crash" | "lost", byLeader: boolean, at: number): void =>
+    const strike = (cause: "crash" | "lost" | "suspected", byLeader: boolean, at: number): void =>
       put({ kind: "strike", job, epoch: at, cause, lease, ranges: [range], byLeader });
     switch (act) {
       case "commit":
@@ -114,6 +115,9 @@ export function logOf(given: readonly Command[]): LogRecord[] {
         break;
       case "leaderLost":
         strike("lost", true, Math.max(1, epoch - (c % 2)));
+        break;
+      case "suspected":
+        strike("suspected", true, Math.max(1, epoch - (c % 2)));
         break;
       case "seal": {
         const seal = { kind: "seal", job, epoch: Math.max(1, epoch - (c % 3 === 0 ? 1 : 0)) } as const;

@@ -9,6 +9,7 @@ export interface NaiveItem {
   outcome: { status: OutcomeStatus; seq: number } | undefined;
   agains: number;
   lost: number;
+  isSuspected: boolean;
   crashes: string[];
 }
 
@@ -38,7 +39,7 @@ export class NaiveFold {
   item(index: number): NaiveItem {
     let item = this.items.get(index);
     if (item === undefined) {
-      item = { round: 0, outcome: undefined, agains: 0, lost: 0, crashes: [] };
+      item = { round: 0, outcome: undefined, agains: 0, lost: 0, isSuspected: false, crashes: [] };
       this.items.set(index, item);
     }
     return item;
@@ -132,6 +133,12 @@ export class NaiveFold {
 
   #strike(index: number, record: Extract<LogRecord, { kind: "strike" }>): void {
     const { lease } = record;
+    if (record.cause === "suspected") {
+      const item = this.item(index);
+      const isInside = index >= lease.start && index < lease.end;
+      if (isInside && item.outcome === undefined && item.round === lease.round) item.isSuspected = true;
+      return;
+    }
     if (index < lease.start || index >= lease.end || !this.#countOnce(index, lease)) return;
     if (record.cause === "lost") this.item(index).lost += 1;
     else this.item(index).crashes.push(lease.node);
@@ -144,6 +151,7 @@ export class NaiveFold {
     item.round = round;
     item.agains = 0;
     item.lost = 0;
+    item.isSuspected = false;
     item.crashes = [];
     // A span whose items run again no longer lacks what it lacked.
     for (const [span, missing] of this.gaps) {
