@@ -339,6 +339,7 @@ class Coordinator implements RunningCoordinator {
         return;
       }
       this.#indexes.forget(job, segment);
+      this.#bodies.forget(job);
       this.#opened.tracing.forget(job);
       await this.#segments.jobDeleted(job, segment);
       if (!this.#segments.has(segment)) await term.closeSegment(segment);

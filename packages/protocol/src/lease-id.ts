@@ -9,6 +9,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { VerifyLease } from "./fold.ts";
 import type { JobId, LeaseId } from "./ids.ts";
+import { limits } from "./limits.ts";
 import type { LeaseGrant } from "./records.ts";
 
 const idBytes = 16;
@@ -31,16 +32,30 @@ export function leaseIdOf(jobKey: Uint8Array, grant: Omit<LeaseGrant, "id">): Le
     .slice(0, idBytes * 2) as LeaseId;
 }
 
-/** A verifier for one cluster; job keys are kept, since every commit of a job needs the same one. */
-export function leaseVerifier(clusterKey: Uint8Array): VerifyLease {
-  const keys = new Map<JobId, Uint8Array>();
-  return (job, grant) => {
-    let key = keys.get(job);
-    if (key === undefined) {
-      if (keys.size >= 10_000) keys.clear();
-      keys.set(job, (key = jobKeyOf(clusterKey, job)));
+/** Keys of one cluster's jobs: kept, for each lease and commit of a job needs the same one, but only so many (P7). */
+export function jobKeysOf(clusterKey: Uint8Array): (job: JobId) => Uint8Array {
+  const kept = new Map<JobId, Uint8Array>();
+  return (job) => {
+    const known = kept.get(job);
+    if (known !== undefined) return known;
+    // The oldest goes: one that is needed again costs a hash.
+    for (const oldest of kept.keys()) {
+      if (kept.size < limits.jobKeysMax) break;
+      kept.delete(oldest);
     }
-    const right = Buffer.from(leaseIdOf(key, grant), "hex");
+    const key = jobKeyOf(clusterKey, job);
+    kept.set(job, key);
+    return key;
+  };
+}
+
+/** A verifier for one cluster. */
+export function leaseVerifier(
+  clusterKey: Uint8Array,
+  jobKey: (job: JobId) => Uint8Array = jobKeysOf(clusterKey),
+): VerifyLease {
+  return (job, grant) => {
+    const right = Buffer.from(leaseIdOf(jobKey(job), grant), "hex");
     const given = Buffer.from(grant.id, "hex");
     return given.length === right.length && timingSafeEqual(given, right);
   };

@@ -108,8 +108,10 @@ export const limits = {
   pausedInputBytesMax: 64 * MB,
   /** Bytes that one pull from JetStream may carry. Never bounded by message count (slow-consumer loop). */
   pullBytes: 8 * MB,
-  /** Bytes of outcome bodies that a reader keeps while it waits for item order. */
+  /** Bytes of bodies of the log that a coordinator keeps: for readers that wait for item order, and for leases. */
   readerCacheBytes: 32 * MB,
+  /** What one such body costs beside its data: its place in the cache, its subject, memory of its own. */
+  bodyOverheadBytes: 512,
   /** Files that a job may ship: each has to be copied for each item. Their bytes are those of a bundle. */
   shippedFilesMax: 10_000,
   /** Files, and their bytes, that one item may give back: they travel in its outcome. Patterns that name them. */
@@ -126,6 +128,8 @@ export const limits = {
   mapAheadItems: 10_000,
   /** Jobs kept in memory by a leader, ended ones included. */
   jobsMax: 100_000,
+  /** Keys of jobs that a coordinator keeps; more active jobs than that cost a hash with each lease and commit. */
+  jobKeysMax: 1_000,
   /** Active jobs at once. */
   activeJobsMax: 10_000,
   /** Retries of one job that bring code of their own: its record keeps them all. */

@@ -29,6 +29,9 @@ export function checkInvariants(state: ClusterState): string[] {
       if (!state.jobs.get(job)?.leases.has(lease))
         broken.push(`C4 node ${node.id} lists unknown lease ${lease}`);
     }
+    for (const job of node.asked.keys()) {
+      if (!state.jobs.has(job)) broken.push(`P7 node ${node.id} remembers job ${job}, which is gone`);
+    }
   }
   return broken;
 }

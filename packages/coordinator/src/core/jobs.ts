@@ -322,6 +322,7 @@ export function remove(state: ClusterState, job: Job, ask: number | undefined, e
     return;
   }
   state.jobs.delete(job.id);
+  for (const node of state.nodes.values()) node.asked.delete(job.id);
   effects.push({ kind: "deleteJob", job: job.id, segment: job.segment });
   if (ask !== undefined) effects.push({ kind: "answer", ask, answer: { ok: true, job: job.id } });
   effects.push({ kind: "jobChanged", job: job.id });

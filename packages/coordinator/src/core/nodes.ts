@@ -329,10 +329,10 @@ export function gaveBack(
 ): void {
   const node = state.nodes.get(event.node);
   const job = state.jobs.get(event.job);
-  if (node === undefined) return;
+  if (node === undefined || job === undefined) return;
   // One ask has several answers, a lease each; none of them is asked for more before what came is placed.
   node.asked.set(event.job, state.now + (event.ranges.length === 0 ? nothingToGiveMs : gaveMs));
-  if (event.grant === undefined || job === undefined) return;
+  if (event.grant === undefined) return;
   if (node.deferred !== undefined) node.deferred = without(node.deferred, event.grant.id, event.ranges);
   const lease = job.leases.get(event.grant.id);
   if (lease !== undefined && lease.grant.node === node.id) {

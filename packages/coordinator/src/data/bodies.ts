@@ -1,11 +1,11 @@
 /**
  * Bodies of log messages by sequence: input blocks, outcomes, chunks. One cache for all who read, bounded in
- * bytes (P7); two readers who ask at once share one request. A body that is asked for by a foreign hint (an
+ * bytes (P7); two readers who ask at once share one request; what it has of a job goes with the job. A body that is asked for by a foreign hint (an
  * agent's fetch, a chunk's sequence in an outcome) must stand on the subject that it claims.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import type { SegmentId } from "@everycore/protocol";
-import { EverycoreError, limits, streamOfSegment } from "@everycore/protocol";
+import type { JobId, SegmentId } from "@everycore/protocol";
+import { EverycoreError, limits, parseLogSubject, streamOfSegment } from "@everycore/protocol";
 import { isMissing } from "./buckets.ts";
 import type { Data } from "./connection.ts";
 
@@ -22,6 +22,8 @@ export class Bodies {
   readonly #bytesMax: number;
   /** In order of use, oldest first. */
   readonly #kept = new Map<string, Body>();
+  /** Which of them are of one job. */
+  readonly #ofJob = new Map<JobId, Set<string>>();
   readonly #asked = new Map<string, Promise<Body>>();
   #bytes = 0;
 
@@ -54,13 +56,34 @@ export class Bodies {
   keep(segment: SegmentId, seq: number, body: Body): void {
     const key = `${segment}.${seq}`;
     if (this.#kept.has(key) || body.data.length > this.#bytesMax) return;
-    this.#kept.set(key, body);
-    this.#bytes += heldBy(body.data);
+    const own = { subject: body.subject, data: ownMemory(body.data) };
+    this.#kept.set(key, own);
+    this.#bytes += heldBy(own);
+    const job = jobOf(own);
+    if (job !== undefined) this.#ofJob.set(job, (this.#ofJob.get(job) ?? new Set()).add(key));
     for (const [oldest, old] of this.#kept) {
       if (this.#bytes <= this.#bytesMax) return;
-      this.#kept.delete(oldest);
-      this.#bytes -= heldBy(old.data);
+      this.#drop(oldest, old);
     }
+  }
+
+  /** The job was deleted: nobody asks for its bodies again. */
+  forget(job: JobId): void {
+    for (const key of this.#ofJob.get(job) ?? []) this.#drop(key, this.#kept.get(key)!);
+  }
+
+  /** Bytes that are kept, with what it costs to keep them. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  #drop(key: string, body: Body): void {
+    this.#kept.delete(key);
+    this.#bytes -= heldBy(body);
+    const job = jobOf(body);
+    const keys = job === undefined ? undefined : this.#ofJob.get(job);
+    keys?.delete(key);
+    if (job !== undefined && keys?.size === 0) this.#ofJob.delete(job);
   }
 
   async #fetch(segment: SegmentId, seq: number): Promise<Body> {
@@ -88,12 +111,19 @@ export class Bodies {
   }
 }
 
-/** Memory that the data keeps alive; of a buffer that it shares with others, its own part. */
-const heldBy = ({ buffer, length }: Uint8Array): number =>
-  buffer.byteLength <= 2 * length ? buffer.byteLength : length;
+const jobOf = ({ subject }: Body): JobId | undefined => parseLogSubject(subject)?.job;
 
-/** What is kept must not keep much more alive: small data is copied out of the connection's buffer. */
+/** Memory that a body keeps alive. */
+const heldBy = ({ data }: Body): number => data.buffer.byteLength + limits.bodyOverheadBytes;
+
+/**
+ * What is kept must not keep much more alive: data lies in a buffer of a connection's, or in one of those of 64 KB
+ * that Node cuts small buffers from, and one body of a hundred bytes would hold all of it.
+ */
 function ownMemory(data: Uint8Array): Buffer {
   const { buffer, byteOffset, length } = data;
-  return buffer.byteLength <= 2 * length ? Buffer.from(buffer, byteOffset, length) : Buffer.from(data); // a copy
+  if (buffer.byteLength <= 2 * length) return Buffer.from(buffer, byteOffset, length);
+  const own = Buffer.allocUnsafeSlow(length);
+  own.set(data);
+  return own;
 }

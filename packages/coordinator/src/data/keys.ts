@@ -3,8 +3,7 @@
  * leases of its predecessors. Agents and clients never have it.
  */
 import { randomBytes } from "node:crypto";
-import type { JobId } from "@everycore/protocol";
-import { EverycoreError, jobKeyOf, leaseIdOf, leaseVerifier } from "@everycore/protocol";
+import { EverycoreError, jobKeysOf, leaseIdOf, leaseVerifier } from "@everycore/protocol";
 import type { KV } from "@nats-io/kv";
 import type { Keys } from "../core/index.ts";
 
@@ -35,14 +34,6 @@ function checked(value: Uint8Array): Uint8Array {
 }
 
 export function keysOf(key: Uint8Array): Keys {
-  const jobKeys = new Map<JobId, Uint8Array>();
-  const jobKey = (job: JobId): Uint8Array => {
-    let found = jobKeys.get(job);
-    if (found === undefined) {
-      if (jobKeys.size >= 10_000) jobKeys.clear();
-      jobKeys.set(job, (found = jobKeyOf(key, job)));
-    }
-    return found;
-  };
-  return { leaseId: (job, grant) => leaseIdOf(jobKey(job), grant), verify: leaseVerifier(key) };
+  const jobKey = jobKeysOf(key);
+  return { leaseId: (job, grant) => leaseIdOf(jobKey(job), grant), verify: leaseVerifier(key, jobKey) };
 }

@@ -196,6 +196,18 @@ describe("give-back", () => {
     expect(only(empty, "sendGiveBack")).toEqual([]);
     expect(only(bench.tick(150), "sendGiveBack").length).toBe(1);
   });
+
+  test("is remembered of a node no longer than its job is", () => {
+    const { bench, job } = uneven();
+    bench.report("b", { slots: 1 });
+    const asked = (): number =>
+      [...bench.state.nodes.values()].reduce((sum, node) => sum + node.asked.size, 0);
+    expect(asked()).toBeGreaterThan(0);
+    bench.runAll();
+    bench.feed({ kind: "deleteAsked", job, ask: 1 });
+    bench.feed({ kind: "gaveBack", node: a, job, grant: undefined, ranges: [] }); // it was on its way
+    expect(asked()).toBe(0);
+  });
 });
 
 /** Counts how often somebody walks over all nodes. */
