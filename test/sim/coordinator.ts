@@ -374,12 +374,11 @@ export class SimCoordinator {
       case "closeLink":
         return this.links.get(effect.node)?.link.break({ agent: 20, leader: 5 });
       case "putNode":
-        return time.after(
-          random.between(0.5, 5),
-          () => void store.nodes.set(effect.record.id, effect.record),
-        );
-      case "deleteNode":
-        return time.after(random.between(0.5, 5), () => void store.nodes.delete(effect.node));
+        return time.after(random.between(0.5, 5), () => store.putNode(effect.record));
+      case "deleteNode": {
+        const { epoch } = this.state;
+        return time.after(random.between(0.5, 5), () => store.deleteNode(effect.node, epoch));
+      }
       case "answer":
         this.#asks.delete(effect.ask);
         return this.#world.answered(effect.ask, effect.answer);

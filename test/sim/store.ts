@@ -155,6 +155,16 @@ export class Store {
     return () => void this.#jobWatchers.delete(more);
   }
 
+  /** X1: not over what a later leader wrote. */
+  putNode(record: NodeRecord): void {
+    const there = this.nodes.get(record.id);
+    if (there === undefined || there.epoch <= record.epoch) this.nodes.set(record.id, record);
+  }
+
+  deleteNode(id: NodeId, epoch: number): void {
+    if ((this.nodes.get(id)?.epoch ?? 0) <= epoch) this.nodes.delete(id);
+  }
+
   /** Compare-and-set; the revision that stands there afterwards, and whose record it is. */
   putJob(
     record: JobRecord,

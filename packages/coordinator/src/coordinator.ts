@@ -119,7 +119,7 @@ class Coordinator implements RunningCoordinator {
     this.#metrics = this.#newMetrics();
     this.#bodies = new Bodies(data);
     this.#jobRecords = new JobRecords(buckets.jobs, data.jsm, log);
-    this.#knownNodes = new KnownNodes(buckets.nodes, log);
+    this.#knownNodes = new KnownNodes(buckets.nodes, log, (reason) => this.#stepDown(reason));
     this.#loop = new Loop({
       keys: this.#keys,
       perform: (effect) => this.#perform(effect),

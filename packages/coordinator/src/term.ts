@@ -131,7 +131,7 @@ export class Term {
   async #takeOver(records: readonly JobRecord[]): Promise<void> {
     const { loop, knownNodes, segments, log } = this.#options;
     await segments.load();
-    const nodes = await knownNodes.all();
+    const nodes = await knownNodes.all(this.epoch);
     loop.enqueue({ kind: "elected", epoch: this.epoch, knownNodes: nodes });
     for (let at = 0; at < records.length; at += recoverAtOnce) {
       const some = records.slice(at, at + recoverAtOnce);

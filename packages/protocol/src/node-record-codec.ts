@@ -11,10 +11,11 @@ import { decode, encode } from "./wire.ts";
 const what = "node record";
 
 /** Its key is the node's id. */
-export function encodeNodeRecord({ host, draining, isGone, standing }: NodeRecord): Buffer {
+export function encodeNodeRecord({ host, epoch, draining, isGone, standing }: NodeRecord): Buffer {
   return encode({
     v: protocolVersion,
     host,
+    epoch,
     draining,
     ...(isGone ? { gone: true } : {}),
     ...(standing === undefined ? {} : { standing }),
@@ -28,6 +29,7 @@ export function decodeNodeRecord(id: NodeId, data: Uint8Array): NodeRecord {
   return {
     id,
     host: text(fields, "host", what),
+    epoch: optional(fields, "epoch", what, count) ?? 0,
     draining: flag(fields, "draining", what),
     isGone: optional(fields, "gone", what, flag) ?? false,
     ...(standing === undefined ? {} : { standing }),

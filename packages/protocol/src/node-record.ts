@@ -30,6 +30,8 @@ export interface StandingRecord {
 export interface NodeRecord {
   readonly id: NodeId;
   readonly host: string;
+  /** Of the leader that wrote it. */
+  readonly epoch: number;
   readonly draining: boolean;
   /** Drained, or lost for long: nobody waits for it; kept for what stands against it. */
   readonly isGone: boolean;

@@ -4,7 +4,7 @@ import type { NodeId } from "../src/index.ts";
 import { decodeNodeRecord, encode, limits } from "../src/index.ts";
 
 const id = "0123456789abcdef" as NodeId;
-const good = { v: 1, host: "h", draining: false };
+const good = { v: 1, host: "h", epoch: 7, draining: false };
 const standing = { countsFrom: 1, times: 1 };
 const quarantine = { since: 1, until: 2, crashes: [] };
 const crash = { job: "0123456789abcdef0123", index: 1 };
@@ -18,6 +18,7 @@ test.for<[string, unknown]>([
   ["another version", { ...good, v: 2 }],
   ["a host that is no text", { ...good, host: 7 }],
   ["a drain that is neither yes nor no", { ...good, draining: "no" }],
+  ["an epoch before the first", { ...good, epoch: -1 }],
   ["gone, neither yes nor no", { ...good, gone: 1 }],
   ["fewer than no quarantines", { ...good, standing: { ...standing, times: -1 } }],
   ["a time that is none", { ...good, standing: { ...standing, countsFrom: Number.NaN } }],
@@ -31,10 +32,15 @@ test.for<[string, unknown]>([
   expect(() => decodeNodeRecord(id, encode(value))).toThrow(/node record/);
 });
 
+test("one that does not say which leader wrote it was written by one before all others", () => {
+  expect(decodeNodeRecord(id, encode({ v: 1, host: "h", draining: false }))).toMatchObject({ epoch: 0 });
+});
+
 test("what a later version adds is left out", () => {
   expect(decodeNodeRecord(id, encode({ ...good, later: true }))).toEqual({
     id,
     host: "h",
+    epoch: 7,
     draining: false,
     isGone: false,
   });

@@ -62,7 +62,13 @@ export function saveNode(state: ClusterState, id: NodeId, effects: Effect[]): vo
     return;
   }
   standing.isStored = true;
-  const record: NodeRecord = { id, host: node?.host ?? "", draining: node?.draining ?? false, isGone };
+  const record: NodeRecord = {
+    id,
+    host: node?.host ?? "",
+    epoch: state.epoch,
+    draining: node?.draining ?? false,
+    isGone,
+  };
   const kept: StandingRecord = {
     countsFrom,
     times: inRow,

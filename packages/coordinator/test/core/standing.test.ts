@@ -75,6 +75,7 @@ describe("a quarantine is over", () => {
     expect(bench.nodeRecords.get(nodeId("a"))).toEqual({
       id: nodeId("a"),
       host: "host-a",
+      epoch: bench.state.epoch,
       draining: false,
       isGone: false,
     });
@@ -158,8 +159,8 @@ describe("a new leader", () => {
     const bench = benchOf("a", "b", "c");
     crash(bench, "a", x, x, y);
     // Its record was never written.
-    const { id, host, draining, isGone } = bench.nodeRecords.get(nodeId("a"))!;
-    bench.nodeRecords.set(id, { id, host, draining, isGone });
+    const { standing: _unwritten, ...record } = bench.nodeRecords.get(nodeId("a"))!;
+    bench.nodeRecords.set(record.id, record);
     takeOver(bench, "a", "b", "c");
     bench.tick(200);
     expect(isIn(bench, "a")).toBe(true);

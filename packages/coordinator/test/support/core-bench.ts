@@ -145,7 +145,7 @@ export class CoreBench {
     for (const node of this.nodes.values()) node.arrived.length = 0;
     const kept = [...this.nodeRecords.values()].filter(({ id, isGone }) => isGone || awaited.includes(id));
     const others = awaited.filter((id) => !this.nodeRecords.has(id));
-    const bare = others.map((id) => ({ id, host: "", draining: false, isGone: false }));
+    const bare = others.map((id) => ({ id, host: "", epoch: 0, draining: false, isGone: false }));
     const effects = this.feed({ kind: "elected", epoch: this.epoch, knownNodes: [...kept, ...bare] });
     for (const record of this.records.values()) {
       const lastSeq = this.log.findLast((entry) => entry.record.job === record.id)?.seq ?? 0;
