@@ -135,17 +135,32 @@ test("flags that cannot be meant are refused, before anything starts", async () 
     ["--max-failures", "-1", "not a number of items or a share"],
     ["--job-timeout", "0", "--job-timeout must be more than 0"],
     ["--job-timeout", "soon", '"soon" is not a duration'],
+    ["--audit", "0", "not a share of the items"],
+    ["--audit", "150%", "not a share of the items"],
+    ["--audit", "5", "not a share of the items"],
   ] as const) {
     const { code, stderr, stdout } = await run([...map, `${flag}=${value}`]);
     expect(code, `${flag} ${value}`).toBe(2);
     expect(stderr).toContain(words);
     expect(stdout).toBe("");
   }
-  const inline = await run([...map, "--inline", "--job-timeout", "1s"]);
-  expect(inline).toMatchObject({
-    code: 2,
-    stderr: expect.stringContaining("--job-timeout does not go with --inline"),
-  });
+  for (const given of [["--job-timeout", "1s"], ["--audit", "1%"], ["--speculate"]]) {
+    const { code, stderr } = await run([...map, "--inline", ...given]);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`${given[0]!} does not go with --inline`);
+  }
+  const reduced = await run([
+    "map",
+    taskFile("arithmetic.ts"),
+    "--reduce",
+    "add",
+    "--range",
+    "0-3",
+    "--audit",
+    "1%",
+  ]);
+  expect(reduced.code).toBe(2);
+  expect(reduced.stderr).toContain("--audit does not go with --reduce");
 });
 
 test("the client's options do the same, and their errors say so", async () => {

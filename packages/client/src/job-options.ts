@@ -36,6 +36,13 @@ export interface JobOptions {
   readonly maxFailures?: number | `${number}%`;
   /** The job expires once it has run for so long, pauses not counted, ms. A retry begins anew. Default: no limit. */
   readonly jobTimeoutMs?: number;
+  /** Late in the job, a single item that takes much longer than others is tried on a second node too. Default: no. */
+  readonly speculate?: boolean;
+  /**
+   * A share of the values, `0.01` or `"1%"`: their items run again on another node once there is nothing else to do, and
+   * the job ends when their values were compared. Only for tasks that give the same value each time. Default: none.
+   */
+  readonly audit?: number | `${number}%`;
   /** A .py module is run by this Python, such as "3.11". Default: the setting `python`, else what a node has. */
   readonly python?: string;
   /** Aborts the call; a job that it would have waited for is cancelled. */
@@ -69,7 +76,7 @@ export function jobSpec(parts: SpecParts): JobSpec {
   if (itemTimeoutMs !== undefined) check("itemTimeoutMs", itemTimeoutMs, 1, Number.MAX_SAFE_INTEGER);
   if (jobTimeoutMs !== undefined) check("jobTimeoutMs", jobTimeoutMs, 1, Number.MAX_SAFE_INTEGER);
   if (retryDelayMs !== undefined) check("retryDelayMs", retryDelayMs, 0, 24 * 3_600_000);
-  const { maxFailures } = options;
+  const { maxFailures, audit, speculate } = options;
   return {
     name: (options.name ?? basename(task.title)).slice(0, 200),
     task: {
@@ -88,6 +95,8 @@ export function jobSpec(parts: SpecParts): JobSpec {
     ...(maxFailures === undefined ? {} : { maxFailures: failureLimit("maxFailures", String(maxFailures)) }),
     ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
     ...(jobTimeoutMs === undefined ? {} : { jobTimeoutMs }),
+    ...(speculate === undefined ? {} : { speculate }),
+    ...(audit === undefined ? {} : { audit: auditShare("audit", String(audit)) }),
   };
 }
 
@@ -99,6 +108,16 @@ export function failureLimit(name: string, text: string): FailureLimit {
   if (match !== null && most <= (isShare ? 99 : limits.jobItemsMax)) return { most, isShare };
   throw new EverycoreError("bad-input", `${name} is "${text}", not a number of items or a share of them`, {
     hint: "write how many may fail: 0, 3, or 10% (below 100%)",
+  });
+}
+
+/** `1%`, or the same as `0.01`. */
+export function auditShare(name: string, text: string): number {
+  const match = /^(\d{0,3}(?:\.\d{1,12})?)(%?)$/.exec(text.trim());
+  const share = Number(match?.[1]) / (match?.[2] === "%" ? 100 : 1);
+  if (match?.[1] !== "" && share > 0 && share <= 1) return share;
+  throw new EverycoreError("bad-input", `${name} is "${text}", not a share of the items`, {
+    hint: "write how many of them run twice: 1%, or 0.01; at most 100%",
   });
 }
 

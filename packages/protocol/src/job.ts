@@ -73,6 +73,10 @@ export interface JobSpec {
   readonly retryDelayMs?: number;
   /** Ends the job, expired, when it has run for so long in its round; the time of pauses is not counted. */
   readonly jobTimeoutMs?: number;
+  /** Late in the job, a single item that takes much longer than others is tried on a second node; the first end counts. */
+  readonly speculate?: boolean;
+  /** Share of its values, above 0 and at most 1, whose items run again on another node to be compared. */
+  readonly audit?: number;
 }
 
 export const jobStates = [

@@ -219,13 +219,29 @@ export function parseSpec(value: unknown): JobSpec {
     maxFailures: optional(fields, "maxFailures", what, parseFailureLimit),
     retryDelayMs: optional(fields, "retryDelayMs", what, count),
     jobTimeoutMs: optional(fields, "jobTimeoutMs", what, count),
+    speculate: optional(fields, "speculate", what, flag),
+    audit: optional(fields, "audit", what, number),
   }) as JobSpec;
   if (spec.jobTimeoutMs === 0) throw bad(what, "jobTimeoutMs");
+  checkAudit(spec, what);
   if ((codec === "range") !== (spec.rangeItems !== undefined)) throw bad(what, "rangeItems");
   if ((spec.rangeItems ?? 0) > limits.jobItemsMax) {
     throw new EverycoreError("over-limit", `a job may have at most ${limits.jobItemsMax} items`);
   }
   return spec;
+}
+
+function checkAudit({ audit, task }: JobSpec, what: string): void {
+  if (audit === undefined) return;
+  if (!(audit > 0 && audit <= 1)) throw bad(what, "audit");
+  if (task.reduce === undefined) return;
+  throw new EverycoreError(
+    "bad-input",
+    "a reduction cannot be audited: its items have no value of their own",
+    {
+      hint: "leave --audit away, or --reduce and combine the values yourself",
+    },
+  );
 }
 
 function parseFailureLimit(fields: Fields, field: string, what: string): FailureLimit {

@@ -27,6 +27,8 @@ const refused: Readonly<Record<string, string>> = {
   retryDelay: "an item that fails is tried again at once",
   maxFailures: "the cluster keeps it; --halt now,fail=1 does so here",
   jobTimeout: "an item in the command's own process cannot be ended",
+  speculate: "there is no second node",
+  audit: "there is no second node",
   joblog: "no node runs the items",
   address: "there is no cluster",
   secretFile: "there is no cluster",

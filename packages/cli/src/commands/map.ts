@@ -66,6 +66,10 @@ async function map(task: string, flags: MapFlags): Promise<number> {
       "--joblog has nothing to write with --reduce, which has one result",
     );
   }
+  if (flags.audit !== undefined && flags.reduce !== undefined) {
+    const message = "--audit does not go with --reduce, whose items have no values of their own to compare";
+    throw new EverycoreError("bad-input", message, { hint: "leave one of them away" });
+  }
   const input = inputOf(flags);
   const python = pythonWanted(task, flags);
   await checkTaskFile(parseTaskName(task).path);

@@ -1,5 +1,5 @@
 /** Flags that `map` and `run` share, and the job they describe. */
-import { failureLimit, newSeed } from "@everycore/client/internal";
+import { auditShare, failureLimit, newSeed } from "@everycore/client/internal";
 import { checkRequirements, EverycoreError, limits, times } from "@everycore/protocol";
 import type { FailureLimit, JobSpec, TaskSpec } from "@everycore/protocol";
 import { Option } from "commander";
@@ -36,6 +36,8 @@ export interface SubmitFlags extends ClusterFlags {
   readonly halt?: Halt;
   readonly maxFailures?: FailureLimit;
   readonly jobTimeout?: number;
+  readonly speculate?: boolean;
+  readonly audit?: number;
   readonly joblog?: string;
   readonly require?: readonly string[];
 }
@@ -88,6 +90,15 @@ export function withSubmitFlags(command: Command): Command {
       "--job-timeout <duration>",
       "the cluster ends the job when it has run for so long, pauses not counted: 30s, 5m, 2h (exit 3)",
       parseDuration,
+    )
+    .option(
+      "--speculate",
+      "late in the job, an item that takes much longer than others is tried on a second node too",
+    )
+    .option(
+      "--audit <share>",
+      "run this share of the items again on another node and compare their values: 1%, or 0.01 (exit 1 if some differ)",
+      (text: string) => auditShare("--audit", text),
     )
     .option("--joblog <file>", "write a line for each item, in GNU parallel's format")
     .addOption(
@@ -158,6 +169,8 @@ export function specOf(options: {
     ...(flags.retryDelay === undefined ? {} : { retryDelayMs: flags.retryDelay }),
     ...(flags.maxFailures === undefined ? {} : { maxFailures: flags.maxFailures }),
     ...(flags.jobTimeout === undefined ? {} : { jobTimeoutMs: flags.jobTimeout }),
+    ...(flags.speculate === undefined ? {} : { speculate: flags.speculate }),
+    ...(flags.audit === undefined ? {} : { audit: flags.audit }),
   };
 }
 

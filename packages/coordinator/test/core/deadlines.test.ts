@@ -249,10 +249,13 @@ test("a record with a limit that cannot be meant is refused as malformed", () =>
     { maxFailures: { most: 100, isShare: true } },
     { maxFailures: { most: 1.5, isShare: false } },
     { maxFailures: { most: 1 } },
+    { audit: 0 },
+    { audit: 1.01 },
+    { speculate: 1 },
   ]) {
-    const spec = { ...record.spec, ...bad } as JobRecord["spec"];
+    const spec = { ...record.spec, ...bad } as unknown as JobRecord["spec"];
     expect(() => decodeJobRecord(encodeJobRecord({ ...record, spec }))).toThrow(
-      /jobTimeoutMs|most|isShare|maxFailures/,
+      /jobTimeoutMs|most|isShare|maxFailures|audit|speculate/,
     );
   }
 });
