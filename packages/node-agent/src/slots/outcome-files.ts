@@ -49,6 +49,8 @@ export class OutcomeFiles {
   /** Slices that have grown by records in memory. */
   #grown: ScannedSlice[] = [];
   readonly #write: typeof writeSync;
+  /** Gets each file that is no more. */
+  onGone: (file: number) => void = () => {};
 
   /** `write`: how bytes get into a file; another one in tests. */
   constructor(dir: string, write: typeof writeSync = writeSync) {
@@ -221,6 +223,7 @@ export class OutcomeFiles {
     if (file.fd !== undefined) closeSync(file.fd);
     if (file.bytes === undefined) rmSync(file.path, { force: true });
     this.#files.delete(file.id);
+    this.onGone(file.id);
     if (this.#current === file) this.#current = undefined;
   }
 

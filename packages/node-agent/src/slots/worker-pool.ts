@@ -63,6 +63,7 @@ export class WorkerPool {
   readonly #workers = new Map<number, Entry>();
   /** Stores that have files, the dead ones' included. */
   readonly #stores = new Map<OutcomeFiles, WorkerProcess>();
+  /** By file, as long as that exists. */
   readonly #storeOf = new Map<number, OutcomeFiles>();
 
   constructor(options: PoolOptions) {
@@ -104,6 +105,8 @@ export class WorkerPool {
       killed: undefined,
     });
     this.#stores.set(started.files, started);
+    // Mostly its outcomes are acknowledged long before it is full, or its worker ends.
+    started.files.onGone = (file) => this.#storeOf.delete(file);
   }
 
   #heard(worker: number, frame: FromWorker): void {
@@ -300,7 +303,6 @@ export class WorkerPool {
       const store = this.#storeOf.get(run.file);
       if (store === undefined) continue;
       store.free(run);
-      if (!store.has(run.file)) this.#storeOf.delete(run.file);
       if (store.isEmpty && !this.#isAlive(store)) this.#removeStore(store);
     }
   }
