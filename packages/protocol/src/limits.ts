@@ -173,6 +173,8 @@ export const times = {
   crashElsewhereMs: 30_000,
   /** Crashes that were followed by a good end on another node count against theirs for so long. */
   crashCountsMs: 600_000,
+  /** Of a job whose items crash all the time, the newest ones are written into EC_NODES no more often than that. */
+  crashesSavedMs: 60_000,
   /** A node's first quarantine; each further one is twice as long, up to the most, until it was well for a day. */
   quarantineMs: 30 * 60_000,
   quarantineMsMax: 8 * 3_600_000,

@@ -4,7 +4,7 @@ import type { Fields } from "./checks.ts";
 import { isJobId } from "./ids.ts";
 import type { NodeId } from "./ids.ts";
 import { limits } from "./limits.ts";
-import type { CrashedItem, NodeRecord, Quarantine, StandingRecord } from "./node-record.ts";
+import type { CountedCrash, CrashedItem, NodeRecord, Quarantine, StandingRecord } from "./node-record.ts";
 import { protocolVersion } from "./subjects.ts";
 import { decode, encode } from "./wire.ts";
 
@@ -38,13 +38,25 @@ export function decodeNodeRecord(id: NodeId, data: Uint8Array): NodeRecord {
 
 function standingOf(fields: Fields, field: string): StandingRecord {
   const standing = fieldsOf(fields[field], `${what}.${field}`);
+  const crashes = optional(standing, "crashes", what, countedOf);
   const quarantine = optional(standing, "quarantine", what, quarantineOf);
   return {
     countsFrom: number(standing, "countsFrom", what),
     times: count(standing, "times", what),
+    ...(crashes === undefined ? {} : { crashes }),
     ...(quarantine === undefined ? {} : { quarantine }),
   };
 }
+
+const countedOf = (fields: Fields, field: string): CountedCrash[] =>
+  list(fields, field, what, limits.standingCrashesMax).map((value) => {
+    const times = fieldsOf(value, `${what}.crashes`);
+    return {
+      ...crashedItemOf(value),
+      crashedAt: number(times, "crashedAt", what),
+      at: number(times, "at", what),
+    };
+  });
 
 function quarantineOf(fields: Fields, field: string): Quarantine {
   const quarantine = fieldsOf(fields[field], `${what}.${field}`);

@@ -10,6 +10,13 @@ export interface CrashedItem {
   readonly index: number;
 }
 
+/** The same with its times, ms since 1970: it counts for a while, unless it was forgiven. */
+export interface CountedCrash extends CrashedItem {
+  readonly crashedAt: number;
+  /** When its item ended well. */
+  readonly at: number;
+}
+
 export interface Quarantine {
   /** ms since 1970. */
   readonly since: number;
@@ -23,6 +30,8 @@ export interface StandingRecord {
   readonly countsFrom: number;
   /** Quarantines in a row: each one is twice as long as the one before. */
   readonly times: number;
+  /** What counts against it: the logs of their jobs may be gone before it counts no more. */
+  readonly crashes?: readonly CountedCrash[];
   /** The one that lasts. */
   readonly quarantine?: Quarantine;
 }

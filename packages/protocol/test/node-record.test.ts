@@ -1,7 +1,7 @@
 // What a record of EC_NODES must not be: a leader that cannot read it goes on without it.
 import { expect, test } from "vitest";
 import type { NodeId } from "../src/index.ts";
-import { decodeNodeRecord, encode, limits } from "../src/index.ts";
+import { decodeNodeRecord, encode, encodeNodeRecord, limits } from "../src/index.ts";
 
 const id = "0123456789abcdef" as NodeId;
 const good = { v: 1, host: "h", epoch: 7, draining: false };
@@ -12,6 +12,9 @@ const withCrashes = (crashes: unknown): object => ({
   ...good,
   standing: { ...standing, quarantine: { ...quarantine, crashes } },
 });
+
+const counted = { ...crash, crashedAt: 1, at: 2 };
+const withCounted = (crashes: unknown): object => ({ ...good, standing: { ...standing, crashes } });
 
 test.for<[string, unknown]>([
   ["no map", "text"],
@@ -28,8 +31,20 @@ test.for<[string, unknown]>([
     "more crashes than are kept",
     withCrashes(Array.from({ length: limits.standingCrashesMax + 1 }, () => crash)),
   ],
+  ["a crash without its time", withCounted([{ ...counted, at: undefined }])],
+  ["a crash of a job that has no id", withCounted([{ ...counted, job: "mine" }])],
+  [
+    "more crashes that count than are kept",
+    withCounted(Array.from({ length: limits.standingCrashesMax + 1 }, () => counted)),
+  ],
 ])("%s is refused", ([, value]) => {
   expect(() => decodeNodeRecord(id, encode(value))).toThrow(/node record/);
+});
+
+test("what counts is read with its times", () => {
+  const record = decodeNodeRecord(id, encode(withCounted([counted])));
+  expect(record.standing).toEqual({ ...standing, crashes: [counted] });
+  expect(decodeNodeRecord(id, encodeNodeRecord(record))).toEqual(record);
 });
 
 test("one that does not say which leader wrote it was written by one before all others", () => {

@@ -4,6 +4,7 @@ import type { Mutation } from "./mutation.ts";
 const coordinator = "packages/coordinator/src/core";
 const takeoverTest = "packages/coordinator/test/core/takeover.test.ts";
 const nodesTest = "packages/coordinator/test/core/nodes.test.ts";
+const standingTest = "packages/coordinator/test/core/standing.test.ts";
 const jobsTest = "packages/coordinator/test/core/jobs.test.ts";
 /** Full histories: plan.ts. */
 const first100 = [1_000_001, 1_000_100] as const;
@@ -226,5 +227,29 @@ export const ofTheLeader: readonly Mutation[] = [
     ],
     seeds: first400,
     test: nodesTest,
+  },
+  {
+    name: "what counts against a node is found by a new leader in logs alone, and is gone with deleted jobs",
+    rule: "5 strikes",
+    edits: [
+      {
+        file: `${coordinator}/standing.ts`,
+        find: "for (const crash of record.crashes ?? [])",
+        replace: "for (const crash of record.crashes?.slice(0, 0) ?? [])",
+      },
+    ],
+    test: standingTest,
+  },
+  {
+    name: "a node that is waited for is written as gone",
+    rule: "9 takeover 6",
+    edits: [
+      {
+        file: `${coordinator}/standing.ts`,
+        find: "node === undefined ? !state.awaited.has(id) :",
+        replace: "node === undefined ? true :",
+      },
+    ],
+    test: standingTest,
   },
 ];

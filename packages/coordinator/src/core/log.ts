@@ -45,7 +45,7 @@ export function applyRecord(
   const delta = job.fold.apply(event.seq, record);
   addToTotals(state, job, delta);
   noteStrikes(job, delta);
-  const blamed = weighCrashes(state, job, event, delta);
+  const blamed = weighCrashes(state, job, event, delta, effects);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);
   if (job.phase !== "folding") moveItems(state, job, delta, effects);

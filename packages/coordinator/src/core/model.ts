@@ -15,7 +15,7 @@
  */
 import type {
   BlockRef,
-  CrashedItem,
+  CountedCrash,
   JobFold,
   JobId,
   JobIntent,
@@ -76,24 +76,18 @@ export interface Suspicion {
   readonly at: number;
 }
 
-/** The item ended well on another node: its crash counts against this one (standing.ts). */
-export interface Crash extends CrashedItem {
-  readonly crashedAt: number;
-  /** When it ended well. */
-  readonly at: number;
-}
-
 /** How a node stands, whether it is here or not. */
 export interface Standing {
   state: StandingState;
   /** While `quarantined`. */
   quarantine: Quarantine | undefined;
   /** The newest crashes that count, oldest first (P7: of each job, and of jobs, only so many). */
-  readonly crashes: Crash[];
+  readonly crashes: CountedCrash[];
   countsFrom: number;
   times: number;
   /** EC_NODES has something to say of it. */
   isStored: boolean;
+  savedAt: number;
 }
 
 /** A death, for people who ask why items run again; decisions read the fold. */

@@ -3,10 +3,10 @@
  * quarantined node finishes what it runs, and what it commits counts. It is let out by time, by `node undrain`, or
  * when a job has no other node left: so a quarantine may slow a cluster down, and never stops it (P5, C7).
  */
-import type { JobId, NodeId } from "@everycore/protocol/pure";
+import type { CountedCrash, JobId, NodeId } from "@everycore/protocol/pure";
 import { limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import type { ClusterState, Crash, Job, Node, Standing } from "./model.ts";
+import type { ClusterState, Job, Node, Standing } from "./model.ts";
 import { queuedItems } from "./queues.ts";
 import { canRun } from "./runtimes.ts";
 import { countedCrashes, jobsToBlame, saveNode, tickStanding } from "./standing.ts";
@@ -39,14 +39,14 @@ export function judgeNodes(state: ClusterState, ids: Iterable<NodeId>, effects: 
 }
 
 /** Enough counts against the node, and others can do its work: it gets no more. */
-function judge(state: ClusterState, node: Node, crashes: readonly Crash[], effects: Effect[]): void {
+function judge(state: ClusterState, node: Node, crashes: readonly CountedCrash[], effects: Effect[]): void {
   const isEnough =
     crashes.length >= limits.quarantineItems &&
     new Set(crashes.map(({ job }) => job)).size >= limits.quarantineJobs;
   if (isEnough && !isLastUsable(state, node)) begin(state, node, crashes, effects);
 }
 
-function begin(state: ClusterState, node: Node, crashes: readonly Crash[], effects: Effect[]): void {
+function begin(state: ClusterState, node: Node, crashes: readonly CountedCrash[], effects: Effect[]): void {
   const { standing } = node;
   moveStanding(state, node.id, standing, "blame");
   const forMs = Math.min(times.quarantineMs * 2 ** Math.min(standing.times, 16), times.quarantineMsMax);

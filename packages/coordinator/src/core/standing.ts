@@ -1,10 +1,12 @@
 /**
  * How nodes stand: which crashes count against them, and what EC_NODES keeps of that (DESIGN 5, "Strikes"). A crash
  * counts against a node once its item has ended well on another; until then it may as well be the item's fault. All
- * that counts is a fold of the jobs' logs with the times of their messages, so a new leader finds it there again;
- * what was decided from it is in the node's record.
+ * that counts is a fold of the jobs' logs with the times of their messages, so a new leader finds it there again. Jobs
+ * are deleted with their logs, so what counts already is in the node's record too, beside what was decided from it
+ * (decision 0113).
  */
 import type {
+  CountedCrash,
   FoldDelta,
   JobId,
   LogRecord,
@@ -15,7 +17,7 @@ import type {
 } from "@everycore/protocol/pure";
 import { limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import type { ClusterState, Crash, Job, Standing } from "./model.ts";
+import type { ClusterState, Job, Standing } from "./model.ts";
 
 const newStanding = (): Standing => ({
   state: "good",
@@ -24,6 +26,7 @@ const newStanding = (): Standing => ({
   countsFrom: 0,
   times: 0,
   isStored: false,
+  savedAt: 0,
 });
 
 export function standingOf(state: ClusterState, node: NodeId): Standing {
@@ -44,24 +47,34 @@ export function recoverStanding(state: ClusterState, { id, isGone, standing: rec
   if (record.quarantine !== undefined) state.quarantined.add(id);
   standing.countsFrom = record.countsFrom;
   standing.times = record.times;
+  for (const crash of record.crashes ?? [])
+    addCrash(standing, { ...crash, at: Math.min(crash.at, state.now) }); // or a clock ahead of ours would keep it
 }
 
 /** Nothing stands against it that a later leader would have to know. */
-const isClean = (state: ClusterState, { quarantine, times: inRow, countsFrom }: Standing): boolean =>
-  quarantine === undefined && inRow === 0 && state.now - countsFrom > times.crashCountsMs;
+const isClean = (state: ClusterState, standing: Standing): boolean =>
+  standing.quarantine === undefined &&
+  standing.times === 0 &&
+  state.now - standing.countsFrom > times.crashCountsMs &&
+  keptCrashes(state, standing).length === 0;
+
+const keptCrashes = (state: ClusterState, { crashes, countsFrom }: Standing): CountedCrash[] =>
+  crashes.filter((crash) => isRecent(state, crash) && crash.crashedAt > countsFrom);
 
 /** Writes or deletes the node's record, as it is now. */
 export function saveNode(state: ClusterState, id: NodeId, effects: Effect[]): void {
   const node = state.nodes.get(id);
   const standing = standingOf(state, id);
   const { countsFrom, times: inRow, quarantine } = standing;
-  const isGone = node === undefined || node.state === "drained";
+  // One that this leader waits for has not reported yet: the next one must wait for it too.
+  const isGone = node === undefined ? !state.awaited.has(id) : node.state === "drained";
   if (isGone && isClean(state, standing)) {
     standing.isStored = false;
     effects.push({ kind: "deleteNode", node: id });
     return;
   }
   standing.isStored = true;
+  standing.savedAt = state.now;
   const record: NodeRecord = {
     id,
     host: node?.host ?? "",
@@ -69,9 +82,11 @@ export function saveNode(state: ClusterState, id: NodeId, effects: Effect[]): vo
     draining: node?.draining ?? false,
     isGone,
   };
+  const crashes = keptCrashes(state, standing);
   const kept: StandingRecord = {
     countsFrom,
     times: inRow,
+    ...(crashes.length === 0 ? {} : { crashes }),
     ...(quarantine === undefined ? {} : { quarantine }),
   };
   effects.push({
@@ -86,6 +101,7 @@ export function weighCrashes(
   job: Job,
   event: { readonly record: LogRecord; readonly storedAt: number },
   delta: FoldDelta,
+  effects: Effect[],
 ): NodeId[] {
   // By the leader's own clock where it can: that of NATS may differ from it.
   const at = job.phase === "folding" ? Math.min(event.storedAt, state.now) : state.now;
@@ -99,8 +115,12 @@ export function weighCrashes(
       if (status !== "value" || missing > 0 || node === undefined) continue;
       for (const suspicion of suspicions) {
         if (suspicion.node === node) continue;
-        addCrash(standingOf(state, suspicion.node), { job: job.id, index, crashedAt: suspicion.at, at });
+        const standing = standingOf(state, suspicion.node);
+        const known = addCrash(standing, { job: job.id, index, crashedAt: suspicion.at, at });
+        if (known === "there") continue;
         blamed.add(suspicion.node);
+        if (known === "new" || state.now - standing.savedAt >= times.crashesSavedMs)
+          saveNode(state, suspicion.node, effects);
       }
     }
   }
@@ -134,25 +154,30 @@ function suspect(job: Job, record: LogRecord, { struck, reopened }: FoldDelta, a
   }
 }
 
-function addCrash({ crashes }: Standing, crash: Crash): void {
+/** `there`: the node's record had it, and its job's log has it too; `instead`: it pushed out an older one of its job. */
+function addCrash({ crashes }: Standing, crash: CountedCrash): "new" | "instead" | "there" {
+  const same = crashes.find(({ job, index }) => job === crash.job && index === crash.index);
+  // Read again from the log it is no younger. An item of a later round is, and is one item all the same.
+  if (same !== undefined && same.at >= crash.at) return "there";
+  if (same !== undefined) crashes.splice(crashes.indexOf(same), 1);
   crashes.push(crash);
   crashes.sort((a, b) => a.at - b.at); // logs are read one beside the other
   const ofJob = crashes.filter(({ job }) => job === crash.job);
-  if (ofJob.length > limits.standingCrashesPerJob) crashes.splice(crashes.indexOf(ofJob[0]!), 1);
+  const isTooMany = ofJob.length > limits.standingCrashesPerJob;
+  if (isTooMany) crashes.splice(crashes.indexOf(ofJob[0]!), 1);
   if (crashes.length > limits.standingCrashesMax) crashes.shift();
+  return isTooMany || same !== undefined ? "instead" : "new";
 }
 
-const isRecent = (state: ClusterState, { at }: Crash): boolean => state.now - at <= times.crashCountsMs;
+const isRecent = (state: ClusterState, { at }: CountedCrash): boolean =>
+  state.now - at <= times.crashCountsMs;
 
 /** Crashes that count against the node at this moment. */
 export const countedCrashes = (
   state: ClusterState,
   standing: Standing,
   blamedJobs: ReadonlySet<JobId>,
-): Crash[] =>
-  standing.crashes.filter(
-    (crash) => isRecent(state, crash) && crash.crashedAt > standing.countsFrom && !blamedJobs.has(crash.job),
-  );
+): CountedCrash[] => keptCrashes(state, standing).filter(({ job }) => !blamedJobs.has(job));
 
 /**
  * Jobs whose items die wherever they run, by chance: the cause is in the job, and its crashes count against no node.

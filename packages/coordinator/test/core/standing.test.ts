@@ -155,6 +155,51 @@ describe("a new leader", () => {
     expect(isIn(bench, "a")).toBe(true);
   });
 
+  test("counts crashes of jobs that were deleted meanwhile, and those of others once", () => {
+    const bench = benchOf("a", "b", "c");
+    crash(bench, "a", x, y);
+    takeOver(bench, "a", "b", "c");
+    expect(standing(bench, "a").crashes.length).toBe(2);
+    bench.runAll();
+    bench.feed({ kind: "deleteAsked", job: x, ask: bench.ask() });
+    bench.records.delete(x);
+    takeOver(bench, "a", "b", "c");
+    expect(standing(bench, "a").crashes.map(({ job }) => job)).toEqual([x, y]);
+    const { job: z } = bench.submit("z", { items: 400 });
+    const index = dies(bench, z, "a");
+    expect(isIn(bench, "a")).toBe(false);
+    ends(bench, z, index);
+    expect(isIn(bench, "a")).toBe(true);
+  });
+
+  test("hears no more of what counts no more, nor of what was forgiven", () => {
+    const bench = benchOf("a", "b", "c");
+    crash(bench, "a", x, y);
+    const kept = (): readonly unknown[] => bench.nodeRecords.get(nodeId("a"))?.standing?.crashes ?? [];
+    expect(kept().length).toBe(2);
+    pass(bench, times.crashCountsMs + 2_000);
+    bench.log.length = 0;
+    takeOver(bench, "a", "b", "c");
+    bench.tick(200);
+    expect(standing(bench, "a").crashes).toEqual([]);
+    crash(bench, "a", x, y);
+    crash(bench, "a", x);
+    expect(isIn(bench, "a")).toBe(true);
+    undrain(bench, "a");
+    expect(kept()).toEqual([]);
+  });
+
+  test("waits for a node that has not reported yet, whatever stands against it", () => {
+    const bench = benchOf("a", "b", "c");
+    crash(bench, "a", x, x, y);
+    const { until } = standing(bench, "a").quarantine!;
+    bench.now = until - 1_000;
+    takeOver(bench, "b", "c");
+    bench.tick(1_200); // its quarantine ends meanwhile
+    expect(isIn(bench, "a")).toBe(false);
+    expect(bench.nodeRecords.get(nodeId("a"))).toMatchObject({ isGone: false, epoch: bench.epoch });
+  });
+
   test("judges what the old one had read and not acted upon", () => {
     const bench = benchOf("a", "b", "c");
     crash(bench, "a", x, x, y);
