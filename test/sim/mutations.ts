@@ -7,6 +7,7 @@ import { ofTheAgent } from "./mutations/agent.ts";
 import { ofFiles } from "./mutations/files.ts";
 import { ofTheFold } from "./mutations/fold.ts";
 import { ofTheLeader } from "./mutations/leader.ts";
+import { ofSecondTries } from "./mutations/second-tries.ts";
 import { ofLeases } from "./mutations/leases.ts";
 import type { Mutation } from "./mutations/mutation.ts";
 
@@ -14,6 +15,7 @@ export const mutations: readonly Mutation[] = [
   ...ofTheFold,
   ...ofTheLeader,
   ...ofLeases,
+  ...ofSecondTries,
   ...ofTheAgent,
   ...ofFiles,
 ];

@@ -244,7 +244,12 @@ export const freshSeeds = (day: number, count: number): number => fullFrom + (da
 function full(plan: Plan, random: Random): Plan {
   const { seed, faults } = plan;
   const items = plan.jobs.reduce((sum, job) => sum + job.items, 0);
-  const jobs = [...plan.jobs, bulkJob(random, plan.jobs.length, Math.max(itemsMin - items, 500))];
+  const [first, ...others] = plan.jobs;
+  const jobs = [
+    ...(speculates(seed) ? [withStragglers(first!)] : [first!]),
+    ...others,
+    bulkJob(random, plan.jobs.length, Math.max(itemsMin - items, 500)),
+  ];
   const some = (rates: readonly number[], share: number): number =>
     random.chance(share) ? random.pick(rates) : 0;
   if (isGentle(seed)) {
@@ -273,6 +278,17 @@ function full(plan: Plan, random: Random): Plan {
       linkBreaks: Math.max(faults.linkBreaks, 0.05),
     },
   };
+}
+
+/** Full histories whose first job asks for second tries of what is late; by the seed alone. */
+export const speculates = (seed: number): boolean => isFull(seed) && seed % 4 === 1;
+
+/** The last items of it take seconds, whatever the others do. */
+function withStragglers(job: JobPlan): JobPlan {
+  const costMs = (index: number): number =>
+    index >= job.items - 2 ? 2_500 + (index % 7) * 500 : job.costMs(index);
+  const spec = { ...job.spec, speculate: true };
+  return job.spec.task.itemTimeoutMs === undefined ? { ...job, costMs, spec } : { ...job, spec };
 }
 
 /** Many cheap items: a job as it was drawn, at another size. */

@@ -45,6 +45,9 @@ export class LeaderWatch {
   readonly #badNodes: ReadonlySet<NodeId> | undefined;
   #steps = 0;
   quarantines = 0;
+  doubles = 0;
+  /** Second leases of an item, by job. */
+  readonly #doubled = new Map<JobId, Map<number, number>>();
 
   constructor(options: {
     foldOf: (job: JobId) => NaiveFold;
@@ -54,6 +57,11 @@ export class LeaderWatch {
     this.#badNodes = options.badNodes;
     this.#foldOf = options.foldOf;
     this.#seqOf = options.seqOf;
+  }
+
+  /** How often the item was given to a second node while one had it. */
+  timesDoubled(job: JobId, index: number): number {
+    return this.#doubled.get(job)?.get(index) ?? 0;
   }
 
   /** Some leader has sent this lease. */
@@ -174,6 +182,20 @@ export class LeaderWatch {
     const leases = holder?.leases.size ?? 0;
     must(leases <= leasesPerNodeMax, "P7", () => `node ${node} has ${leases} leases`);
     this.#judgeTroubled(effect, of, state);
+    this.#judgeDouble(effect, of);
+  }
+
+  /** P2: asked for, and of an item that is late. */
+  #judgeDouble({ grant, job }: SendLease, of: LeasedJob): void {
+    const lease = of.doubles.get(grant.id);
+    if (lease === undefined || lease.sends > 1) return;
+    must(of.spec.speculate === true, "P2", () => `item ${grant.start} of ${job} runs twice, unasked`);
+    const isLate = of.queues.normal.isEmpty && of.fold.total !== undefined;
+    must(isLate, "P2", () => `item ${grant.start} of ${job} runs twice while others wait`);
+    const items = this.#doubled.get(job) ?? new Map<number, number>();
+    this.#doubled.set(job, items);
+    items.set(grant.start, (items.get(grant.start) ?? 0) + 1);
+    this.doubles += 1;
   }
 
   /** P4: the host that is to blame. P5: others are there. */

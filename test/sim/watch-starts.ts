@@ -34,6 +34,7 @@ export class StartWatch {
   /** Every start is counted only where agents keep what they have. */
   readonly #isGentle: boolean;
   readonly #isAllowed: (lease: LeaseId, index: number) => boolean;
+  readonly #timesDoubled: (job: JobId, index: number) => number;
   readonly #starts = new Map<JobId, Map<number, Starts>>();
   readonly #runs = new Map<LeaseId, Map<number, Run>>();
 
@@ -43,11 +44,13 @@ export class StartWatch {
     isGentle: boolean;
     /** False: the item is under suspicion, and its start was not announced. */
     isAllowed: (lease: LeaseId, index: number) => boolean;
+    timesDoubled: (job: JobId, index: number) => number;
   }) {
     this.#clients = options.clients;
     this.#itemOf = options.itemOf;
     this.#isGentle = options.isGentle;
     this.#isAllowed = options.isAllowed;
+    this.#timesDoubled = options.timesDoubled;
   }
 
   started(agent: Life, start: ItemStart): void {
@@ -69,7 +72,7 @@ export class StartWatch {
     if (!this.#isGentle || client === undefined || client.plan.spec.task.reduce !== undefined) return;
     const { agains, round } = this.#itemOf(job, index);
     // A strike is none: a leader that strikes what runs has not kept it.
-    const reasons = agains + deaths;
+    const reasons = agains + deaths + this.#timesDoubled(job, index);
     // A new round clears the item's history; what it cost before is not known any more.
     if (round > 0) return;
     must(

@@ -42,6 +42,7 @@ export class Watch {
       isGentle,
       isAllowed: (lease, index) => this.#leaders.isAllowed(lease, index),
       itemOf: (job, index) => this.foldOf(job).item(index),
+      timesDoubled: (job, index) => this.#leaders.timesDoubled(job, index),
     });
     this.#leaders = new LeaderWatch({
       foldOf: (job) => this.foldOf(job),
@@ -158,6 +159,10 @@ export class Watch {
   /** A worker has died of it. */
   crashed({ file, index }: ItemStart): void {
     this.#deaths.add(`${file.grant.id}/${index}`);
+  }
+
+  get doubles(): number {
+    return this.#leaders.doubles;
   }
 
   get quarantines(): number {

@@ -43,6 +43,8 @@ export interface Report {
   /** Steps of a leader whose successor was elected already. */
   readonly stepsOfFormer: number;
   readonly quarantines: number;
+  /** Items that were given to a second node while one had them. */
+  readonly doubles: number;
 }
 
 const nodeIdOf = (at: number): NodeId => `${at}`.repeat(16) as NodeId;
@@ -341,6 +343,7 @@ export class World {
       stepsOfFormer: this.#stepsOfFormer,
       openPauses: [...this.clients.values()].reduce((sum, client) => sum + client.openPauses, 0),
       quarantines: this.watch.quarantines,
+      doubles: this.watch.doubles,
     };
   }
 

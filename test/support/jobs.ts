@@ -32,6 +32,7 @@ export interface JobOptions {
   readonly seed?: string;
   readonly reduce?: string;
   readonly strict?: boolean;
+  readonly speculate?: boolean;
   readonly priority?: number;
   readonly name?: string;
   readonly detached?: boolean;
@@ -77,6 +78,7 @@ export async function specOf(cluster: Connection, options: JobOptions): Promise<
     priority,
     strict,
     ttlMs: 3_600_000,
+    ...(options.speculate === undefined ? {} : { speculate: options.speculate }),
   };
 }
 

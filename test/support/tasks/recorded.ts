@@ -19,6 +19,15 @@ export function run(item: RecordedItem): number {
   return item.index;
 }
 
+/** Its first execution hangs until the gate opens, or its worker is ended; all others give a value. */
+export function hangsOnce(item: RecordedItem & { readonly failures: string }): number {
+  const { gate: _, ...free } = item;
+  if (existsSync(item.failures)) return run(free);
+  if (item.gate === undefined) return run(item);
+  appendFileSync(item.failures, "hung once\n");
+  return run(item);
+}
+
 /** Ends in an error on its first execution, well afterwards. */
 export function flaky(item: RecordedItem & { readonly failures: string }): number {
   run(item);

@@ -11,6 +11,7 @@ import { servedFirst } from "./place.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
 import { queuedItems, waitingItems } from "./queues.ts";
 import { canRun, hasRuntime, lackedLabels } from "./runtimes.ts";
+import { stragglersOf } from "./speculation.ts";
 import { howItDied } from "./strikes.ts";
 import { jobView } from "./views.ts";
 
@@ -39,6 +40,7 @@ export function explainJob(state: ClusterState, id: JobId): ExplainLine[] | unde
   say("state", view.reason === "" ? job.state : `${job.state}: ${view.reason}`);
   if (isEnded(job.state)) {
     say("waits for", endedText(state, job));
+    say("late", lateOf(state, job));
     say("struck", strikesOf(state, job));
     return lines;
   }
@@ -48,6 +50,7 @@ export function explainJob(state: ClusterState, id: JobId): ExplainLine[] | unde
   say("input", inputText(state, job));
   say("queue", queueText(state, job));
   say("leases", leasesOf(state, job));
+  say("late", lateOf(state, job));
   say("nodes", nodesOf(state, job));
   say("struck", strikesOf(state, job));
   say("retries", retriesText(job));
@@ -254,6 +257,24 @@ function leasesOf(state: ClusterState, job: Job): string[] {
     return `${nodeName(state, id)}: ${held} in ${many(leases, "lease")}, ${notes.join(", ")}`;
   });
   return shortened(texts, "nodes");
+}
+
+/** Items that run far longer than the others did. */
+function lateOf(state: ClusterState, job: Job): string[] {
+  const texts = stragglersOf(state, job).map(({ item, lease, double }) => {
+    const where = nodeName(state, lease.grant.node);
+    const long = `item ${item} runs for ${span(state.now - lease.movedAt)} on ${where}`;
+    if (double !== undefined) {
+      const second = nodeName(state, double.grant.node);
+      return `${long}, and for ${span(state.now - double.since)} on ${second} as well: the first outcome counts`;
+    }
+    const could =
+      job.spec.speculate === true ? "a slot that has nothing to do" : "not asked for (--speculate)";
+    return `${long}, others took ${span(job.itemMs ?? 0)}; a second try elsewhere: ${could}`;
+  });
+  const { given, won } = job.doubled;
+  if (given > 0) texts.push(`so far ${items(given)} had a second try; ${won} of these tries ended first`);
+  return shortened(texts, "items");
 }
 
 /** How many nodes can run it, and why each of the others cannot. */

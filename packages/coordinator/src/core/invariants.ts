@@ -2,6 +2,7 @@
 import { IntervalSet, isEnded, limits } from "@everycore/protocol/pure";
 import type { ClusterState, Job } from "./model.ts";
 import { heldUp } from "./quarantine.ts";
+import { holderOf, leaseOf } from "./queues.ts";
 
 /** Sentences about what is broken; empty when all is well. */
 export function checkInvariants(state: ClusterState): string[] {
@@ -26,7 +27,8 @@ export function checkInvariants(state: ClusterState): string[] {
   }
   for (const node of state.nodes.values()) {
     for (const [lease, job] of node.leases) {
-      if (!state.jobs.get(job)?.leases.has(lease))
+      const of = state.jobs.get(job);
+      if (of === undefined || leaseOf(of, lease) === undefined)
         broken.push(`C4 node ${node.id} lists unknown lease ${lease}`);
     }
     for (const job of node.asked.keys()) {
@@ -60,6 +62,7 @@ function checkJob(state: ClusterState, job: Job, broken: string[]): void {
     for (const range of lease.open) put(`lease ${lease.grant.n}`, range.start, range.end);
     checkLease(state, job, lease.grant.id, broken);
   }
+  checkDoubles(state, job, broken);
   for (const range of job.sealing) put("sealing", range.start, range.end);
   // A reduction item that was opened again waits for the others: it is in no queue before they are covered.
   const end = job.reducing ? job.known : Math.min(job.known, job.fold.total ?? job.known);
@@ -87,6 +90,21 @@ function checkHeld(job: Job, broken: string[]): void {
   const isSame = [...sums].every(([node, items]) => held.byNode.get(node as never) === items);
   if (!isSame || sums.size !== held.byNode.size || total !== held.total)
     broken.push(`C6 job ${job.id}: its leases hold ${total} items, counted were ${held.total}`);
+}
+
+function checkDoubles(state: ClusterState, job: Job, broken: string[]): void {
+  for (const { grant, open, isDouble } of job.doubles.values()) {
+    const item = open.first()?.start ?? -1;
+    const node = holderOf(job, item)?.grant.node;
+    if (open.size !== 1 || !isDouble || node === undefined || node === grant.node)
+      broken.push(
+        `C8 job ${job.id}: lease ${grant.n} doubles item ${item}, which is with ${node ?? "nobody"}`,
+      );
+    if (!state.nodes.get(grant.node)?.leases.has(grant.id))
+      broken.push(`C4 job ${job.id}: node ${grant.node} does not list double ${grant.n}`);
+  }
+  for (const { grant, isDouble } of job.leases.values())
+    if (isDouble) broken.push(`C8 job ${job.id}: lease ${grant.n} is a place and a double`);
 }
 
 function checkLease(state: ClusterState, job: Job, id: string, broken: string[]): void {

@@ -48,6 +48,8 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     queues: emptyQueues(),
     known: 0,
     leases: new Map(),
+    doubles: new Map(),
+    doubled: { given: 0, won: 0 },
     held: { total: 0, byNode: new Map() },
     blocks: [],
     pieces: [],

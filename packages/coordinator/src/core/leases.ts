@@ -4,7 +4,7 @@ import { isEnded, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Keys, Lease, Node, StartAsk } from "./model.ts";
 import { isQuarantined } from "./quarantine.ts";
-import { dropLease } from "./queues.ts";
+import { dropLease, leaseOf } from "./queues.ts";
 import { memoryFor } from "./strikes.ts";
 import { leaseTransitions, move } from "./transitions.ts";
 
@@ -24,7 +24,7 @@ export function answered(
   effects: Effect[],
 ): void {
   const job = state.jobs.get(event.job);
-  const lease = job?.leases.get(event.lease);
+  const lease = job === undefined ? undefined : leaseOf(job, event.lease);
   if (job === undefined || lease === undefined || lease.state !== "sending") return;
   const { reply } = event;
   const node = state.nodes.get(lease.grant.node);

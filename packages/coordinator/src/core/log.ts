@@ -3,7 +3,15 @@
  * coverage comes through here (P2): the leader's own seals and strikes too come back through the log before
  * they count, so every leader and reader agrees.
  */
-import type { CommitRecord, FoldDelta, JobId, LogRecord, NodeId, Range } from "@everycore/protocol/pure";
+import type {
+  CommitRecord,
+  FoldDelta,
+  JobId,
+  LeaseId,
+  LogRecord,
+  NodeId,
+  Range,
+} from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
 import { retriesOf } from "./backoff.ts";
 import { judgeFailures } from "./deadlines.ts";
@@ -14,7 +22,7 @@ import { endOf, sealRest, sealUnsealed } from "./leader-records.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { askedStart } from "./leases.ts";
 import { judgeNodes } from "./quarantine.ts";
-import { enqueue, leave, queuedWithin, returnToQueue, touchFor, unqueue } from "./queues.ts";
+import { enqueue, leaseOf, leave, queuedWithin, returnToQueue, touchFor, unqueue } from "./queues.ts";
 import { countServed } from "./shares.ts";
 import { weighCrashes } from "./standing.ts";
 import { failIfAllCrash, judge, noteStrikes } from "./strikes.ts";
@@ -90,7 +98,7 @@ function tellOfEnd(job: Job, record: LogRecord, effects: Effect[]): void {
 
 function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Effect[]): void {
   for (const part of delta.accepted) {
-    leave(state, job, part, part.lease);
+    leave(state, job, part, part.lease, effects);
     if (part.status === "crash") failIfAllCrash(state, job, effects);
   }
   for (const again of delta.again) {
@@ -99,7 +107,7 @@ function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Eff
   for (const { part, lease } of delta.dropped) takeBack(state, job, lease, part);
   for (const range of delta.suspected) queueAnew(state, job, range);
   for (const struck of delta.struck) {
-    const lease = job.leases.get(struck.lease);
+    const lease = leaseOf(job, struck.lease);
     for (const held of lease?.open.within(struck.start, struck.end) ?? []) {
       returnToQueue(state, job, lease!, held);
     }
@@ -121,10 +129,10 @@ function queueAnew(state: ClusterState, job: Job, range: Range): void {
 function takeBack(
   state: ClusterState,
   job: Job,
-  leaseId: string,
+  leaseId: LeaseId,
   range: Range & { readonly at?: number | undefined },
 ): void {
-  const lease = job.leases.get(leaseId as never);
+  const lease = leaseOf(job, leaseId);
   if (lease !== undefined) returnToQueue(state, job, lease, range);
 }
 

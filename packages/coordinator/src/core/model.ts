@@ -9,9 +9,10 @@
  *  C4  a lease belongs to a known node, and the node lists it;
  *  C5  an ended job has no leases and an empty queue;
  *  C6  `held` of a job is the sum of its leases' open items;
- *  C7  no job waits for a quarantine alone: where only quarantined nodes can run it, one of them is let out.
- * Exception to C1 by design: speculation and late commits may cover items that are open in a lease; they leave
- * the lease in the same step.
+ *  C7  no job waits for a quarantine alone: where only quarantined nodes can run it, one of them is let out;
+ *  C8  a double is of one item, which is open in a lease of another node.
+ * Exception to C1 by design: doubles and late commits may cover items that are open in a lease; they leave the lease in
+ * the same step.
  */
 import type {
   BlockRef,
@@ -51,6 +52,12 @@ export interface Lease {
   readonly tag: number;
   /** When this leader made it, or took it over. */
   readonly since: number;
+  /** When an item of it last left it; else `since`. */
+  movedAt: number;
+  /** When its last item was given a second lease; undefined: never. */
+  doubledAt: number | undefined;
+  /** A second lease of an item that has its place elsewhere (speculation.ts): it counts in no sum. */
+  isDouble: boolean;
 }
 
 /** Items that wait for a lease, by how they must be run (DESIGN 5, "Strikes"). */
@@ -138,6 +145,10 @@ export interface Job {
   /** Items that were put in a queue or leased at least once: [0, known). */
   known: number;
   readonly leases: Map<LeaseId, Lease>;
+  /** Second leases, of one item each: mostly none. */
+  readonly doubles: Map<LeaseId, Lease>;
+  /** Of them, so far: given, and those whose outcome was the first. */
+  readonly doubled: { given: number; won: number };
   readonly held: HeldItems;
   /** Input blocks in item order; empty for ranges. */
   readonly blocks: BlockRef[];

@@ -8,7 +8,7 @@ import type { Effect, LeaderRecord } from "./events.ts";
 import { fail } from "./jobs.ts";
 import { appendRanges } from "./leader-records.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
-import { dropLease, hold, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
+import { dropLease, hold, leaseOf, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { forgive, isQuarantined } from "./quarantine.ts";
 import { canRun } from "./runtimes.ts";
 import { saveNode, standingOf } from "./standing.ts";
@@ -127,7 +127,7 @@ function reconcile(
 ): void {
   for (const [id, jobId] of [...node.leases]) {
     const job = state.jobs.get(jobId);
-    const lease = job?.leases.get(id);
+    const lease = job === undefined ? undefined : leaseOf(job, id);
     if (job === undefined || lease === undefined) continue;
     const told = how.listed.get(id);
     if (told !== undefined) {
@@ -160,7 +160,7 @@ function adopt(
     return true;
   }
   const { grant } = told;
-  let lease = job.leases.get(grant.id);
+  let lease = leaseOf(job, grant.id);
   if (lease === undefined) {
     if (grant.node !== node.id || !keys.verify(job.id, grant)) return false;
     lease = {
@@ -174,6 +174,9 @@ function adopt(
       accepted: said.accepted,
       tag: job.tag,
       since: state.now,
+      movedAt: state.now,
+      doubledAt: undefined,
+      isDouble: false,
     };
     for (const range of [...told.unfinished, ...told.unacknowledged]) adoptRange(job, lease, range);
     if (lease.open.isEmpty) return false;
@@ -308,7 +311,7 @@ export function tickNode(state: ClusterState, node: Node, effects: Effect[]): vo
   node.deferred = undefined;
   for (const [id, jobId] of [...node.leases]) {
     const job = state.jobs.get(jobId);
-    const lease = job?.leases.get(id);
+    const lease = job === undefined ? undefined : leaseOf(job, id);
     if (job !== undefined && lease !== undefined) strikeLost(state, job, lease, effects);
   }
   effects.push({ kind: "nodeChanged", node: node.id });
@@ -334,7 +337,7 @@ export function gaveBack(
   node.asked.set(event.job, state.now + (event.ranges.length === 0 ? nothingToGiveMs : gaveMs));
   if (event.grant === undefined) return;
   if (node.deferred !== undefined) node.deferred = without(node.deferred, event.grant.id, event.ranges);
-  const lease = job.leases.get(event.grant.id);
+  const lease = leaseOf(job, event.grant.id);
   if (lease !== undefined && lease.grant.node === node.id) {
     for (const range of event.ranges) returnToQueue(state, job, lease, range);
   }
@@ -368,7 +371,7 @@ export function taskFailed(
   const job = state.jobs.get(event.job);
   if (job === undefined || isEnded(job.state)) return;
   job.failedOn.set(event.node, event.message);
-  for (const lease of [...job.leases.values()]) {
+  for (const lease of [...job.doubles.values(), ...job.leases.values()]) {
     if (lease.grant.node === event.node) dropLease(state, job, lease, "lose");
   }
   const others = [...state.nodes.values()].some((node) => usableFor(node, job));
@@ -430,7 +433,7 @@ export function drained(state: ClusterState, id: NodeId, effects: Effect[]): voi
   if (node === undefined || !may(nodeTransitions, node.state, "drained")) return;
   for (const [leaseId, jobId] of [...node.leases]) {
     const job = state.jobs.get(jobId);
-    const lease = job?.leases.get(leaseId);
+    const lease = job === undefined ? undefined : leaseOf(job, leaseId);
     if (job !== undefined && lease !== undefined) dropLease(state, job, lease, "lose");
   }
   moveNode(node, "drained");

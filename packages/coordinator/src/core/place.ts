@@ -13,6 +13,7 @@ import { usableFor } from "./nodes.ts";
 import { isQuarantined } from "./quarantine.ts";
 import { hold, openMs, queuedItems, unqueue } from "./queues.ts";
 import { weightsOf } from "./shares.ts";
+import { speculate } from "./speculation.ts";
 
 /** Items per slot of a node's first leases, while the cost is unknown: give-back makes a wrong guess cheap. */
 const blindItemsPerSlot = 32;
@@ -57,7 +58,7 @@ export function place(state: ClusterState, keys: Keys, effects: Effect[]): void 
 }
 
 function placeAll(round: Round): void {
-  const { state, jobs, effects } = round;
+  const { state, keys, jobs, effects } = round;
   const { placed } = state;
   const nodes = [...state.nodes.values()].filter(takesWork);
   placed.slots = nodes.reduce((sum, node) => sum + node.slots, 0);
@@ -71,6 +72,7 @@ function placeAll(round: Round): void {
   for (const node of inOrder) fillNode(round, node, jobs);
   for (const job of jobs) reserveAhead(state, job, placed.slots, effects);
   rebalance(state, nodes, effects);
+  for (const job of jobs) speculate(state, keys, job, nodes, effects);
 }
 
 /** Of a node that was touched all jobs, of one that committed the jobs of its commits. */
@@ -229,6 +231,9 @@ function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode)
     accepted: undefined,
     tag: job.tag,
     since: state.now,
+    movedAt: state.now,
+    doubledAt: undefined,
+    isDouble: false,
   };
   hold(job, lease, range);
   job.leases.set(grant.id, lease);

@@ -4,6 +4,7 @@
  */
 import type { JobId, LeaseId, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, sizeOf } from "@everycore/protocol/pure";
+import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Lease, Queues } from "./model.ts";
 import { leaseTransitions, move } from "./transitions.ts";
 
@@ -30,7 +31,8 @@ export const waitingItems = (job: Job): number => queuedItems(job) + job.queues.
  */
 export function enqueue(state: ClusterState, job: Job, range: Range): void {
   for (const open of job.fold.covered.missingIn(range.start, range.end)) {
-    for (const free of job.sealing.missingIn(open.start, open.end)) enqueueFree(state, job, free);
+    for (const free of job.sealing.missingIn(open.start, open.end))
+      for (const rest of undoubled(job, free)) enqueueFree(state, job, rest);
   }
   job.known = Math.max(job.known, range.end);
   state.dirty = true;
@@ -57,7 +59,7 @@ function enqueueFree(state: ClusterState, job: Job, range: Range): void {
 function delay(job: Job, range: Range, at: number): void {
   const { delayed, due } = job.queues;
   for (const open of job.fold.covered.missingIn(range.start, range.end)) {
-    for (const free of job.sealing.missingIn(open.start, open.end)) {
+    for (const free of job.sealing.missingIn(open.start, open.end).flatMap((part) => undoubled(job, part))) {
       delayed.add(free.start, free.end);
       let items = due.get(at);
       if (items === undefined) due.set(at, (items = new IntervalSet()));
@@ -119,8 +121,61 @@ export function queuedWithin(job: Job, range: Range): Range[] {
   return found.toRanges();
 }
 
+/** The lease, be it its items' own place or a second one. */
+export const leaseOf = (job: Job, id: LeaseId): Lease | undefined =>
+  job.leases.get(id) ?? job.doubles.get(id);
+
+/** The lease that holds the item. */
+export function holderOf(job: Job, index: number): Lease | undefined {
+  for (const lease of job.leases.values()) if (lease.open.has(index)) return lease;
+  return undefined;
+}
+
+/** Items that lose their place and have a second lease stay where that is: it becomes their place. */
+function undoubled(job: Job, range: Range): Range[] {
+  if (job.doubles.size === 0) return [range];
+  const rest = IntervalSet.of([range]);
+  for (const [id, lease] of job.doubles) {
+    const [item] = lease.open.within(range.start, range.end);
+    if (item === undefined || rest.remove(item.start, item.end) === 0) continue;
+    job.doubles.delete(id);
+    lease.isDouble = false;
+    job.leases.set(id, lease);
+    countHeld(job, lease, 1);
+  }
+  return rest.toRanges();
+}
+
+/** Of two that run an item one was first: the other lets go of it. */
+function endDoubles(
+  state: ClusterState,
+  job: Job,
+  range: Range,
+  lease: LeaseId | undefined,
+  effects: Effect[],
+): void {
+  for (const double of job.doubles.values()) {
+    const [item] = double.open.within(range.start, range.end);
+    if (item === undefined) continue;
+    const isFirst = double.grant.id === lease;
+    const loser = isFirst ? holderOf(job, item.start) : double;
+    if (isFirst) job.doubled.won += 1;
+    // One that still has others goes on: what it ends with here comes as a duplicate.
+    if (loser?.open.size === 1)
+      effects.push({ kind: "dropLeases", node: loser.grant.node, leases: [loser.grant.id] });
+    takeFromLease(state, job, double, item);
+  }
+}
+
 /** [start, end) has ended: it leaves whatever queue or lease it was in. `lease` is where it most likely is. */
-export function leave(state: ClusterState, job: Job, range: Range, lease: LeaseId | undefined): void {
+export function leave(
+  state: ClusterState,
+  job: Job,
+  range: Range,
+  lease: LeaseId | undefined,
+  effects: Effect[],
+): void {
+  if (job.doubles.size > 0) endDoubles(state, job, range, lease, effects);
   job.sealing.remove(range.start, range.end);
   let left = range.end - range.start;
   const likely = lease === undefined ? undefined : job.leases.get(lease);
@@ -132,10 +187,11 @@ export function leave(state: ClusterState, job: Job, range: Range, lease: LeaseI
 
 /** C6. The lease gets [start, end). */
 export function hold(job: Job, lease: Lease, range: Range): void {
-  countHeld(job, lease.grant.node, lease.open.add(range.start, range.end));
+  countHeld(job, lease, lease.open.add(range.start, range.end));
 }
 
-function countHeld(job: Job, node: NodeId, items: number): void {
+function countHeld(job: Job, { grant: { node }, isDouble }: Lease, items: number): void {
+  if (isDouble) return;
   const { held } = job;
   const left = (held.byNode.get(node) ?? 0) + items;
   held.total += items;
@@ -145,14 +201,15 @@ function countHeld(job: Job, node: NodeId, items: number): void {
 
 /** C6. The lease lets go of all that it still has. */
 function letGo(job: Job, lease: Lease): void {
-  countHeld(job, lease.grant.node, -lease.open.size);
+  countHeld(job, lease, -lease.open.size);
   lease.open.clear();
 }
 
 /** Removes [start, end) from the lease's open items; a lease without any is finished. */
 export function takeFromLease(state: ClusterState, job: Job, lease: Lease, range: Range): number {
   const taken = lease.open.remove(range.start, range.end);
-  countHeld(job, lease.grant.node, -taken);
+  countHeld(job, lease, -taken);
+  lease.movedAt = state.now;
   if (lease.open.isEmpty) endLease(state, job, lease, "finish");
   return taken;
 }
@@ -165,9 +222,11 @@ export function returnToQueue(
   range: Range & { readonly at?: number | undefined },
 ): void {
   const held = lease.open.within(range.start, range.end);
-  countHeld(job, lease.grant.node, -sizeOf(held));
+  countHeld(job, lease, -sizeOf(held));
   lease.open.removeAll(held);
-  for (const part of held) {
+  lease.movedAt = state.now;
+  // Of a double they have their place elsewhere.
+  for (const part of lease.isDouble ? [] : held) {
     if (range.at === undefined) enqueue(state, job, part);
     else delay(job, part, range.at);
   }
@@ -184,7 +243,7 @@ export function dropLease(
   const held = lease.open.toRanges();
   letGo(job, lease);
   endLease(state, job, lease, event);
-  for (const part of held) enqueue(state, job, part);
+  for (const part of lease.isDouble ? [] : held) enqueue(state, job, part);
 }
 
 function endLease(state: ClusterState, job: Job, lease: Lease, event: string): void {
@@ -193,6 +252,7 @@ function endLease(state: ClusterState, job: Job, lease: Lease, event: string): v
   const from = event === "finish" && lease.state === "sending" ? "held" : lease.state;
   lease.state = move(leaseTransitions, { machine: "lease", id: lease.grant.id, from, event });
   job.leases.delete(lease.grant.id);
+  job.doubles.delete(lease.grant.id);
   state.nodes.get(lease.grant.node)?.leases.delete(lease.grant.id);
   touchFor(state, lease.grant.node, job.id);
 }
@@ -206,7 +266,7 @@ export function touchFor(state: ClusterState, node: NodeId, job: JobId): void {
 
 /** Forgets every lease and queue of the job, without returning anything: it is being cancelled. */
 export function abandonAll(state: ClusterState, job: Job): void {
-  for (const lease of [...job.leases.values()]) {
+  for (const lease of [...job.doubles.values(), ...job.leases.values()]) {
     letGo(job, lease);
     endLease(state, job, lease, "lose");
   }

@@ -3,7 +3,7 @@ import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts, Repair } from "@e
 import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
-import { waitingItems } from "./queues.ts";
+import { leaseOf, waitingItems } from "./queues.ts";
 import { countsOfItems, missingItems } from "./reduced.ts";
 import { canRun, missingOf } from "./runtimes.ts";
 
@@ -158,7 +158,10 @@ export function shownState(node: Node): string {
 
 function viewOf(state: ClusterState, node: Node): NodeView {
   let leased = 0;
-  for (const [lease, job] of node.leases) leased += state.jobs.get(job)?.leases.get(lease)?.open.size ?? 0;
+  for (const [id, of] of node.leases) {
+    const job = state.jobs.get(of);
+    leased += job === undefined ? 0 : (leaseOf(job, id)?.open.size ?? 0);
+  }
   return {
     id: node.id,
     host: node.host,

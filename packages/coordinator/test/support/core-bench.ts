@@ -65,6 +65,7 @@ export interface SubmitOptions {
   readonly priority?: number;
   readonly user?: string;
   readonly limits?: Partial<Pick<JobSpec, "maxFailures" | "jobTimeoutMs" | "retryDelayMs">>;
+  readonly speculate?: boolean;
   /** The input stays open. */
   readonly open?: boolean;
 }
@@ -179,6 +180,7 @@ export class CoreBench {
       strict,
       ttlMs,
       ...options.limits,
+      ...(options.speculate === undefined ? {} : { speculate: options.speculate }),
     };
     const user = options.user ?? "local";
     const effects = this.feed({ kind: "jobSubmitted", id, user, spec, segment, ask: this.ask() });
