@@ -5,9 +5,11 @@
  */
 import type { Answer, ClusterState, Effect, Event, Keys, NodeReport } from "@everycore/coordinator/core";
 import { EventClock, newCluster, step } from "@everycore/coordinator/core";
-import type { JobId, JobRecord, LeaseReply, LogRecord, NodeId } from "@everycore/protocol";
+import type { JobId, JobRecord, LeaseReply, NodeId } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
 import type { Link } from "./link.ts";
+import type { FoundLogs } from "./log-tails.ts";
+import { findLogs, SimTails } from "./log-tails.ts";
 import type { Partitions } from "./partitions.ts";
 import { nats } from "./partitions.ts";
 import type { Random } from "./random.ts";
@@ -15,6 +17,7 @@ import type { Store } from "./store.ts";
 import { simSegment } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
 import { startsAtMs } from "./timeline.ts";
+import { SimWriter } from "./log-writer.ts";
 
 type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
 export type WorldEvent = WithoutTime<Event>;
@@ -61,16 +64,14 @@ export class SimCoordinator {
   #incarnation = 0;
   #lastRenewal = 0;
   #queue: WorldEvent[] = [];
-  #stopFollowing: () => void = () => {};
+  #tails: SimTails | undefined;
   #stopWatching: () => void = () => {};
-  #position = 0;
-  #isPumping = false;
   /** What its machine's clock is ahead of ours. */
   #clockMs = 0;
   #clock = new EventClock();
   #isCampaigning = false;
   readonly #revisions = new Map<JobId, number>();
-  readonly #chains = new Map<JobId, LogRecord[]>();
+  readonly #writer: SimWriter;
   readonly #asks = new Set<number>();
   readonly links = new Map<
     NodeId,
@@ -81,6 +82,7 @@ export class SimCoordinator {
   constructor(name: string, world: CoordinatorWorld) {
     this.name = name;
     this.#world = world;
+    this.#writer = new SimWriter(name, world.store);
   }
 
   start(): void {
@@ -241,12 +243,12 @@ export class SimCoordinator {
           (jobs) => {
             this.#revisions.clear();
             for (const { record, revision } of jobs) this.#revisions.set(record.id, revision);
-            const seqs = (): number[] => jobs.map(({ record }) => store.lastSeq(record.id));
-            this.#read(goesOn, seqs, (lastSeqs) => {
-              for (const [at, { record }] of jobs.entries())
-                this.feed({ kind: "jobRecovered", record, lastSeq: lastSeqs[at]! });
+            const records = jobs.map(({ record }) => record);
+            const found = (): FoundLogs => findLogs(store, records);
+            this.#read(goesOn, found, ({ all, after }) => {
+              for (const { record, lastSeq } of all) this.feed({ kind: "jobRecovered", record, lastSeq });
               if (!goesOn()) return;
-              this.#follow(goesOn);
+              this.#follow(goesOn, after);
               this.feed({ kind: "recovered" });
             });
           },
@@ -271,40 +273,40 @@ export class SimCoordinator {
     return [...store.jobs.values()];
   }
 
-  #follow(goesOn: () => boolean): void {
-    this.#position = 0;
-    this.#isPumping = false;
-    this.#stopFollowing = this.#world.store.follow(() => this.#pump(goesOn));
-    this.#pump(goesOn);
+  #follow(goesOn: () => boolean, after: number): void {
+    const { time, random, store, slowTail } = this.#world;
+    this.#tails?.close();
+    this.#tails = new SimTails({
+      time,
+      random,
+      store,
+      slowTail,
+      goesOn,
+      hears: () => this.#hears(),
+      onRecord: ({ seq, at, record }) => {
+        const storedAt = startsAtMs + at;
+        this.feed({ kind: "logRecord", job: record.job, segment: simSegment, seq, storedAt, record });
+      },
+    });
+    this.#tails.openSegment(after);
+  }
+
+  #readLog(job: JobId, goesOn: () => boolean): void {
+    const tails = this.#tails;
+    if (tails?.claimJob(job) !== true) return;
+    const { store } = this.#world;
+    this.#read(
+      goesOn,
+      () => store.lastSeq(job),
+      (lastSeq) => {
+        this.feed({ kind: "logOpened", job, lastSeq });
+        if (goesOn()) tails.openJob(job);
+      },
+    );
   }
 
   #hears(): boolean {
     return this.#world.partitions.passes(nats, this.name);
-  }
-
-  /** The log arrives in order, a few records at a time. */
-  #pump(goesOn: () => boolean): void {
-    const { time, random, store, slowTail } = this.#world;
-    if (this.#isPumping || this.#position >= store.log.length) return;
-    this.#isPumping = true;
-    const isDeaf = store.isAway || !this.#hears();
-    const wait = isDeaf ? 100 : random.chance(0.02) ? random.between(0, 300) : random.between(0.1, 2);
-    // Drawn only where there is something to draw for.
-    const lateMs = slowTail() > 0 && random.chance(slowTail()) ? random.between(0, 2_000) : 0;
-    time.after(wait + lateMs, () => {
-      if (!goesOn()) return;
-      this.#isPumping = false;
-      if (!store.isAway && this.#hears()) {
-        const to = Math.min(store.log.length, this.#position + random.int(1, 100));
-        while (this.#position < to && goesOn()) {
-          const { seq, at, record } = store.log[this.#position]!;
-          this.#position += 1;
-          const storedAt = startsAtMs + at;
-          this.feed({ kind: "logRecord", job: record.job, segment: simSegment, seq, storedAt, record });
-        }
-      }
-      if (goesOn()) this.#pump(goesOn);
-    });
   }
 
   stepDown(): void {
@@ -314,10 +316,11 @@ export class SimCoordinator {
   #endTerm(noticedMs: { agent: number; leader: number }): void {
     this.isLeading = false;
     this.#term += 1;
-    this.#stopFollowing();
+    this.#tails?.close();
+    this.#tails = undefined;
     this.#stopWatching();
     this.#queue = [];
-    this.#chains.clear();
+    this.#writer.clear();
     for (const { link } of this.links.values()) link.break(noticedMs);
     this.links.clear();
     this.state = newCluster();
@@ -354,7 +357,9 @@ export class SimCoordinator {
         store.jobs.delete(effect.job);
         return;
       case "appendRecord":
-        return this.#append(effect.record, goesOn);
+        return this.#writer.append(effect.record, goesOn);
+      case "readLog":
+        return this.#readLog(effect.job, goesOn);
       case "sendLease":
         return this.#world.sendLease(this, effect, (reply) => {
           if (goesOn()) this.feed({ kind: "leaseAnswered", job: effect.job, lease: effect.grant.id, reply });
@@ -412,24 +417,6 @@ export class SimCoordinator {
       },
       slowMs: latePutMs,
     });
-  }
-
-  /** W1, W2: one record of a job at a time, tried until it is stored or the term ends. */
-  #append(record: LogRecord, goesOn: () => boolean): void {
-    const chain = this.#chains.get(record.job) ?? [];
-    this.#chains.set(record.job, chain);
-    chain.push(record);
-    if (chain.length === 1) this.#appendNext(chain, goesOn);
-  }
-
-  #appendNext(chain: LogRecord[], goesOn: () => boolean): void {
-    const [next] = chain;
-    if (next === undefined) return;
-    const stored = (): void => {
-      chain.shift();
-      this.#appendNext(chain, goesOn);
-    };
-    this.#world.store.append(next, { from: this.name, goesOn, stored });
   }
 
   /** K1. False: refused. */

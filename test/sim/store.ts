@@ -135,6 +135,11 @@ export class Store {
     return { seq: 0, appended: 0, closed: false };
   }
 
+  /** That of the next record if it has none yet. */
+  firstSeq(job: JobId): number {
+    return this.log.find(({ record }) => record.job === job)?.seq ?? this.log.length + 1;
+  }
+
   lastSeq(job: JobId): number {
     for (let at = this.log.length - 1; at >= 0; at -= 1) {
       const entry = this.log[at]!;

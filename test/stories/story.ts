@@ -277,6 +277,8 @@ export class Story {
         return `delete-node ${this.#name(effect.node)}`;
       case "standingChanged":
         return `${effect.isQuarantined ? "quarantine" : "let-out"} ${this.#name(effect.node)}: ${effect.reason}`;
+      case "readLog":
+        return `read-log ${this.#name(effect.job)}`;
       case "deleteJob":
         return `delete ${this.#name(effect.job)}`;
       case "stepDown":

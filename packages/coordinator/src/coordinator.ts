@@ -33,6 +33,7 @@ import { clusterKey, keysOf } from "./data/keys.ts";
 import { KnownNodes } from "./data/known-nodes.ts";
 import { Leadership } from "./data/leader.ts";
 import { LeaseSender } from "./data/lease-sender.ts";
+import { LogPositions } from "./data/log-positions.ts";
 import { LogWriter } from "./data/log-writer.ts";
 import { replicasOf, replicationReader, whileElecting } from "./data/replicas.ts";
 import { Segments } from "./data/segments.ts";
@@ -319,6 +320,7 @@ class Coordinator implements RunningCoordinator {
       tracing,
       lifecycle: this.#lifecycle,
       stepDown: (reason, job) => this.#stepDown(reason, job),
+      readLog: (job, segment) => this.#term?.readLog(job, segment),
       deleteJob: ({ job, segment }) => void this.#deleteJob(job, segment),
     });
   }
@@ -342,7 +344,7 @@ class Coordinator implements RunningCoordinator {
       this.#bodies.forget(job);
       this.#opened.tracing.forget(job);
       await this.#segments.jobDeleted(job, segment);
-      if (!this.#segments.has(segment)) await term.closeSegment(segment);
+      await term.jobDeleted(job, segment);
     } catch (error) {
       this.#opened.log.warn({ err: error, job }, "a deleted job's log could not be removed yet");
     }
@@ -384,6 +386,8 @@ class Coordinator implements RunningCoordinator {
       coordinators: () => this.#coordinators.all,
       mustLead: () => this.#mustLead(),
       openSegment: (id) => this.#term?.openSegment(id),
+      positions: new LogPositions(data),
+      readLogs: () => this.#term?.readLogs ?? 0,
     };
     const replication = replicationReader(data, this.#opened.replicas);
     const shared = { coordinators: this.#coordinators, replication };

@@ -1,5 +1,5 @@
 /** What the core wants done, as calls: one exhaustive switch. Nothing here decides; answers come back as events. */
-import type { JobId, NodeId } from "@everycore/protocol";
+import type { JobId, NodeId, SegmentId } from "@everycore/protocol";
 import type { Asks } from "./asks.ts";
 import type { Changes } from "./changes.ts";
 import type { ClusterState, Effect } from "./core/index.ts";
@@ -31,6 +31,8 @@ export interface EffectsOptions {
   readonly changes: Changes;
   readonly tracing: JobTracing;
   readonly lifecycle: LifecycleLog;
+  /** Reads the log of a job that ended under a former leader. */
+  readonly readLog: (job: JobId, segment: SegmentId) => void;
   /** Deletes record and log of a job. */
   readonly deleteJob: (effect: Extract<Effect, { kind: "deleteJob" }>) => void;
   readonly stepDown: (reason: string, job?: JobId) => void;
@@ -49,6 +51,8 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
         return options.deleteJob(effect);
       case "appendRecord":
         return options.writer.append(effect.segment, effect.record, options.term());
+      case "readLog":
+        return options.readLog(effect.job, effect.segment);
       case "sendLease":
         return sendLease(effect, options);
       case "sendGiveBack":

@@ -36,7 +36,7 @@ export class LifecycleLog {
   struck(record: StrikeRecord): void {
     const { job, cause, lease, ranges, detail } = record;
     const phase = this.#state().jobs.get(job)?.phase;
-    if (phase === undefined || phase === "folding") return;
+    if (phase === undefined || phase === "folding" || phase === "unread") return;
     const items = ranges.reduce((sum, { start, end }) => sum + end - start, 0);
     const reason = detail?.reason ?? detail?.signal;
     this.#log.warn(

@@ -1,17 +1,17 @@
 /**
- * One term as leader: takes over from records (DESIGN 9), follows every segment's log, ticks, and hands all back
+ * One term as leader: takes over from records (DESIGN 9), follows the logs of active jobs, ticks, and hands all back
  * when it ends. Between terms this coordinator decides nothing.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, JobRecord, LogRecord, SegmentId } from "@everycore/protocol";
-import { isEnded, limits, streamOfSegment, subjects } from "@everycore/protocol";
+import { isEnded, limits } from "@everycore/protocol";
 import type { Logger } from "pino";
-import { isMissing } from "./data/buckets.ts";
 import type { Data } from "./data/connection.ts";
 import type { JobRecords, Listing } from "./data/job-records.ts";
 import type { KnownNodes } from "./data/known-nodes.ts";
+import { LogPositions } from "./data/log-positions.ts";
+import { LogTails } from "./data/log-tails.ts";
 import type { Segments } from "./data/segments.ts";
-import { Tail } from "./data/tail.ts";
 import type { Loop } from "./loop.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -19,6 +19,7 @@ import type { Metrics } from "./metrics.ts";
 const recoverAtOnce = 50;
 /** Events that wait while logs are being read: beyond it the tails wait (P7). */
 const backlogMax = 5_000;
+const readAgainMs = 200;
 
 export interface TermOptions {
   readonly data: Data;
@@ -37,7 +38,8 @@ export class Term {
   readonly epoch: number;
   readonly signal: AbortSignal;
   readonly #options: TermOptions;
-  readonly #tails = new Map<SegmentId, Tail>();
+  readonly #tails: LogTails;
+  readonly #positions: LogPositions;
   /** All jobs are known to the core: commands may be taken. */
   isOpen = false;
 
@@ -45,6 +47,8 @@ export class Term {
     this.#options = options;
     this.epoch = epoch;
     this.signal = signal;
+    this.#positions = new LogPositions(options.data);
+    this.#tails = this.#newTails();
   }
 
   /** Serves until the signal; calls `opened` once all jobs are known. */
@@ -67,7 +71,7 @@ export class Term {
       ]);
     } finally {
       this.isOpen = false;
-      await Promise.all([...this.#tails.values()].map((tail) => tail.close()));
+      await this.#tails.close();
       loop.enqueue({ kind: "leadershipLost" });
     }
   }
@@ -94,38 +98,66 @@ export class Term {
 
   /** The connection is back. */
   restartTails(): void {
-    for (const tail of this.#tails.values()) tail.restart();
+    this.#tails.restart();
   }
 
+  /** Jobs that had ended before this term and were read for somebody. */
+  get readLogs(): number {
+    return this.#tails.ownCount;
+  }
+
+  /** A segment that a job is about to use: whatever matters in it is still to come. */
   openSegment(id: SegmentId): void {
-    if (this.#tails.has(id) || this.signal.aborted) return;
+    if (this.signal.aborted) return;
+    this.#tails.openSegment(id, this.#options.segments.foundSeq(id));
+  }
+
+  /** Reads the log of a job that ended before this term. */
+  readLog(job: JobId, segment: SegmentId): void {
+    if (!this.signal.aborted && this.#tails.claimJob(job)) void this.#readLog(job, segment);
+  }
+
+  async #readLog(job: JobId, segment: SegmentId): Promise<void> {
+    const { loop, log } = this.#options;
+    while (!this.signal.aborted) {
+      try {
+        const lastSeq = await this.#lastSeq(job, segment);
+        if (this.signal.aborted) return;
+        // First the event: it stands before all that the tail reads, and behind what the segment's has read.
+        loop.enqueue({ kind: "logOpened", job, lastSeq });
+        if (lastSeq > 0) this.#tails.openJob(job, segment);
+        return;
+      } catch (error) {
+        log.debug({ err: error, job }, "last sequence unknown");
+        await delay(readAgainMs, undefined, { signal: this.signal }).catch(() => {}); // the condition ends it
+      }
+    }
+  }
+
+  async jobDeleted(job: JobId, segment: SegmentId): Promise<void> {
+    await this.#tails.closeJob(job);
+    if (!this.#options.segments.has(segment)) await this.#tails.closeSegment(segment);
+  }
+
+  #newTails(): LogTails {
     const { data, loop, segments, metrics, log, onRecord } = this.#options;
-    const tail = new Tail({
+    return new LogTails({
       data,
-      stream: streamOfSegment(id),
-      subjects: [subjects.segmentLog(id), subjects.segmentInput(id)],
-      onRecord: (seq, { job, record }, storedAt) => {
+      onRecord: ({ job, segment, seq, storedAt, record }) => {
         metrics.count("records");
         if (record.kind === "commit") metrics.count("commits");
-        if (record.kind === "commit" || record.kind === "input") segments.wrote(id, record.bytes);
+        if (record.kind === "commit" || record.kind === "input") segments.wrote(segment, record.bytes);
         if (!this.signal.aborted) {
-          onRecord(job, id, seq, record);
-          loop.enqueue({ kind: "logRecord", job, segment: id, seq, storedAt, record });
+          onRecord(job, segment, seq, record);
+          loop.enqueue({ kind: "logRecord", job, segment, seq, storedAt, record });
         }
         return loop.backlog > backlogMax ? loop.drained : undefined;
       },
-      onMalformed: (subject, seq) => {
+      onMalformed: (segment, subject, seq) => {
         metrics.malformed("log");
-        log.warn({ subject, seq, segment: id }, "a message in a log is no record of ours and is ignored");
+        log.warn({ subject, seq, segment }, "a message in a log is no record of ours and is ignored");
       },
     });
-    this.#tails.set(id, tail);
-  }
-
-  async closeSegment(id: SegmentId): Promise<void> {
-    const tail = this.#tails.get(id);
-    this.#tails.delete(id);
-    await tail?.close();
   }
 
   async #takeOver(records: readonly JobRecord[]): Promise<void> {
@@ -133,15 +165,24 @@ export class Term {
     await segments.load();
     const nodes = await knownNodes.all(this.epoch);
     loop.enqueue({ kind: "elected", epoch: this.epoch, knownNodes: nodes });
-    for (let at = 0; at < records.length; at += recoverAtOnce) {
-      const some = records.slice(at, at + recoverAtOnce);
-      const seqs = await Promise.all(some.map((record) => this.#lastSeq(record)));
-      for (const [position, record] of some.entries()) {
-        await segments.adopt(record.id, record.segment, { isNeeded: !isEnded(record.state) });
-        loop.enqueue({ kind: "jobRecovered", record, lastSeq: seqs[position]! });
+    // The logs of the others are not read: nothing is asked of them, and nothing waits for them.
+    for (const record of records) {
+      if (!isEnded(record.state)) continue;
+      await segments.adopt(record.id, record.segment, { isNeeded: false });
+      loop.enqueue({ kind: "jobRecovered", record, lastSeq: 0 });
+    }
+    const active = records.filter(({ state }) => !isEnded(state));
+    const neededAfter = new Map<SegmentId, number>();
+    for (let at = 0; at < active.length; at += recoverAtOnce) {
+      const some = active.slice(at, at + recoverAtOnce);
+      const found = await Promise.all(some.map((record) => this.#find(record)));
+      for (const { record, lastSeq, after } of found) {
+        await segments.adopt(record.id, record.segment, { isNeeded: true });
+        neededAfter.set(record.segment, Math.min(after, neededAfter.get(record.segment) ?? after));
+        loop.enqueue({ kind: "jobRecovered", record, lastSeq });
       }
     }
-    for (const id of segments.ids) this.openSegment(id);
+    for (const [segment, after] of neededAfter) this.#tails.openSegment(segment, after);
     loop.enqueue({ kind: "recovered" });
     await loop.drained;
     log.info(
@@ -150,28 +191,19 @@ export class Term {
     );
   }
 
-  /** Last sequence of the job's own records. */
-  async #lastSeq(record: JobRecord): Promise<number> {
+  /** An active job, and behind which sequence its segment must be read for it. */
+  async #find(record: JobRecord): Promise<{ record: JobRecord; lastSeq: number; after: number }> {
     const { id, segment } = record;
-    if (!this.#options.segments.has(segment)) return 0;
-    const [log, input] = await Promise.all([
-      this.#lastOn(segment, subjects.logOfJob(segment, id), id),
-      this.#lastOn(segment, subjects.input(segment, id), id),
-    ]);
-    return Math.max(log, input);
+    const { segments } = this.#options;
+    const [lastSeq, firstSeq] = await Promise.all([this.#lastSeq(id, segment), this.#firstSeq(id, segment)]);
+    return { record, lastSeq, after: firstSeq > 0 ? firstSeq - 1 : segments.foundSeq(segment) };
   }
 
-  async #lastOn(segment: SegmentId, subject: string, job: JobId): Promise<number> {
-    try {
-      const message = await this.#options.data.jsm.streams.getMessage(streamOfSegment(segment), {
-        last_by_subj: subject,
-      });
-      return message?.seq ?? 0;
-    } catch (error) {
-      // No message on the subject is an error of this API, as is a stream that was deleted meanwhile.
-      if (isMissing(error) || (error instanceof Error && "code" in error && error.code === 10_037)) return 0;
-      this.#options.log.debug({ err: error, job }, "last sequence unknown");
-      throw error;
-    }
+  async #lastSeq(job: JobId, segment: SegmentId): Promise<number> {
+    return this.#options.segments.has(segment) ? this.#positions.last(segment, job) : 0;
+  }
+
+  async #firstSeq(job: JobId, segment: SegmentId): Promise<number> {
+    return this.#options.segments.has(segment) ? this.#positions.first(segment, job) : 0;
   }
 }

@@ -130,6 +130,8 @@ export const limits = {
   jobsMax: 100_000,
   /** Keys of jobs that a coordinator keeps; more active jobs than that cost a hash with each lease and commit. */
   jobKeysMax: 1_000,
+  /** Logs of ended jobs that a new leader reads because somebody looks at the job: each costs a consumer and a fold. */
+  endedLogsShownMax: 256,
   /** Active jobs at once. */
   activeJobsMax: 10_000,
   /** Retries of one job that bring code of their own: its record keeps them all. */

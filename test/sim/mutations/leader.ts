@@ -127,7 +127,7 @@ export const ofTheLeader: readonly Mutation[] = [
     edits: [
       {
         file: `${coordinator}/nodes.ts`,
-        find: "if (job !== undefined && job.fold.seq < seq) return;",
+        find: "if (job !== undefined && !isEnded(job.state) && job.fold.seq < seq) return;",
         replace: "if (job === undefined && seq < 0) return;",
       },
     ],

@@ -12,8 +12,8 @@ import {
   taskOfRound,
 } from "@everycore/protocol";
 import type { Job } from "../core/model.ts";
-import { jobKey } from "../effects.ts";
 import type { ControlParts } from "./parts.ts";
+import { foldedJob } from "./folded-job.ts";
 import { findJob, localUser } from "./parts.ts";
 import type { Message } from "./handlers.ts";
 
@@ -35,32 +35,13 @@ export async function itemInput(
   writing: Writing,
 ): Promise<void> {
   const id = findJob(parts, typed);
-  using following = parts.changes.follow(jobKey(id), writing.signal);
-  const job = await readJob(parts, parts.state.jobs.get(id)!, following, writing.signal);
+  const job = await foldedJob(parts, id, writing.signal);
   mustHave(job, index);
   const item = job.spec.codec === "range" ? undefined : await entryOf(parts, job, index);
   // The code that ran it last, or will run it next.
   const spec = { ...job.spec, task: taskOfRound(job, job.fold.roundOf(index)) };
   await writing.write({ head: { job: id, spec: encodeSpec(spec), bytes: item?.length ?? 0 } });
   if (item !== undefined) await writePieces(item, writing);
-}
-
-/** A leader that has just taken over knows a job before it has read where its input lies. */
-async function readJob(
-  parts: ControlParts,
-  known: Job,
-  following: { version(): number; changed(seen: number): Promise<void> },
-  signal: AbortSignal,
-): Promise<Job> {
-  for (;;) {
-    const seen = following.version();
-    parts.mustLead();
-    signal.throwIfAborted();
-    const job = parts.state.jobs.get(known.id);
-    if (job?.segment !== known.segment) throw new EverycoreError("not-found", `job ${known.id} was deleted`);
-    if (job.phase !== "folding") return job;
-    await following.changed(seen);
-  }
 }
 
 function mustHave(job: Job, index: number): void {

@@ -11,6 +11,7 @@ import {
 } from "@everycore/protocol";
 import { explainJob, jobViews } from "../core/index.ts";
 import { jobKey } from "../effects.ts";
+import { readForView } from "./folded-job.ts";
 import type { ItemRequest } from "./item-input.ts";
 import { bundleBytes, itemInput } from "./item-input.ts";
 import { jobInfo } from "./job-info.ts";
@@ -65,13 +66,15 @@ export function jobHandlers(parts: ControlParts): Handlers {
       download<{ digest: string }>(({ digest }, writing) => bundleBytes(parts, digestOf(digest), writing)),
     ),
     Submit: duplex<SubmitRequest>((stream) => submit(parts, stream)),
-    Get: unary(async ({ job, explain }: JobRequest & { explain: boolean }) => {
+    Get: unary(async ({ job, explain }: JobRequest & { explain: boolean }, signal) => {
       const id = findJob(parts, job);
+      await readForView(parts, id, signal);
       return explain ? { ...info(id), explanation: { lines: explainJob(parts.state, id) } } : info(id);
     }),
     List: unary(async (request: { state: string; limit: number }) => list(parts, request)),
     Watch: download<JobRequest>(async ({ job }, writing) => {
       const id = findJob(parts, job);
+      await readForView(parts, id, writing.signal);
       using following = parts.changes.follow(jobKey(id), writing.signal);
       for (;;) {
         const seen = following.version();

@@ -11,6 +11,7 @@ import type { Bundles } from "../data/bundles.ts";
 import type { Data } from "../data/connection.ts";
 import type { JobIndexes } from "../data/job-index.ts";
 import type { JobRecords } from "../data/job-records.ts";
+import type { LogPositions } from "../data/log-positions.ts";
 import type { LogWriter } from "../data/log-writer.ts";
 import type { Segments } from "../data/segments.ts";
 import type { WorldEvent } from "../loop.ts";
@@ -41,6 +42,9 @@ export interface ControlParts {
   readonly mustLead: () => void;
   /** A segment was created: its records must be read. */
   readonly openSegment: (segment: SegmentId) => void;
+  readonly positions: LogPositions;
+  /** Jobs that had ended before this leader led and whose logs it has read for somebody. */
+  readonly readLogs: () => number;
 }
 
 /** Every job belongs to this user until there are accounts. */

@@ -2,12 +2,14 @@
 import type { JobId, SegmentId } from "@everycore/protocol";
 import { EverycoreError, isEnded } from "@everycore/protocol";
 import type { Follower } from "../changes.ts";
-import { acceptedIn, countsOfItems, JobAudit, logEndOf, missingItems } from "../core/index.ts";
+import { acceptedIn, countsOfItems, JobAudit, missingItems } from "../core/index.ts";
+import type { Job } from "../core/model.ts";
 import type { Standing } from "../data/job-reader.ts";
 import { readOutcomes } from "../data/job-reader.ts";
 import { Tail } from "../data/tail.ts";
 import { streamOfSegment, subjects, taskOfRound } from "@everycore/protocol";
 import { jobKey } from "../effects.ts";
+import { logEndReader } from "./folded-job.ts";
 import { jobInfo } from "./job-info.ts";
 import type { ControlParts } from "./parts.ts";
 import { findJob, viewOf } from "./parts.ts";
@@ -27,13 +29,17 @@ interface Writing {
   readonly signal: AbortSignal;
 }
 
-function standingOf(parts: ControlParts, id: JobId, segment: SegmentId): Standing {
+function standingOf(
+  parts: ControlParts,
+  id: JobId,
+  segment: SegmentId,
+): Omit<Standing, "seq"> & { job: Job } {
   parts.mustLead();
   const job = parts.state.jobs.get(id);
   // In another segment it is another life of the same id, and not what this reader began to read.
   if (job?.segment !== segment) throw new EverycoreError("not-found", `job ${id} was deleted`);
   const total = job.fold.total ?? job.finalTotal;
-  return { isEnded: isEnded(job.state), seq: logEndOf(job), total, round: job.round };
+  return { job, isEnded: isEnded(job.state), total, round: job.round };
 }
 
 export async function results(parts: ControlParts, request: ResultsRequest, writing: Writing): Promise<void> {
@@ -41,6 +47,7 @@ export async function results(parts: ControlParts, request: ResultsRequest, writ
   const job = parts.state.jobs.get(id)!;
   const { segment } = job;
   const isReduced = job.spec.task.reduce !== undefined;
+  const endOfLog = await logEndReader(parts, job);
   using following: Follower = parts.changes.follow(jobKey(id), writing.signal);
   await using opened = parts.indexes.open({ id, segment, isReduced });
   const outcomes = readOutcomes({
@@ -52,7 +59,8 @@ export async function results(parts: ControlParts, request: ResultsRequest, writ
     isReduced,
     standing: () => {
       writing.signal.throwIfAborted();
-      return standingOf(parts, id, segment);
+      const { job: now, ...standing } = standingOf(parts, id, segment);
+      return { ...standing, seq: endOfLog(now) };
     },
     version: () => following.version(),
     changed: (seen) => following.changed(seen),
@@ -65,7 +73,7 @@ export async function results(parts: ControlParts, request: ResultsRequest, writ
 export async function audit(parts: ControlParts, typed: string, signal: AbortSignal): Promise<Message> {
   const id = findJob(parts, typed);
   const job = parts.state.jobs.get(id)!;
-  const target = logEndOf(job);
+  const target = (await logEndReader(parts, job))(job);
   const audited = new JobAudit(id, (of, grant) => parts.keys.verify(of, grant));
   const done = Promise.withResolvers<void>();
   if (target === 0) done.resolve();

@@ -261,7 +261,8 @@ async function closeInput(
     jobKey(job.id),
     AbortSignal.any([signal, AbortSignal.timeout(foldMs)]),
   );
-  const isFolded = (): boolean => job.fold.total !== undefined || parts.state.jobs.get(job.id) !== job;
+  const isFolded = (): boolean =>
+    (job.fold.total ?? job.finalTotal) !== undefined || parts.state.jobs.get(job.id) !== job;
   const deadline = performance.now() + foldMs;
   while (!isFolded() && performance.now() < deadline) await following.changed(following.version());
 }

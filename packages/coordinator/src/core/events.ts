@@ -33,6 +33,10 @@ export type Event = { readonly at: number } & (
   | { readonly kind: "jobRecovered"; readonly record: JobRecord; readonly lastSeq: number }
   /** All jobs were recovered. */
   | { readonly kind: "recovered" }
+  /** Somebody asks for what only the log of an ended job says. */
+  | { readonly kind: "logWanted"; readonly job: JobId }
+  /** Its log is read from its first record on, by a tail of its own; all of it comes behind this event. */
+  | { readonly kind: "logOpened"; readonly job: JobId; readonly lastSeq: number }
   | {
       readonly kind: "jobSubmitted";
       readonly id: JobId;
@@ -142,6 +146,8 @@ export type Effect =
       readonly segment: SegmentId;
       readonly record: LeaderRecord;
     }
+  /** Read the log of a job that ended under a former leader; answer with logOpened. Asked again, it changes nothing. */
+  | { readonly kind: "readLog"; readonly job: JobId; readonly segment: SegmentId }
   /** Answer with leaseAnswered. */
   | {
       readonly kind: "sendLease";

@@ -204,8 +204,9 @@ function announce(state: ClusterState, job: Job, intent: JobIntent, effects: Eff
 
 /** Opens the failed items of an ended job again, as a new round; with code, which that round runs. */
 export function retry(state: ClusterState, job: Job, asked: RetryAsk, effects: Effect[]): void {
-  if (job.phase === "folding") {
+  if (job.phase === "unread" || job.phase === "folding") {
     job.retryAsks.push(asked);
+    if (job.phase === "unread") effects.push({ kind: "readLog", job: job.id, segment: job.segment });
     return;
   }
   const { ask, code } = asked;
@@ -325,6 +326,7 @@ export function remove(state: ClusterState, job: Job, ask: number | undefined, e
   }
   state.jobs.delete(job.id);
   for (const node of state.nodes.values()) node.asked.delete(job.id);
+  state.folding.delete(job);
   effects.push({ kind: "deleteJob", job: job.id, segment: job.segment });
   if (ask !== undefined) effects.push({ kind: "answer", ask, answer: { ok: true, job: job.id } });
   effects.push({ kind: "jobChanged", job: job.id });

@@ -49,6 +49,7 @@ export function applyRecord(
     effects.push({ kind: "stepDown", reason, job: job.id });
     return;
   }
+  if (job.phase === "unread") return unread(state, job, record, effects);
   if (isEnded(job.state)) tellOfEnd(job, record, effects);
   const delta = job.fold.apply(event.seq, record);
   addToTotals(state, job, delta);
@@ -86,6 +87,17 @@ export function applyRecord(
 /** Failures have come, or the number of items that a share is of. */
 const mayExceed = (record: LogRecord, delta: FoldDelta): boolean =>
   record.kind === "close" || delta.accepted.some((part) => part.status !== "value" || part.missing > 0);
+
+/**
+ * A record in the log of a job that ended before this leader's time, in a segment that is read for others. It is folded
+ * when the whole log is; agents have heard of the end by their hello. What its record does not know of is the retry of
+ * a former leader: taken up anew.
+ */
+function unread(state: ClusterState, job: Job, record: LogRecord, effects: Effect[]): void {
+  if (record.kind !== "reopen" || record.round <= job.round || record.epoch === state.epoch) return;
+  const reason = `a leader of epoch ${record.epoch} reopened job ${job.id}`;
+  effects.push({ kind: "stepDown", reason, job: job.id });
+}
 
 /** Its lease reached the agent after the end: else nobody would tell it to let go of the job (P7). */
 function tellOfEnd(job: Job, record: LogRecord, effects: Effect[]): void {

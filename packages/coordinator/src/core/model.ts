@@ -174,7 +174,7 @@ export interface Job {
   reducing: boolean;
   /** When the submitting stream broke while accepting, and whether its client had detached. */
   orphan: { at: number; detached: boolean } | undefined;
-  /** Sequence that the log had when this leader took over: `phase` folding ends there. */
+  /** Sequence that the log had when it was opened: `phase` folding ends there. */
   foldTo: number;
   /** Highest round that a reopen record in the log has opened. */
   openedRound: number;
@@ -200,7 +200,7 @@ export interface Job {
   fenceDue: boolean;
   /** Commands to answer once the record with their intent is stored. */
   asks: number[];
-  /** Retries asked while the log is still being read: what has failed is not known yet. */
+  /** Retries asked before the log was read: what has failed is not known yet. */
   retryAsks: RetryAsk[];
 }
 
@@ -307,7 +307,9 @@ export interface ClusterState {
   /** Those of `standings` that are quarantined: mostly none. */
   readonly quarantined: Set<NodeId>;
   storage: StorageLevel;
-  /** From the election until every log is read and every report taken: progress() has something to do. */
+  /** Jobs whose log is being read: active ones of a takeover, and ended ones that somebody asked for. */
+  readonly folding: Set<Job>;
+  /** From the election until the logs of active jobs are read and every report is taken: progress() has work to do. */
   takingOver: boolean;
   /** All records of EC_JOBS are known; before that a report of an unknown job means nothing. */
   recovered: boolean;

@@ -92,9 +92,9 @@ export function settle(state: ClusterState, keys: Keys, node: Node, effects: Eff
   if (said === undefined) return;
   for (const [id, seq] of said.acknowledged) {
     const job = state.jobs.get(id);
-    if (job !== undefined && job.fold.seq < seq) return;
+    if (job !== undefined && !isEnded(job.state) && job.fold.seq < seq) return;
   }
-  if (!state.recovered || [...state.jobs.values()].some((job) => job.phase === "folding")) return;
+  if (!state.recovered || isHeldUpByLogs(state)) return;
   node.deferred = undefined;
   // It may have missed an end while its link was broken: else it would keep workers for that job (P7).
   for (const id of said.acknowledged.keys()) {
@@ -116,6 +116,10 @@ export function settle(state: ClusterState, keys: Keys, node: Node, effects: Eff
   state.awaited.delete(node.id);
   state.dirty = true;
 }
+
+/** What an ended job's log says of leases is of no use any more. */
+export const isHeldUpByLogs = (state: ClusterState): boolean =>
+  [...state.folding].some((job) => !isEnded(job.state));
 
 /** Compares what this leader believes with what the agent says. */
 function reconcile(

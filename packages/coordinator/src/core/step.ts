@@ -24,7 +24,7 @@ import {
 import { pause, resume, tickPaused } from "./pause.ts";
 import { place } from "./place.ts";
 import { letOutNeeded, tickQuarantines } from "./quarantine.ts";
-import { elected, progress, recover } from "./takeover.ts";
+import { elected, logOpened, progress, recover, wantLog } from "./takeover.ts";
 import { newTotals } from "./totals.ts";
 
 export function newCluster(): ClusterState {
@@ -38,6 +38,7 @@ export function newCluster(): ClusterState {
     nodes: new Map(),
     standings: new Map(),
     quarantined: new Set(),
+    folding: new Set(),
     takingOver: false,
     recovered: false,
     storage: "ok",
@@ -60,7 +61,7 @@ export function step(state: ClusterState, keys: Keys, event: Event): Effect[] {
   state.now = Math.max(state.now, event.at);
   handle(state, keys, event, effects);
   if (!state.leading) return effects;
-  if (state.takingOver) progress(state, keys, effects);
+  if (state.takingOver || state.folding.size > 0) progress(state, keys, effects);
   letOutNeeded(state, effects);
   place(state, keys, effects);
   return effects;
@@ -69,15 +70,14 @@ export function step(state: ClusterState, keys: Keys, event: Event): Effect[] {
 function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]): void {
   switch (event.kind) {
     case "elected":
-      return elected(state, event);
     case "leadershipLost":
-      return stepDown(state);
     case "jobRecovered":
-      return recover(state, keys, event, effects);
     case "recovered":
-      state.recovered = true;
-      state.dirty = true;
-      return;
+      return term(state, keys, event, effects);
+    case "logWanted":
+      return withJob(state, event, (job) => wantLog(job, effects));
+    case "logOpened":
+      return withJob(state, event, (job) => logOpened(state, job, event.lastSeq));
     case "jobSubmitted":
       return submit(state, keys, event, effects);
     case "submitBroke":
@@ -135,11 +135,31 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
   }
 }
 
+function term(
+  state: ClusterState,
+  keys: Keys,
+  event: Extract<Event, { kind: "elected" | "leadershipLost" | "jobRecovered" | "recovered" }>,
+  effects: Effect[],
+): void {
+  switch (event.kind) {
+    case "elected":
+      return elected(state, event);
+    case "leadershipLost":
+      return stepDown(state);
+    case "jobRecovered":
+      return recover(state, keys, event, effects);
+    case "recovered":
+      state.recovered = true;
+      state.dirty = true;
+  }
+}
+
 /** Another leads now: everything is forgotten, so that nothing can be decided from it. */
 function stepDown(state: ClusterState): void {
   state.leading = false;
   state.jobs.clear();
   state.active.clear();
+  state.folding.clear();
   state.recovered = false;
   state.nodes.clear();
   state.standings.clear();

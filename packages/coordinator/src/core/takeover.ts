@@ -1,7 +1,8 @@
 /**
  * A new leader takes over from records alone (DESIGN 9, "Takeover"). Phases of a job: `folding` (its log is
  * read to where it stood), `reporting` (what lies beyond `reserved` runs at once; below it somebody may be
- * running it, so it waits for the reports of all known nodes, 15 s at most), `open`.
+ * running it, so it waits for the reports of all known nodes, 15 s at most), `open`. The log of a job that has ended
+ * is not read before somebody asks for it (`unread`): a day of jobs would else be read at each takeover (decision 0110).
  */
 import type { JobRecord, NodeId, NodeRecord, Range } from "@everycore/protocol/pure";
 import { isEnded, times } from "@everycore/protocol/pure";
@@ -12,7 +13,7 @@ import { maybeFinish, newJob, retry, takesInput } from "./jobs.ts";
 import { act, appendRanges, endOf } from "./leader-records.ts";
 import { newGrant } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
-import { settle } from "./nodes.ts";
+import { isHeldUpByLogs, settle } from "./nodes.ts";
 import { enqueue, unqueue } from "./queues.ts";
 import { recoverStanding } from "./standing.ts";
 import { failIfAllCrash, judge } from "./strikes.ts";
@@ -52,7 +53,7 @@ export function recover(
   const { id, user, spec, segment } = record;
   const job = newJob(keys, { id, user, spec, segment }, record.createdAt);
   job.state = record.state;
-  job.phase = "folding";
+  job.phase = isEnded(record.state) ? "unread" : "folding";
   job.reserved = record.reserved;
   job.round = record.round;
   job.repairs = record.repairs ?? [];
@@ -69,6 +70,7 @@ export function recover(
   if (isEnded(job.state)) job.stored = true;
   else {
     state.active.add(job);
+    state.folding.add(job);
     // A submit under way is gone with the old leader; its client re-attaches, or the orphan rule ends it.
     if (takesInput(job)) job.orphan = { at: state.now, detached: false };
     job.fenceDue = true;
@@ -76,16 +78,27 @@ export function recover(
   }
 }
 
+/** The log of an ended job is needed. One that is being read, or was, is left alone. */
+export function wantLog(job: Job, effects: Effect[]): void {
+  if (job.phase === "unread") effects.push({ kind: "readLog", job: job.id, segment: job.segment });
+}
+
+export function logOpened(state: ClusterState, job: Job, lastSeq: number): void {
+  if (job.phase !== "unread") return;
+  job.phase = move(phaseTransitions, { machine: "phase of job", id: job.id, from: job.phase, event: "read" });
+  job.foldTo = lastSeq;
+  state.folding.add(job);
+}
+
 /** After every event: jobs whose log is read, reports that were waiting for that, the end of the waiting. */
 export function progress(state: ClusterState, keys: Keys, effects: Effect[]): void {
   if (!state.recovered) return;
-  let folding = 0;
-  for (const job of state.jobs.values()) {
-    if (job.phase !== "folding") continue;
-    if (isRead(state, job)) folded(state, job, effects);
-    else folding += 1;
+  for (const job of state.folding) {
+    if (!isRead(state, job)) continue;
+    state.folding.delete(job);
+    folded(state, job, effects);
   }
-  if (folding > 0) return;
+  if (!state.takingOver || isHeldUpByLogs(state)) return;
   for (const node of state.nodes.values()) settle(state, keys, node, effects);
   if (state.awaited.size > 0 && state.now < state.awaitUntil) return;
   if (state.awaited.size > 0) {
@@ -115,7 +128,10 @@ function folded(state: ClusterState, job: Job, effects: Effect[]): void {
     job.orphan = undefined;
   }
   for (const asked of job.retryAsks.splice(0)) retry(state, job, asked, effects);
-  if (ended) return;
+  if (ended) {
+    effects.push({ kind: "jobChanged", job: job.id });
+    return;
+  }
   const total = job.fold.total;
   const end = endOf(job);
   job.known = end;

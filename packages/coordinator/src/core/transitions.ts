@@ -30,9 +30,11 @@ export const jobTransitions = {
 } as const satisfies Table<JobState>;
 
 /** What this leader knows of a job's past (DESIGN 9, "Takeover"). */
-export type JobPhase = "folding" | "reporting" | "open";
+export type JobPhase = "unread" | "folding" | "reporting" | "open";
 export const phaseTransitions = {
-  /** The log of former leaders is being read; nothing is leased. */
+  /** It ended under a former leader: what is told of it stands in its record. Its log is read when somebody asks. */
+  unread: { read: "folding" },
+  /** The log is being read to where it stood; nothing is leased. */
   folding: { folded: "reporting", ended: "open" },
   /** Ranges beyond `reserved` are placed; what lies below waits for the nodes' reports. */
   reporting: { reported: "open" },

@@ -53,6 +53,8 @@ interface Segment {
   maxBytes: number;
   bytes: number;
   readonly jobs: Set<JobId>;
+  /** Last sequence when this leader found it: what comes later is of its own time. */
+  readonly foundSeq: number;
 }
 
 export interface SegmentsOptions {
@@ -96,6 +98,10 @@ export class Segments {
     return this.#segments.has(id);
   }
 
+  foundSeq(id: SegmentId): number {
+    return this.#segments.get(id)?.foundSeq ?? 0;
+  }
+
   /** Finds what former leaders left. */
   async load(): Promise<void> {
     this.#segments.clear();
@@ -105,7 +111,8 @@ export class Segments {
       if (!isSegmentId(id)) continue;
       const createdAt = Date.parse(String(info.created));
       const { max_bytes: maxBytes } = info.config;
-      const segment = { id, createdAt, maxBytes, bytes: info.state.bytes, jobs: new Set<JobId>() };
+      const { bytes, last_seq: foundSeq } = info.state;
+      const segment = { id, createdAt, maxBytes, bytes, jobs: new Set<JobId>(), foundSeq };
       this.#segments.set(id, segment);
       if (isShared(id) && createdAt > (this.#shared?.createdAt ?? 0)) this.#shared = segment;
     }
@@ -204,7 +211,14 @@ export class Segments {
             num_replicas: this.#options.replicas,
           }),
         );
-        const segment: Segment = { id, createdAt: Date.now(), maxBytes, bytes: 0, jobs: new Set() };
+        const segment: Segment = {
+          id,
+          createdAt: Date.now(),
+          maxBytes,
+          bytes: 0,
+          jobs: new Set(),
+          foundSeq: 0,
+        };
         this.#segments.set(id, segment);
         return segment;
       } catch (error) {

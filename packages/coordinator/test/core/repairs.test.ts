@@ -80,10 +80,11 @@ test("asked while the log is being read, it keeps its code until it is", () => {
   const { bench, job } = failedJob();
   bench.isHeld = true;
   bench.lead();
-  Object.assign(bench.job(job), { phase: "folding", foldTo: 1_000 });
-  bench.state.takingOver = true;
+  bench.feed({ kind: "logOpened", job, lastSeq: 1_000 });
   retry(bench, job, codeOf("1"));
-  expect(bench.job(job)).toMatchObject({ round: 0, repairs: [] });
+  expect(bench.job(job)).toMatchObject({ phase: "folding", round: 0, repairs: [] });
+  for (const { record, ...at } of bench.log)
+    bench.feed({ kind: "logRecord", job, segment: bench.job(job).segment, ...at, record });
   bench.job(job).foldTo = 0;
   bench.tick(100);
   expect(bench.job(job)).toMatchObject({ round: 1, repairs: [{ round: 1, ...codeOf("1") }] });

@@ -200,6 +200,23 @@ describe("a new leader", () => {
     expect(bench.nodeRecords.get(nodeId("a"))).toMatchObject({ isGone: false, epoch: bench.epoch });
   });
 
+  test("knows what ended jobs have against a node without reading their logs", () => {
+    const bench = benchOf("a", "b", "c");
+    crash(bench, "a", x, y);
+    bench.runAll();
+    const before = structuredClone(standing(bench, "a").crashes);
+    expect(before).toHaveLength(2);
+    takeOver(bench, "a", "b", "c");
+    expect([...bench.state.jobs.values()].map(({ phase }) => phase)).toEqual(["unread", "unread"]);
+    expect(standing(bench, "a").crashes).toEqual(before);
+    // Read for somebody, it says nothing new.
+    bench.feed({ kind: "logWanted", job: x });
+    expect(standing(bench, "a").crashes).toEqual(before);
+    bench.submit("z", { items: 400 });
+    crash(bench, "a", jobId("z"));
+    expect(isIn(bench, "a")).toBe(true);
+  });
+
   test("judges what the old one had read and not acted upon", () => {
     const bench = benchOf("a", "b", "c");
     crash(bench, "a", x, x, y);

@@ -2,7 +2,7 @@
 // and starts nothing again that runs (P3).
 import { describe, expect, test } from "vitest";
 import { times } from "@everycore/protocol";
-import { waitingReasons } from "../../src/core/index.ts";
+import { jobView, waitingReasons } from "../../src/core/index.ts";
 import { appended, CoreBench, nodeId, only } from "../support/core-bench.ts";
 
 const a = nodeId("a");
@@ -220,13 +220,16 @@ test("a retry asked while the log is read waits for it, and is whole", () => {
     for (const { unfinished } of [...bench.node("a").held.values()])
       for (const range of unfinished.toRanges()) bench.commit("a", job, range, "error");
   }
-  const log = bench.log.splice(0);
   bench.lead();
-  const record = bench.records.get(job)!;
-  bench.feed({ kind: "jobRecovered", record, lastSeq: log.length });
+  bench.isHeld = true;
   const asked = bench.feed({ kind: "retryAsked", job, ask: 1 });
-  expect(only(asked, "answer")).toEqual([]);
-  for (const entry of log) bench.feed({ kind: "logRecord", job, segment: record.segment, ...entry });
+  expect(asked.map(({ kind }) => kind)).toEqual(["readLog"]);
+  expect(bench.job(job).phase).toBe("unread");
+  // Asked again while it is read.
+  const { segment } = bench.records.get(job)!;
+  bench.feed({ kind: "logOpened", job, lastSeq: bench.log.length });
+  expect(only(bench.feed({ kind: "retryAsked", job, ask: 2 }), "readLog")).toEqual([]);
+  for (const entry of bench.log) bench.feed({ kind: "logRecord", job, segment, ...entry });
   expect(only(bench.effects, "putJob").at(-1)?.record.intent).toMatchObject({
     kind: "reopen",
     ranges: [{ start: 0, end: 4 }],
@@ -267,14 +270,63 @@ test("items beyond `reserved` were never leased: they are placed at once", () =>
   for (const { grant } of leases) expect(grant.start).toBeGreaterThanOrEqual(reserved);
 });
 
-test("jobs that have ended keep their counts, and their log is read for a retry", () => {
-  const bench = new CoreBench();
-  bench.report("a");
-  const { job } = bench.submit("j", { items: 3 });
-  bench.runAll();
-  bench.lead();
-  expect(bench.job(job)).toMatchObject({ state: "done", finalCounts: { value: 3 } });
-  expect(bench.job(job).fold.counts().value).toBe(3);
+describe("a job that had ended", () => {
+  function ended(): { bench: CoreBench; job: ReturnType<CoreBench["submit"]>["job"] } {
+    const bench = new CoreBench();
+    bench.report("a");
+    const { job } = bench.submit("j", { items: 3 });
+    bench.runAll();
+    bench.lead();
+    return { bench, job };
+  }
+
+  test("keeps its counts, and its log is not read, also where it is read for others", () => {
+    const { bench, job } = ended();
+    expect(bench.job(job)).toMatchObject({ state: "done", phase: "unread", finalCounts: { value: 3 } });
+    expect(jobView(bench.state, job)).toMatchObject({ total: 3, counts: { value: 3 } });
+    expect(bench.job(job).fold.seq).toBe(0);
+    expect(bench.state.folding.size).toBe(0);
+  });
+
+  test("is read once somebody asks for what only its log says", () => {
+    const { bench, job } = ended();
+    const effects = bench.feed({ kind: "logWanted", job });
+    expect(only(effects, "readLog")).toHaveLength(1);
+    expect(bench.job(job).phase).toBe("open");
+    expect(bench.job(job).fold.counts().value).toBe(3);
+    expect(bench.state.folding.size).toBe(0);
+    expect(only(bench.feed({ kind: "logWanted", job }), "readLog")).toEqual([]);
+  });
+
+  test("holds nobody up while its log is read: reports are taken, other jobs run", () => {
+    const { bench, job } = ended();
+    bench.isHeld = true;
+    bench.feed({ kind: "logWanted", job });
+    bench.feed({ kind: "logOpened", job, lastSeq: bench.log.length });
+    bench.isHeld = false;
+    expect(bench.job(job).phase).toBe("folding");
+    bench.report("a", { acknowledged: new Map([[job, bench.log.length]]) });
+    const other = bench.submit("k", { items: 3 }).job;
+    bench.runAll();
+    expect(bench.job(other).state).toBe("done");
+  });
+
+  test("whose log is empty is read at once", () => {
+    const { bench, job } = ended();
+    bench.log.length = 0;
+    const effects = bench.feed({ kind: "logWanted", job });
+    expect(bench.job(job).phase).toBe("open");
+    expect(only(effects, "jobChanged")).toHaveLength(1);
+  });
+
+  test("may be deleted unread, and while it is read", () => {
+    const { bench, job } = ended();
+    bench.isHeld = true;
+    bench.feed({ kind: "logWanted", job });
+    bench.feed({ kind: "logOpened", job, lastSeq: 1_000 });
+    bench.feed({ kind: "deleteAsked", job, ask: 1 });
+    expect(bench.state.folding.size + bench.state.jobs.size).toBe(0);
+  });
 });
 
 test("a leader that is deposed forgets everything", () => {

@@ -38,6 +38,9 @@ const benchKeys: Keys = {
   verify: (job, grant) => benchKeys.leaseId(job, grant) === grant.id,
 };
 
+/** What the bench performs, or holds. */
+type Act = Extract<Effect, { kind: "putJob" | "appendRecord" | "readLog" }>;
+
 export interface HeldLease {
   readonly job: JobId;
   readonly grant: LeaseGrant;
@@ -83,7 +86,7 @@ export class CoreBench {
   readonly effects: Effect[] = [];
   /** Puts and appends wait for `release`. */
   isHeld = false;
-  readonly #waiting: Extract<Effect, { kind: "putJob" | "appendRecord" }>[] = [];
+  readonly #waiting: Act[] = [];
   #asks = 0;
 
   constructor() {
@@ -97,7 +100,7 @@ export class CoreBench {
     this.effects.push(...effects);
     const all = [...effects];
     for (const effect of effects) {
-      if (effect.kind === "putJob" || effect.kind === "appendRecord") {
+      if (effect.kind === "putJob" || effect.kind === "appendRecord" || effect.kind === "readLog") {
         if (this.isHeld) this.#waiting.push(effect);
         else all.push(...this.#perform(effect));
       } else if (effect.kind === "putNode") this.nodeRecords.set(effect.record.id, effect.record);
@@ -112,10 +115,18 @@ export class CoreBench {
     return all;
   }
 
-  #perform(effect: Extract<Effect, { kind: "putJob" | "appendRecord" }>): Effect[] {
+  #perform(effect: Act): Effect[] {
     if (effect.kind === "appendRecord") return this.append(effect.record);
+    if (effect.kind === "readLog") return this.#readLog(effect.job);
     this.records.set(effect.record.id, effect.record);
     return this.feed({ kind: "jobStored", job: effect.record.id });
+  }
+
+  #readLog(job: JobId): Effect[] {
+    const own = this.log.filter(({ record }) => record.job === job);
+    const effects = this.feed({ kind: "logOpened", job, lastSeq: own.at(-1)?.seq ?? 0 });
+    for (const entry of own) effects.push(...this.feed({ kind: "logRecord", job, segment, ...entry }));
+    return effects;
   }
 
   /** What waited is performed: all of it, or the first so many. */
