@@ -94,6 +94,96 @@ test("an error is tried again as often as was asked for, counting the tries of o
   expect([0, 1, 2, 3].map(verdictAfter)).toEqual(["again", "again", "error", "error"]);
 });
 
+/** Behind the slice that runs stands one of another lease, which is dropped. */
+function droppedBehind(): {
+  bench: AgentBench;
+  slice: SendSlice;
+  second: SendSlice;
+  effects: readonly Effect[];
+} {
+  const { bench, slice } = running();
+  const [second] = only(bench.lease(grantOf(2, 100, 160)), "sendSlice");
+  expect(second).toMatchObject({ worker: slice.worker, start: 100 });
+  const effects = bench.feed({ kind: "leasesDropped", leases: [second!.lease] });
+  return { bench, slice, second: second!, effects };
+}
+
+test("a dropped slice that has not begun is cut to nothing: what runs in front of it goes on (P3)", () => {
+  const { bench, slice, second, effects } = droppedBehind();
+  const { worker } = slice;
+  expect(only(effects, "killGroup")).toEqual([]);
+  expect(only(effects, "setLimit")).toEqual([
+    { kind: "setLimit", worker, slice: second.slice, limit: second.start },
+  ]);
+  expect(only(effects, "readCursor")).toMatchObject([{ worker, cut: true }]);
+  const ofTheLease = (): unknown[] => bench.hello().leases.map(({ grant }) => grant.id);
+  expect(ofTheLease()).toEqual([slice.lease]); // or the leader would adopt it
+  const sights = [{ slice: slice.slice, cursor: 3 }];
+  const read = bench.feed({ kind: "cursorRead", worker, phase: "item", sights, cut: true });
+  expect(only(read, "killGroup")).toEqual([]);
+  expect(only(read, "gaveBack")).toEqual([]);
+  // Both end, and nothing of it starts anew.
+  for (const { slice: id, start, end } of [slice, second]) {
+    const ended = id === second.slice ? start : end;
+    const after = bench.feed({ kind: "sliceEnded", worker, slice: id, ended, busyMs: 1, cpuMs: 1 });
+    expect(only(after, "sendSlice")).toEqual([]);
+    if (id === second.slice) expect(only(after, "forgetLease")).toMatchObject([{ lease: second.lease }]);
+  }
+  expect(bench.state.jobs.get(job)?.leases.has(second.lease)).toBe(false);
+});
+
+test("a dropped slice that has begun meanwhile is ended with its worker, and nobody is struck for it", () => {
+  const { bench, slice, second } = droppedBehind();
+  const { worker } = slice;
+  const sights = [
+    { slice: slice.slice, cursor: slice.end },
+    { slice: second.slice, cursor: second.start },
+  ];
+  const read = bench.feed({ kind: "cursorRead", worker, phase: "item", sights, cut: true });
+  expect(only(read, "killGroup")).toMatchObject([{ worker, reason: { kind: "cancel" } }]);
+  const died = bench.feed({ kind: "workerDied", worker, phase: "item", sights, detail: {} });
+  expect(only(died, "publishStrike")).toEqual([]);
+  expect(only(died, "forgetLease").map(({ lease }) => lease)).toContain(second.lease);
+  expect(only(bench.effects, "sendSlice").filter(({ lease }) => lease === second.lease).length).toBe(1);
+});
+
+test("a dropped slice whose worker dies of what runs in front of it is not run again here", () => {
+  const { bench, slice, second } = droppedBehind();
+  const { worker } = slice;
+  const sights = [{ slice: slice.slice, cursor: 3 }];
+  bench.feed({ kind: "workerDied", worker, phase: "item", sights, detail: { signal: "SIGSEGV" } });
+  expect(only(bench.effects, "publishStrike")).toMatchObject([
+    { record: { ranges: [{ start: 3, end: 4 }] } },
+  ]);
+  expect(bench.state.jobs.get(job)?.leases.has(second.lease)).toBe(false);
+  const again = only(bench.effects, "sendSlice").filter(({ lease }) => lease === second.lease);
+  expect(again.length).toBe(1);
+});
+
+test("what a dropped slice ended before it saw its limit is forgotten", () => {
+  const { bench, slice, second } = droppedBehind();
+  const { worker } = slice;
+  const run = { file: 1, from: 0, to: 300_000, start: 100, end: 101, status: 0, missing: undefined };
+  const seen = [{ slice: second.slice, job, lease: second.lease, runs: [run] }];
+  const effects = bench.feed({ kind: "outcomesSeen", worker, seen });
+  expect(only(effects, "freeOutcomes")).toMatchObject([{ runs: [run] }]);
+  expect(only(effects, "publishCommit")).toEqual([]);
+});
+
+test("both leases of a worker are dropped: it is ended, whichever is named first", () => {
+  for (const order of [0, 1]) {
+    const { bench, slice } = running();
+    const [second] = only(bench.lease(grantOf(2, 100, 160)), "sendSlice");
+    const leases = [slice.lease, second!.lease];
+    const effects = bench.feed({
+      kind: "leasesDropped",
+      leases: order === 0 ? leases : leases.toReversed(),
+    });
+    expect(only(effects, "killGroup").length).toBe(1);
+    expect(bench.state.jobs.get(job)?.leases.size ?? 0).toBe(0);
+  }
+});
+
 test("a dropped lease whose slice was cut to nothing costs no item that runs in front of it (P3)", () => {
   const { bench, slice } = running();
   const behind = grantOf(2, 100, 160);

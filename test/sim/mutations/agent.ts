@@ -189,16 +189,44 @@ export const ofTheAgent: readonly Mutation[] = [
     test: agentTest,
   },
   {
-    name: "a dropped lease takes the item with it that runs in front of it",
+    name: "a dropped lease that has not begun takes the item with it that runs in front of it",
     rule: "2 P3",
     edits: [
       {
         file: `${agent}/leader.ts`,
-        find: "if (slices.length > 0 && slices.every(({ slice }) => slice.start >= ownEnd(slice))) {",
-        replace: "if (slices.length < 0) {",
+        find: "if (waits && canBeCut && slice.cursor === undefined)",
+        replace: "if (waits && canBeCut && slice.start < 0)",
+      },
+      {
+        file: `${agent}/leader.ts`,
+        find: "if (slice.start >= ownEnd(slice)) return; // cut to nothing before\n",
+        replace: "",
       },
     ],
-    seeds: first400,
+    test: agentTest,
+  },
+  {
+    name: "a dropped lease that has begun goes on",
+    rule: "9 drop",
+    edits: [
+      {
+        file: `${agent}/slices.ts`,
+        find: 'if (slice.cursor !== undefined) kill(worker, { kind: "cancel" }, effects);',
+        replace: "",
+      },
+    ],
+    test: agentTest,
+  },
+  {
+    name: "a dropped lease is reported, and adopted by its leader",
+    rule: "9 hello",
+    edits: [
+      {
+        file: `${agent}/jobs.ts`,
+        find: "if (lease.dropped) continue; // or it would be adopted, and then missed\n",
+        replace: "",
+      },
+    ],
     test: agentTest,
   },
 ];

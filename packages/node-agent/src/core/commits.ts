@@ -19,7 +19,7 @@ export function outcomesSeen(state: AgentState, event: Of<"outcomesSeen">, effec
   for (const seen of event.seen) {
     const job = state.jobs.get(seen.job);
     const lease = job?.leases.get(seen.lease);
-    if (job === undefined || lease === undefined) {
+    if (job === undefined || lease === undefined || lease.dropped) {
       // Cancelled, dropped or ended meanwhile: nobody waits for them.
       if (seen.runs.length > 0) effects.push({ kind: "freeOutcomes", runs: seen.runs });
       continue;

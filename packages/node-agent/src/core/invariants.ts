@@ -26,6 +26,8 @@ export function checkInvariants(state: AgentState): void {
 
 function checkLease(state: AgentState, job: Job, lease: Lease): void {
   const { grant } = lease;
+  if (lease.dropped && !(lease.queue.isEmpty && lease.done.isEmpty && lease.gaveBack.isEmpty))
+    throw new Error(`A3: lease ${grant.id} was dropped and has items`);
   const places: [string, IntervalSet][] = [
     ["queue", lease.queue],
     ["given back", lease.gaveBack],

@@ -41,6 +41,7 @@ export function leaseArrived(state: AgentState, event: Of<"leaseArrived">, effec
     queue: IntervalSet.of([facts.grant]),
     done: new IntervalSet(),
     gaveBack: new IntervalSet(),
+    dropped: false,
   });
   state.runtimesUsed.set(facts.task.runtime, state.now);
   state.starvingTold = 0;
@@ -136,7 +137,7 @@ export const ownEnd = (slice: Slice): number =>
 export function requeue(state: AgentState, slice: Slice, range: Range): void {
   if (range.start >= range.end) return;
   const lease = state.jobs.get(slice.job)?.leases.get(slice.lease);
-  lease?.queue.add(range.start, range.end);
+  if (lease?.dropped === false) lease.queue.add(range.start, range.end);
 }
 
 /** Forgets the lease when nothing of it is left; then the job, when that was its last. */
@@ -163,6 +164,7 @@ export function reportOf(state: AgentState): LeaseReportFacts[] {
       running.set(slice.lease, list);
     }
     for (const lease of job.leases.values()) {
+      if (lease.dropped) continue; // or it would be adopted, and then missed
       const unfinished = IntervalSet.of([...lease.queue, ...(running.get(lease.grant.id) ?? [])]);
       unfinished.removeAll(lease.done);
       unfinished.removeAll(lease.gaveBack);

@@ -2,7 +2,7 @@
 import type { JobId, LeaseId, Range } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, LeaseFacts } from "./events.ts";
 import { ownEnd, queuedItems, sayHello, settle, slicesOf, workersOf } from "./jobs.ts";
-import type { AgentState, Job, Lease } from "./model.ts";
+import type { AgentState, Job, Lease, Slice, Worker } from "./model.ts";
 import { announceAgain, busyWorker, cutSlice, giveAway } from "./slices.ts";
 import { drainTransitions, move } from "./transitions.ts";
 import { isAlive, kill } from "./workers.ts";
@@ -86,22 +86,34 @@ export function confirmed(state: AgentState, event: Of<"giveBackConfirmed">, eff
 
 /** Covered or leased elsewhere: whatever of them runs is stopped, what they ended with is forgotten. */
 export function dropLeases(state: AgentState, ids: readonly LeaseId[], effects: Effect[]): void {
+  const found: { readonly job: Job; readonly lease: Lease }[] = [];
   for (const id of ids) {
     for (const job of state.jobs.values()) {
       const lease = job.leases.get(id);
-      if (lease === undefined) continue;
-      const slices = slicesOf(state, job.id).filter(({ slice }) => slice.lease === id);
-      if (slices.length > 0 && slices.every(({ slice }) => slice.start >= ownEnd(slice))) {
-        // Cut to nothing: in front of them may run an item of a lease that stays (P3). It goes when they have ended.
-        lease.queue.clear();
-        continue;
-      }
-      for (const { worker } of slices) kill(worker, { kind: "cancel" }, effects);
-      job.leases.delete(id);
-      effects.push({ kind: "forgetLease", job: job.id, lease: id });
-      dropWaiting(state, job, (run) => run.lease.id === id, effects);
+      if (lease !== undefined) found.push({ job, lease });
     }
   }
+  for (const { lease } of found) lease.dropped = true;
+  for (const { job, lease } of found) {
+    for (const places of [lease.queue, lease.done, lease.gaveBack]) places.clear();
+    dropWaiting(state, job, (run) => run.lease.id === lease.grant.id, effects);
+    const slices = slicesOf(state, job.id).filter(({ slice }) => slice.lease === lease.grant.id);
+    for (const { worker, slice } of slices) dropSlice(job, worker, slice, effects);
+    if (slices.some(({ worker }) => isAlive(worker))) continue; // it goes when they have ended
+    job.leases.delete(lease.grant.id);
+    effects.push({ kind: "forgetLease", job: job.id, lease: lease.grant.id });
+  }
+}
+
+/** P3: in front of it may run an item of a lease that stays. Only what has begun is ended with its worker. */
+function dropSlice(job: Job, worker: Worker, slice: Slice, effects: Effect[]): void {
+  if (slice.start >= ownEnd(slice)) return; // cut to nothing before
+  const [front] = worker.slices;
+  const waits = front !== slice && job.leases.get(front!.lease)?.dropped === false;
+  const canBeCut = isAlive(worker) && (slice.life === "sent" || slice.life === "cut");
+  if (waits && canBeCut && slice.cursor === undefined)
+    cutSlice(worker, slice, { limit: slice.start, for: "drop" }, effects);
+  else kill(worker, { kind: "cancel" }, effects);
 }
 
 /**

@@ -5,7 +5,7 @@
  * Invariants, checked by invariants.ts after every step in tests:
  *  A1  an item of a lease is in at most one place: queued, in a slice, done (unacknowledged), given back;
  *  A2  a slot runs slices of one worker at a time, at most two of them;
- *  A3  a slice belongs to a lease that is held, or its worker is dying;
+ *  A3  a slice belongs to a lease that is held, or its worker is dying; a dropped lease has nothing but slices;
  *  A4  a dying worker gets nothing new.
  */
 import type {
@@ -50,6 +50,8 @@ export interface Lease {
   readonly done: IntervalSet;
   /** Given back, not yet confirmed by the leader. */
   readonly gaveBack: IntervalSet;
+  /** The leader wants it no more: nothing of it starts or is told; it is here until its slices have ended. */
+  dropped: boolean;
 }
 
 /** Where consecutive outcomes of equal status lie: whole records of a worker's outcome file. */
@@ -114,7 +116,7 @@ export interface Slice {
   /** Where it ended before the cut that is under way. */
   cutEnd: number;
   /** Why it is being cut. */
-  cutFor: "leader" | "self" | undefined;
+  cutFor: "leader" | "self" | "drop" | undefined;
   splits: number;
 }
 

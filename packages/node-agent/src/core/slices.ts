@@ -277,6 +277,11 @@ export function cursorRead(state: AgentState, event: Of<"cursorRead">, effects: 
 /** DESIGN 9, "Give back" d and e: whoever claims an item after this cursor has seen the limit. */
 function takeBack(state: AgentState, worker: Worker, slice: Slice, effects: Effect[]): void {
   slice.life = move(sliceTransitions, { machine: "slice", id: slice.id, from: slice.life, event: "read" });
+  if (slice.cutFor === "drop") {
+    // It had begun before its limit was there: what stood in front of it has ended, and costs nothing.
+    if (slice.cursor !== undefined) kill(worker, { kind: "cancel" }, effects);
+    return;
+  }
   const back = Math.max(slice.limit, slice.cursor === undefined ? slice.start : slice.cursor + 1);
   const upTo = slice.cutEnd;
   const asked = slice.limit;
@@ -306,7 +311,7 @@ export function giveAway(
 export function cutSlice(
   worker: Worker,
   slice: Slice,
-  to: { limit: number; for: "leader" | "self" },
+  to: { limit: number; for: "leader" | "self" | "drop" },
   effects: Effect[],
 ): void {
   slice.cutEnd = ownEnd(slice);

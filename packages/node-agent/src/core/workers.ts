@@ -213,7 +213,7 @@ function endSlice(
   const end = ownEnd(slice);
   const job = state.jobs.get(slice.job);
   const lease = job?.leases.get(slice.lease);
-  if (job === undefined || lease === undefined) return;
+  if (job === undefined || lease === undefined || lease.dropped) return;
   const rest = (from: number): void => requeue(state, slice, { start: from, end });
   const cursor = sight?.cursor;
   if (cursor === undefined) return rest(slice.start);
