@@ -58,3 +58,4 @@ function row(amounts: Amounts, sign: string, ratioOf: (value: number) => number)
 
 export const percentText = (share: number): string => `${(100 * share).toFixed(1)} %`;
 export const msText = (ms: number): string => `${ms.toFixed(ms < 100 ? 1 : 0)} ms`;
+export const megabytesText = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;

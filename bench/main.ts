@@ -12,8 +12,10 @@ import { clientMap } from "./figures/client-map.ts";
 import { bigItems } from "./figures/big-items.ts";
 import { coordinatorMemory } from "./figures/coordinator-memory.ts";
 import { failover } from "./figures/failover.ts";
+import { failoverHalf } from "./figures/failover-half.ts";
 import { firstResult } from "./figures/first-result.ts";
 import { idle } from "./figures/idle.ts";
+import { logCost } from "./figures/log-cost.ts";
 import { logNormal } from "./figures/log-normal.ts";
 import { noOp } from "./figures/no-op.ts";
 import { oneMs } from "./figures/one-ms.ts";
@@ -28,6 +30,7 @@ const figures: readonly Figure[] = [
   oneMs,
   tenMs,
   logNormal,
+  logCost,
   noOp,
   firstResult,
   coordinatorMemory,
@@ -40,6 +43,7 @@ const figures: readonly Figure[] = [
   bundleToNodes,
   strongScaling,
   failover,
+  failoverHalf,
   idle,
 ];
 

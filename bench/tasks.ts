@@ -14,6 +14,9 @@ export function spin(rounds: number): number {
 
 export function nothing(): void {}
 
+/** About a tenth of a millisecond, whatever the item: of a range, whose items are numbers that say nothing. */
+export const brief = (): number => spin(50_000);
+
 /** Comes back as it went: what large items cost on their way. */
 export const echo = (bytes: Uint8Array): Uint8Array => bytes;
 

@@ -1,11 +1,9 @@
 /** The coordinator's highest memory while a job of 10,000,000 items runs to its end and its results are read. */
 import { startTemporaryCluster } from "../../scripts/temporary-cluster.ts";
 import { freshBundle, runColdJob } from "../cold-job.ts";
-import { atMost } from "../figure.ts";
+import { atMost, megabytesText as text } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 import { peakMemoryBytes, pidOf } from "../process-tree.ts";
-
-const text = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
 
 export const coordinatorMemory: Figure = {
   name: "coordinator-memory",
