@@ -1,5 +1,6 @@
 // `everycore drill` on a real `up`: every row, what it refuses to disturb, and that it leaves nothing stopped behind.
 
+import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { startCluster } from "../support/cluster.ts";
 import { type Command, type TestUser, makeTestUser } from "../support/command.ts";
@@ -45,8 +46,9 @@ test(
     const lines = stdout.split("\n");
     expect(lines[0]).toMatch(/^ROW +ITEMS +LOST +AGAIN +NOTICED +RESUMED +ENDED +PROMISE +VERDICT$/);
     const rows = lines.slice(1, lines.indexOf(""));
-    const names = ["worker", "crash", "agent", "stop", "leader", "nats", "cut", "cancel", "quota"];
+    const names = ["worker", "crash", "agent", "stop", "leader", "nats", "cut", "cancel", "quota", "disk"];
     expect(rows.map((line) => line.split(" ")[0])).toEqual(names);
+    expect(rows.pop()).toMatch(/ skipped: it would take room that others need/);
     for (const line of rows) {
       const [, items, lost, again] = line.split(/ +/);
       expect(Number(items!.replaceAll(",", "")), line).toBeGreaterThan(20);
@@ -56,7 +58,7 @@ test(
       expect(again, line).toBe(isKilled ? "1" : "0");
       expect(line).toMatch(/ (ok|slow)$/);
     }
-    expect(stdout).toMatch(/9 of 9 rows in .*, 0 items lost, 0 failed/);
+    expect(stdout).toMatch(/9 of 10 rows in .*, 0 items lost, 0 failed/);
     expect(code).toBe(0);
     expect(stderr).toContain("drill: leader: the leader is killed (kill -9) and started again");
     // They really died, and `up` started them again.
@@ -66,6 +68,21 @@ test(
       );
     expect(await jobsOf(user)).toEqual([]);
     expect(stoppedOf(user)).toEqual([]);
+  },
+);
+
+test(
+  "a full disk, in a cluster of the drill's own: its node takes no work until there is room, and says so",
+  { timeout: 120_000 },
+  async () => {
+    await using user = await makeTestUser();
+    const { code, stdout, stderr } = await user.run(["drill", "--only", "disk", "-o", "json"]);
+    const [row] = JSON.parse(stdout) as (RowValue & { readonly times: Record<string, number> })[];
+    expect(row, stderr).toMatchObject({ row: "disk", lost: 0, again: 0 });
+    expect(["ok", "slow"]).toContain(row!.verdict);
+    expect(row!.times["resumed"]).toBeGreaterThan(row!.times["noticed"]!);
+    expect(code).toBe(0);
+    expect(readdirSync(user.path("tmp"))).toEqual([]);
   },
 );
 

@@ -85,7 +85,7 @@ async function run(flags: DrillFlags): Promise<number> {
   else process.stdout.write(reportText(reports));
   if (reports.every(({ verdict }) => verdict === "skipped")) {
     throw new EverycoreError("refused", "nothing was tried: no row could be had on this cluster", {
-      hint: "the rows say why; a cluster of `everycore up`, or one of the drill's own, has them all",
+      hint: "the rows say why; a cluster of the drill's own has them all, one of `everycore up` nearly all",
     });
   }
   return reports.some(({ verdict }) => verdict === "FAILED") ? exitCodes.itemsFailed : exitCodes.good;

@@ -5,7 +5,7 @@
 import { EverycoreError, limits } from "@everycore/protocol";
 import { setTimeout as delay } from "node:timers/promises";
 import { DrilledJob, endedOf } from "./drilled-job.ts";
-import type { ItemSeen } from "./drilled-job.ts";
+import type { ItemSeen, Start } from "./drilled-job.ts";
 import { isHere, isWell } from "./ground.ts";
 import type { Ground } from "./ground.ts";
 import type { Sighting } from "./judge.ts";
@@ -18,6 +18,10 @@ const backWithinMs = 40_000;
 const itemMs = 100;
 /** Items of each slot: some seconds of work, so that the disturbance is in the middle of it. */
 const perSlot = 40;
+/** So that there is work left when the disk has room again. */
+const diskPerSlot = 80;
+/** How long the item holds what it has written: an agent looks each second. */
+const fullMs = 3_000;
 
 const queuedItems = 1_000_000;
 const printBytes = 1024 * 1024;
@@ -27,7 +31,7 @@ export interface Disturbance {
   /** Why this row cannot be had on this cluster; undefined where it can. */
   readonly refusal: (ground: Ground) => string | undefined;
   /** `onJob` is told of the row's jobs: whoever runs the row disposes of them. */
-  readonly run: (ground: Ground, onJob: (job: DrilledJob) => void) => Promise<Sighting>;
+  readonly run: (ground: Ground, onJob: OnJob) => Promise<Sighting>;
 }
 
 const needsOwn =
@@ -49,6 +53,11 @@ function mayPrint(ground: Ground): string | undefined {
   return undefined;
 }
 
+const mayFill = (ground: Ground): string | undefined =>
+  ground.fillBytes === undefined
+    ? "it would take room that others need; a cluster of the drill's own has it, where the disk has plenty"
+    : needsShared(ground);
+
 export const disturbances: Readonly<Record<RowId, Disturbance>> = {
   worker: { refusal: needsShared, run: killWorker },
   crash: { refusal: () => undefined, run: crashTwice },
@@ -59,6 +68,7 @@ export const disturbances: Readonly<Record<RowId, Disturbance>> = {
   cut: { refusal: needsOwn(), run: cutNats },
   cancel: { refusal: () => undefined, run: cancelQueue },
   quota: { refusal: mayPrint, run: printTooMuch },
+  disk: { refusal: mayFill, run: fillDisk },
 };
 
 const isOwnIndex = ({ index, value }: ItemSeen): boolean => value === index;
@@ -72,10 +82,30 @@ function timesOf(at: number, seen: Readonly<Record<string, number | undefined>>)
   return Object.fromEntries(pairs.filter(([, ms]) => ms !== undefined));
 }
 
-async function killWorker(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
-  const job = await DrilledJob.submit(ground, { name: "worker", perSlot, ms: itemMs });
+type OnJob = (job: DrilledJob) => void;
+
+/** A job of which some items of each slot have run. */
+async function inFlow(
+  ground: Ground,
+  onJob: OnJob,
+  options: { name: RowId } & Partial<Parameters<typeof DrilledJob.submit>[1]>,
+): Promise<DrilledJob> {
+  const job = await DrilledJob.submit(ground, { perSlot, ms: itemMs, ...options });
   onJob(job);
   await job.isFlowing();
+  return job;
+}
+
+/** Of a job that has ended: what must be right, and what may have run again. */
+async function seenOf(
+  job: DrilledJob,
+  again: { readonly most: number; readonly why: string } = { most: 0, why: "" },
+): Promise<Omit<Sighting, "times">> {
+  return { items: job.items, ...(await job.count(isOwnIndex)), againMost: again.most, againWhy: again.why };
+}
+
+async function killWorker(ground: Ground, onJob: OnJob): Promise<Sighting> {
+  const job = await inFlow(ground, onJob, { name: "worker" });
   const { worker } = await job.nextStart();
   const known = new Set(job.starts().map((start) => start.worker));
   process.kill(worker, "SIGKILL");
@@ -84,15 +114,12 @@ async function killWorker(ground: Ground, onJob: (job: DrilledJob) => void): Pro
   const ended = await job.end();
   const resumed = job.firstStart((start) => start.at >= at && !known.has(start.worker))?.at;
   return {
-    items: job.items,
-    ...(await job.count(isOwnIndex)),
-    againMost: 1,
-    againWhy: "its worker was killed",
+    ...(await seenOf(job, { most: 1, why: "its worker was killed" })),
     times: timesOf(at, { noticed, resumed, ended }),
   };
 }
 
-async function crashTwice(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
+async function crashTwice(ground: Ground, onJob: OnJob): Promise<Sighting> {
   const deadly = Math.floor((perSlot * ground.slots) / 4);
   const special = (index: number): object => (index === deadly ? { isDeadly: true } : {});
   const job = await DrilledJob.submit(ground, { name: "crash", perSlot, ms: itemMs / 4, special });
@@ -115,8 +142,7 @@ async function crashTwice(ground: Ground, onJob: (job: DrilledJob) => void): Pro
     faults.push(`the item that crashes ran ${deaths.length} times, not 2`);
   return {
     items: job.items,
-    lost: count.lost,
-    again: count.again,
+    ...count,
     faults,
     // The log has a strike for each of its two deaths; starts have its second try.
     againMost: job.countsStarts ? 1 : 2,
@@ -126,10 +152,8 @@ async function crashTwice(ground: Ground, onJob: (job: DrilledJob) => void): Pro
   };
 }
 
-async function killAgent(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
-  const job = await DrilledJob.submit(ground, { name: "agent", perSlot, ms: itemMs });
-  onJob(job);
-  await job.isFlowing();
+async function killAgent(ground: Ground, onJob: OnJob): Promise<Sighting> {
+  const job = await inFlow(ground, onJob, { name: "agent" });
   const nodes = await ground.connected();
   const agents = new Set(ground.parts("agent").map(({ pid }) => pid));
   const { agent } = await job.nextStart((start) => agents.has(start.agent));
@@ -148,18 +172,13 @@ async function killAgent(ground: Ground, onJob: (job: DrilledJob) => void): Prom
   const known = new Set(nodes.map(({ pid }) => pid));
   const resumed = job.firstStart((start) => start.at > at && !known.has(start.agent))?.at;
   return {
-    items: job.items,
-    ...(await job.count(isOwnIndex)),
-    againMost: victim?.slots ?? 0,
-    againWhy: "they ran there",
+    ...(await seenOf(job, { most: victim?.slots ?? 0, why: "they ran there" })),
     times: timesOf(at, { noticed, resumed, ended }),
   };
 }
 
-async function stopAgent(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
-  const job = await DrilledJob.submit(ground, { name: "stop", perSlot, ms: itemMs });
-  onJob(job);
-  await job.isFlowing();
+async function stopAgent(ground: Ground, onJob: OnJob): Promise<Sighting> {
+  const job = await inFlow(ground, onJob, { name: "stop" });
   const agents = new Set((await ground.connected()).filter(isHere).map(({ pid }) => pid));
   const { agent } = await job.nextStart((start) => agents.has(start.agent));
   const isConnected = async (): Promise<boolean> =>
@@ -175,18 +194,13 @@ async function stopAgent(ground: Ground, onJob: (job: DrilledJob) => void): Prom
   const back = await ground.until(isConnected, backWithinMs);
   const ended = await job.end();
   return {
-    items: job.items,
-    ...(await job.count(isOwnIndex)),
-    againMost: 0,
-    againWhy: "",
+    ...(await seenOf(job)),
     times: { ...timesOf(at, { noticed, ended }), ...timesOf(continuedAt, { resumed: back }) },
   };
 }
 
-async function killLeader(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
-  const job = await DrilledJob.submit(ground, { name: "leader", perSlot: 2 * perSlot, ms: itemMs });
-  onJob(job);
-  await job.isFlowing();
+async function killLeader(ground: Ground, onJob: OnJob): Promise<Sighting> {
+  const job = await inFlow(ground, onJob, { name: "leader", perSlot: 2 * perSlot });
   const epoch = (await ground.cluster.status()).epoch;
   const at = Date.now();
   for (const { pid } of ground.parts("coordinator")) process.kill(pid, "SIGKILL");
@@ -197,10 +211,7 @@ async function killLeader(ground: Ground, onJob: (job: DrilledJob) => void): Pro
   }, backWithinMs);
   const ended = await job.end();
   return {
-    items: job.items,
-    ...(await job.count(isOwnIndex)),
-    againMost: 0,
-    againWhy: "",
+    ...(await seenOf(job)),
     times: timesOf(at, { noticed, resumed, ended }),
   };
 }
@@ -210,7 +221,7 @@ async function countsAgain(ground: Ground, job: DrilledJob, before: number): Pro
   return ground.until(async () => endedOf(await job.info()) > before, backWithinMs);
 }
 
-async function killNats(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
+async function killNats(ground: Ground, onJob: OnJob): Promise<Sighting> {
   return withoutNats(ground, "nats", onJob, async () => {
     const [server] = ground.parts("nats-server");
     if (server === undefined) return;
@@ -220,7 +231,7 @@ async function killNats(ground: Ground, onJob: (job: DrilledJob) => void): Promi
   });
 }
 
-async function cutNats(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
+async function cutNats(ground: Ground, onJob: OnJob): Promise<Sighting> {
   return withoutNats(ground, "cut", onJob, async () => {
     const [server] = ground.parts("nats-server");
     if (server === undefined) return;
@@ -232,12 +243,10 @@ async function cutNats(ground: Ground, onJob: (job: DrilledJob) => void): Promis
 async function withoutNats(
   ground: Ground,
   name: RowId,
-  onJob: (job: DrilledJob) => void,
+  onJob: OnJob,
   takeAway: () => Promise<void>,
 ): Promise<Sighting> {
-  const job = await DrilledJob.submit(ground, { name, perSlot: 2 * perSlot, ms: itemMs });
-  onJob(job);
-  await job.isFlowing();
+  const job = await inFlow(ground, onJob, { name, perSlot: 2 * perSlot });
   const at = Date.now();
   let isBack = false;
   const watching = ground.until(async () => isBack || !isWell(await ground.status()), noticeWithinMs);
@@ -249,10 +258,7 @@ async function withoutNats(
   const resumed = await countsAgain(ground, job, before);
   const ended = await job.end();
   return {
-    items: job.items,
-    ...(await job.count(isOwnIndex)),
-    againMost: 0,
-    againWhy: "",
+    ...(await seenOf(job)),
     // A server that is back before anybody missed it was not noticed.
     times: {
       ...timesOf(at, { noticed: seen !== undefined && seen < backAt ? seen : undefined, ended }),
@@ -261,7 +267,7 @@ async function withoutNats(
   };
 }
 
-async function cancelQueue(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
+async function cancelQueue(ground: Ground, onJob: OnJob): Promise<Sighting> {
   const queue = await DrilledJob.submitQueue(ground, "cancel", queuedItems);
   onJob(queue);
   const isBusy = async (): Promise<boolean> => {
@@ -291,7 +297,7 @@ async function cancelQueue(ground: Ground, onJob: (job: DrilledJob) => void): Pr
   };
 }
 
-async function printTooMuch(ground: Ground, onJob: (job: DrilledJob) => void): Promise<Sighting> {
+async function printTooMuch(ground: Ground, onJob: OnJob): Promise<Sighting> {
   const perNode = (1.5 * limits.outputBytesPerJob) / printBytes;
   const each = Math.ceil((perNode * ground.nodeCount) / ground.slots);
   const job = await DrilledJob.submit(ground, {
@@ -303,8 +309,8 @@ async function printTooMuch(ground: Ground, onJob: (job: DrilledJob) => void): P
   onJob(job);
   const at = Date.now();
   const ended = await job.end();
-  const count = await job.count(isOwnIndex);
-  const faults = [...count.faults];
+  const seen = await seenOf(job);
+  const faults = [...seen.faults];
   const kept = new Map<string, number>();
   let dropped = 0;
   for await (const chunk of ground.cluster.outputOf(job.id, { signal: ground.signal })) {
@@ -317,13 +323,29 @@ async function printTooMuch(ground: Ground, onJob: (job: DrilledJob) => void): P
   const total = [...kept.values()].reduce((sum, bytes) => sum + bytes, dropped);
   if (total !== job.items * printBytes)
     faults.push(`${job.items * printBytes} bytes were printed, and ${total} are kept or counted as dropped`);
-  return {
-    items: job.items,
-    lost: count.lost,
-    again: count.again,
-    faults,
-    againMost: 0,
-    againWhy: "",
-    times: timesOf(at, { ended }),
-  };
+  return { ...seen, faults, times: timesOf(at, { ended }) };
+}
+
+/** By a task, in its worker's folder: the agent knows how to be rid of it, however the drill ends. */
+async function fillDisk(ground: Ground, onJob: OnJob): Promise<Sighting> {
+  const filling = Math.floor((diskPerSlot * ground.slots) / 4);
+  const { fillBytes = 0 } = ground;
+  const job = await inFlow(ground, onJob, {
+    name: "disk",
+    perSlot: diskPerSlot,
+    special: (index) => (index === filling ? { fillBytes, ms: fullMs } : {}),
+  });
+  let start: Start | undefined;
+  await ground.until(() => {
+    start = job.firstStart(({ index }) => index === filling);
+    return start !== undefined;
+  }, backWithinMs);
+  const { at = Date.now(), agent } = start ?? {};
+  const isFull = async (): Promise<boolean> =>
+    (await ground.connected()).some(({ pid, reason }) => pid === agent && reason.includes("disk"));
+  const noticed = await ground.until(isFull, noticeWithinMs);
+  const freed = await ground.until(async () => !(await isFull()), backWithinMs);
+  const ended = await job.end();
+  const resumed = job.firstStart((seen) => seen.agent === agent && seen.at >= (freed ?? Infinity))?.at;
+  return { ...(await seenOf(job)), times: timesOf(at, { noticed, resumed, ended }) };
 }

@@ -2,7 +2,7 @@
  * The cluster that is drilled, and what this command may do to it: all that it owns where it is embedded or the `up`
  * of this user; elsewhere what a job may do, and what runs on this machine as this user.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -19,6 +19,11 @@ import type { Part, PartKind } from "./processes.ts";
 const pollMs = 25;
 const probeMs = 1_000;
 const steadyWithinMs = 40_000;
+const MB = 1024 * 1024;
+/** What an agent of a cluster of our own may take of the disk: so little that the drill can fill it. */
+const stateBytesOf = (slots: number): number => (96 + 8 * slots) * MB;
+/** A disk on which so many times as much is free does not notice. */
+const roomFactor = 8;
 
 export class Ground implements AsyncDisposable {
   readonly kind: "embedded" | "up" | "configured";
@@ -31,6 +36,8 @@ export class Ground implements AsyncDisposable {
   readonly folder: string | undefined;
   readonly code: { readonly canned: TaskCode; readonly patient: TaskCode };
   readonly signal: AbortSignal;
+  /** What one agent may take of the disk, if the drill may let it; undefined: it is not ours to fill. */
+  readonly fillBytes: number | undefined;
   /** Does not wait for a cluster that is away: to see that it is. */
   readonly #probe: Connection;
   readonly #owner: number | undefined;
@@ -50,6 +57,7 @@ export class Ground implements AsyncDisposable {
     this.nodeCount = nodes.length;
     this.code = code;
     this.signal = signal;
+    this.fillBytes = found.fillBytes;
     this.#owner = found.owner;
     this.#local = found.local;
     this.#probe = new Connection({ address: found.address, secret: found.secret, patienceMs: 0 });
@@ -157,6 +165,7 @@ interface Location {
   /** The process whose children the parts are. */
   readonly owner?: number;
   readonly local?: AsyncDisposable;
+  readonly fillBytes?: number;
 }
 
 export async function openGround(flags: ClusterFlags, signal: AbortSignal): Promise<Ground> {
@@ -193,9 +202,20 @@ async function locate(flags: ClusterFlags, signal: AbortSignal): Promise<Locatio
     process.stderr.write(
       `no cluster configured: the drill is of one of its own, with ${slots} slots on 2 agents\n`,
     );
-  const local = await startEmbeddedCluster({ config, quiet: true, agents: 2, slots, signal });
+  const stateBytesMax = stateBytesOf(slots);
+  const { bavail, bsize } = statfsSync(tmpdir());
+  const hasRoom = bavail * bsize > roomFactor * stateBytesMax;
+  const local = await startEmbeddedCluster({
+    config,
+    quiet: true,
+    agents: 2,
+    slots,
+    signal,
+    ...(hasRoom ? { stateBytesMax } : {}),
+  });
   const { address, secret } = local;
-  return { kind: "embedded", address, secret, owner: process.pid, local };
+  const own = { kind: "embedded", address, secret, owner: process.pid, local } as const;
+  return hasRoom ? { ...own, fillBytes: stateBytesMax } : own;
 }
 
 /** The task beside us: TypeScript in a checkout, JavaScript when installed. */

@@ -20,6 +20,7 @@ export const rowIds = [
   "cut",
   "cancel",
   "quota",
+  "disk",
 ] as const;
 export type RowId = (typeof rowIds)[number];
 
@@ -95,6 +96,12 @@ const table: Readonly<Record<RowId, Omit<Row, "id">>> = {
     promise: "P7",
     promised: "what is beyond the limit is dropped and counted, never kept",
     limits: { ended: hangs },
+  },
+  disk: {
+    what: "a task fills the disk as far as its agent may use it",
+    promise: "P7",
+    promised: "the node takes no work until there is room; nothing is lost",
+    limits: { noticed: { ms: 5_000, mostMs: 20_000 }, resumed: { ms: 10_000, mostMs: 40_000 }, ended: hangs },
   },
 };
 

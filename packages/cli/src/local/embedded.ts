@@ -20,6 +20,8 @@ export interface EmbeddedOptions {
   readonly agents?: number;
   /** Workers at once, in all; by default what is configured, else the cores. */
   readonly slots?: number;
+  /** Of each agent's state directory. */
+  readonly stateBytesMax?: number;
   /** Nothing is said on stderr. */
   readonly quiet: boolean;
   readonly signal: AbortSignal;
@@ -48,6 +50,7 @@ export async function startEmbeddedCluster(options: EmbeddedOptions): Promise<Em
       agents,
       slots,
       labels,
+      stateBytesMax: options.stateBytesMax,
       logLevel: config.logLevel?.value ?? "warn",
       listen: "127.0.0.1:0",
       httpListen: "127.0.0.1:0",

@@ -29,6 +29,8 @@ export interface LocalClusterOptions {
   readonly slots: number | undefined;
   /** Of each agent. */
   readonly labels?: readonly string[] | undefined;
+  /** Of each agent's state directory; its own default otherwise. */
+  readonly stateBytesMax?: number | undefined;
   readonly logLevel: string;
   /** gRPC address; port 0 lets us choose. */
   readonly listen: string;
@@ -195,6 +197,7 @@ function agentPart(
         natsUrl: options.natsUrl,
         slots: options.slots,
         labels: options.labels,
+        stateBytesMax: options.stateBytesMax,
         httpListen: previous?.http ?? "127.0.0.1:0",
         signal: stop,
       }),
