@@ -1,5 +1,7 @@
 /** The gRPC messages of proto/everycore/v1 as the client reads them (proto-loader, camel case, defaults filled in). */
-import type { JobState } from "@everycore/protocol";
+import type { CoordinatorInfo, JobState, Replication } from "@everycore/protocol";
+
+export type { CoordinatorInfo, Replication };
 
 /** How many items of a job ended in each way. */
 export interface Counts {
@@ -186,31 +188,6 @@ export interface ClusterStatus {
   /** The leader first. */
   readonly coordinators: readonly CoordinatorInfo[];
   readonly replication: Replication;
-}
-
-/** In how many servers of NATS the streams are kept, and whether they are. */
-export interface Replication {
-  /** What is wanted; 0: NATS did not say. */
-  readonly replicas: number;
-  /** 0 where NATS is one server alone. */
-  readonly streams: number;
-  /** Streams that have fewer, or some that are not current. */
-  readonly behind: number;
-  /** Names of the servers that lack something. */
-  readonly servers: readonly string[];
-}
-
-/** One coordinator of a cluster. */
-export interface CoordinatorInfo {
-  /** HOST:PORT, as it is advertised. */
-  readonly address: string;
-  readonly host: string;
-  readonly version: string;
-  /** It leads; else it stands by. */
-  readonly leading: boolean;
-  /** When it began to lead, or to stand by; ms since epoch. */
-  readonly since: number;
-  readonly startedAt: number;
 }
 
 /** What the log of a job proves: every item has one outcome, and what was dropped for that. */

@@ -12,6 +12,7 @@ export * from "./labels.ts";
 export * from "./lease.ts";
 export * from "./level-set.ts";
 export * from "./limits.ts";
+export * from "./members.ts";
 export * from "./mishaps.ts";
 export * from "./node-record.ts";
 export * from "./outcomes.ts";

@@ -2,7 +2,7 @@
 import { loadOf, nodeViews, waitingReasons } from "../core/index.ts";
 import type { Coordinators } from "../coordinators.ts";
 import { nodeInfo } from "./nodes.ts";
-import type { Replication } from "../data/replicas.ts";
+import type { Replication } from "@everycore/protocol";
 import type { ControlParts } from "./parts.ts";
 import type { Handlers, Message } from "./handlers.ts";
 import { here, unary } from "./handlers.ts";

@@ -19,18 +19,12 @@ import {
   text,
   times,
 } from "@everycore/protocol";
+import type { CoordinatorInfo } from "@everycore/protocol";
 import type { NatsConnection } from "@nats-io/nats-core";
 
-export interface Peer {
+export interface Peer extends CoordinatorInfo {
   /** Random per start: two that advertise one address are two. */
   readonly id: string;
-  readonly address: string;
-  readonly host: string;
-  readonly version: string;
-  readonly leading: boolean;
-  /** When it began to lead, or to stand by; ms since epoch. */
-  readonly since: number;
-  readonly startedAt: number;
 }
 
 interface Said extends Peer {

@@ -8,7 +8,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { buckets, EverycoreError, streamOfSegment } from "@everycore/protocol";
-import type { SegmentId } from "@everycore/protocol";
+import type { Replication, SegmentId } from "@everycore/protocol";
 import type { JetStreamManager, StreamInfo } from "@nats-io/jetstream";
 import { TimeoutError } from "@nats-io/nats-core";
 import type { KV, KvEntry } from "@nats-io/kv";
@@ -113,17 +113,6 @@ export async function setBucketReplicas(jsm: JetStreamManager, replicas: number)
   for (const { config } of infos) {
     if (config.num_replicas !== replicas) await jsm.streams.update(config.name, { num_replicas: replicas });
   }
-}
-
-/** How replicas stand, for `status`. */
-export interface Replication {
-  /** 0: nothing is known. */
-  readonly replicas: number;
-  readonly streams: number;
-  /** Streams that have fewer replicas, or replicas that are not current. */
-  readonly behind: number;
-  /** Servers that lack something, by name. */
-  readonly servers: readonly string[];
 }
 
 const unknown: Replication = { replicas: 0, streams: 0, behind: 0, servers: [] };
