@@ -131,6 +131,10 @@ export class SimAgent {
     });
   }
 
+  #sendTask({ worker, job }: Extract<Effect, { kind: "sendTask" }>): void {
+    this.pool?.task(worker, this.#world.planOf(job)!, this.core?.jobs.get(job)?.task.code ?? "");
+  }
+
   #sendSlice(effect: Extract<Effect, { kind: "sendSlice" }>): void {
     const facts = this.#facts.get(effect.lease);
     if (facts !== undefined) this.pool?.sendSlice(effect, facts);
@@ -299,7 +303,7 @@ export class SimAgent {
       case "startWorker":
         return this.pool?.start(effect.worker);
       case "sendTask":
-        return this.pool?.task(effect.worker, this.#world.planOf(effect.job)!);
+        return this.#sendTask(effect);
       case "sendSlice":
         return this.#sendSlice(effect);
       case "setLimit":
@@ -425,9 +429,9 @@ export class SimAgent {
         return this.feed({ kind: "giveBackConfirmed", job, lease, ranges });
       }
       case "sendCancel":
-        return this.feed({ kind: "cancelled", job: message.job });
+        return this.feed({ kind: "cancelled", job: message.job, round: message.round });
       case "sendJobEnded":
-        return this.feed({ kind: "jobEnded", job: message.job });
+        return this.feed({ kind: "jobEnded", job: message.job, round: message.round });
       case "dropLeases":
         return this.feed({ kind: "leasesDropped", leases: message.leases });
       case "mayStart":

@@ -4,6 +4,7 @@
  */
 import type { Answer } from "@everycore/coordinator/core";
 import { takesInput } from "@everycore/coordinator/core";
+import type { BundleDigest, RepairCode } from "@everycore/protocol";
 import { isEnded } from "@everycore/protocol";
 import type { SimCoordinator, WorldEvent } from "./coordinator.ts";
 import type { JobPlan } from "./plan.ts";
@@ -26,6 +27,9 @@ export interface ClientWorld {
 }
 
 const againMs = 200;
+
+const repairOf = ({ repair }: JobPlan): RepairCode | undefined =>
+  repair === undefined ? undefined : { bundle: repair as BundleDigest, entry: "task.js", export: "task" };
 
 export class Client {
   readonly plan: JobPlan;
@@ -210,7 +214,7 @@ export class Client {
     if (leader === undefined) return this.#again(() => this.#retry());
     this.#world.ask(
       leader,
-      (ask) => ({ kind: "retryAsked", job, ask }),
+      (ask) => ({ kind: "retryAsked", job, ask, code: repairOf(this.plan) }),
       (answer) => {
         if (answer === undefined) return this.#again(() => this.#retry());
         this.retryAsked = true;

@@ -31,6 +31,8 @@ export interface JobPlan {
   readonly pause: { readonly at: number; readonly ms: number } | undefined;
   /** Tried again so long after its end. */
   readonly retryAfter: number | undefined;
+  /** Code that this retry brings along, under which no item ends in an error. */
+  readonly repair?: string;
   readonly fates: ReadonlyMap<number, Fate>;
   readonly costMs: (index: number) => number;
 }
@@ -244,12 +246,9 @@ export const freshSeeds = (day: number, count: number): number => fullFrom + (da
 function full(plan: Plan, random: Random): Plan {
   const { seed, faults } = plan;
   const items = plan.jobs.reduce((sum, job) => sum + job.items, 0);
-  const [first, ...others] = plan.jobs;
-  const jobs = [
-    ...(speculates(seed) ? [withStragglers(first!)] : [first!]),
-    ...others,
-    bulkJob(random, plan.jobs.length, Math.max(itemsMin - items, 500)),
-  ];
+  const bulk = bulkJob(random, plan.jobs.length, Math.max(itemsMin - items, 500));
+  const drawn = [...plan.jobs, bulk];
+  const jobs = isWide(seed) ? wide(seed, drawn, new Random(seed ^ 0x5555_5555)) : drawn;
   const some = (rates: readonly number[], share: number): number =>
     random.chance(share) ? random.pick(rates) : 0;
   if (isGentle(seed)) {
@@ -280,16 +279,40 @@ function full(plan: Plan, random: Random): Plan {
   };
 }
 
-/** Full histories whose first job asks for second tries of what is late; by the seed alone. */
-export const speculates = (seed: number): boolean => isFull(seed) && seed % 4 === 1;
+/** From here on jobs have second tries, limits that end them, and retries with other code; below are those remembered before. */
+export const wideFrom = 1_100_000;
+const isWide = (seed: number): boolean => seed >= wideFrom;
+
+/** Which options the jobs of a seed have is a matter of its number, so that each of them is in any dozen. */
+function wide(seed: number, jobs: readonly JobPlan[], random: Random): JobPlan[] {
+  return jobs.map((job, at) => {
+    const turn = seed + at;
+    let of = job;
+    if (turn % 4 === 1) of = withStragglers(of);
+    if (turn % 3 === 0) of = withRepair(of, random.int(10, 2_000));
+    if (turn % 7 === 3) of = withSpec(of, { maxFailures: { most: random.int(0, 4), isShare: false } });
+    if (turn % 7 === 5) of = withSpec(of, { jobTimeoutMs: random.int(2_000, 30_000) });
+    if (turn % 5 === 2) of = withSpec(of, { retryDelayMs: random.pick([0, 100, 3_000]) });
+    return of;
+  });
+}
+
+const withSpec = (job: JobPlan, spec: Partial<JobSpec>): JobPlan => ({
+  ...job,
+  spec: { ...job.spec, ...spec },
+});
 
 /** The last items of it take seconds, whatever the others do. */
 function withStragglers(job: JobPlan): JobPlan {
   const costMs = (index: number): number =>
     index >= job.items - 2 ? 2_500 + (index % 7) * 500 : job.costMs(index);
-  const spec = { ...job.spec, speculate: true };
-  return job.spec.task.itemTimeoutMs === undefined ? { ...job, costMs, spec } : { ...job, spec };
+  const asked = withSpec(job, { speculate: true });
+  return job.spec.task.itemTimeoutMs === undefined ? { ...asked, costMs } : asked;
 }
+
+/** A reduction takes no other code. */
+const withRepair = (job: JobPlan, retryAfter: number): JobPlan =>
+  job.spec.task.reduce === undefined ? { ...job, retryAfter, repair: "repaired" } : job;
 
 /** Many cheap items: a job as it was drawn, at another size. */
 function bulkJob(random: Random, at: number, itemsLeast: number): JobPlan {

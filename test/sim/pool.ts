@@ -74,8 +74,8 @@ export class Pool {
     this.workers.set(id, worker);
   }
 
-  task(id: number, plan: JobPlan): void {
-    this.workers.get(id)?.task(plan);
+  task(id: number, plan: JobPlan, code: string): void {
+    this.workers.get(id)?.task(plan, code);
   }
 
   kill(id: number, isDropped: boolean): void {

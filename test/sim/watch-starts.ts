@@ -85,6 +85,11 @@ export class StartWatch {
   /** Whatever else happens: under one lease an agent runs an item again only when the worker that ran it is dead. */
   #judgeLease(agent: Life, { index, file, worker }: ItemStart): void {
     const isAllowed = this.#isAllowed(file.grant.id, index);
+    const repair = this.#clients.get(file.job)?.plan.repair ?? "";
+    const code = file.grant.round === 0 ? "" : repair;
+    must(worker.code === code, "P2", () => {
+      return `item ${index} of ${file.job} runs the code "${worker.code}" in round ${file.grant.round}`;
+    });
     must(isAllowed, "P4", () => `item ${index} of ${file.job}, which nodes died of, starts unannounced`);
     const of = this.#runs.get(file.grant.id) ?? new Map<number, Run>();
     this.#runs.set(file.grant.id, of);

@@ -3,7 +3,7 @@
  * is stored, never by the code under test. A breach throws at once: the seed says how to come back.
  */
 import type { ClusterState } from "@everycore/coordinator/core";
-import type { JobId, JobRecord, LeaseGrant, LogRecord, NodeId } from "@everycore/protocol";
+import type { JobId, JobRecord, LeaseGrant, LogRecord, NodeId, OutcomeStatus } from "@everycore/protocol";
 import { isEnded, limits } from "@everycore/protocol";
 import { NaiveFold } from "../../packages/protocol/test/support/naive-fold.ts";
 import { must } from "./breach.ts";
@@ -103,6 +103,7 @@ export class Watch {
   /** P4: whom the leader blames, and for what. */
   #judgeSeal(seq: number, record: Extract<LogRecord, { kind: "seal" }>, client: Client, store: Store): void {
     const fold = this.foldOf(record.job);
+    const mayEnd = record.status === "cancelled" && this.#mayBeCancelled(client, store);
     for (const index of indicesOf(record)) {
       const item = fold.item(index);
       if (item.outcome?.seq !== seq) continue;
@@ -116,9 +117,9 @@ export class Watch {
         const enough = lost >= limits.lostStrikesMax || lost + crashes.length >= limits.strikesMax;
         must(enough, "P4", () => `${told()} after ${lost} losses and ${crashes.length} crashes`);
       }
-      if (record.status === "cancelled") {
-        must(this.#mayBeCancelled(client, store), "P1", () => `${told()} unasked`);
-      }
+      if (record.status === "cancelled") must(mayEnd, "P1", () => `${told()} unasked`);
+      if (record.status === "expired")
+        must(client.plan.spec.jobTimeoutMs !== undefined, "P1", () => `${told()} without a time limit`);
       if (record.status === "cancelled" || record.status === "expired") {
         const state = store.jobs.get(record.job)?.record.state;
         const isAnnounced = state !== undefined && !["accepting", "running", "paused"].includes(state);
@@ -127,12 +128,28 @@ export class Watch {
     }
   }
 
-  /** Asked for; or its input never was complete; or all of its first items crashed; or a clock was set forward. */
+  /**
+   * Asked for; or its input never was complete; or all of its first items crashed; or it has passed a limit of its own;
+   * or a clock was set forward.
+   */
   #mayBeCancelled(client: Client, store: Store): boolean {
-    if (client.isCancelled || !client.isClosed) return true;
+    if (client.isCancelled || !client.isClosed || this.#isOverItsFailures(client)) return true;
     const { reason = "" } = store.jobs.get(client.plan.id)?.record ?? {};
     if (this.#areClocksSet && reason.startsWith("its client was gone")) return true;
     return [...client.plan.fates.values()].filter((fate) => fate.kind === "crash").length >= 4;
+  }
+
+  /** `--max-failures`, counted in the log. */
+  #isOverItsFailures({ plan }: Client): boolean {
+    const { maxFailures } = plan.spec;
+    if (maxFailures === undefined) return false;
+    const isReduced = plan.spec.task.reduce !== undefined;
+    const fold = this.foldOf(plan.id);
+    // The parts of a reduction say how many of their items have no value.
+    let failed = isReduced ? fold.missing : 0;
+    for (const { outcome } of fold.items.values())
+      if (outcome !== undefined && isFailure(outcome.status, isReduced)) failed += 1;
+    return failed > maxFailures.most;
   }
 
   /** P2: an outcome that counts is taken back only by a retry, and only a failed one. */
@@ -190,34 +207,36 @@ export class Watch {
     const total = fold.total ?? 0;
     if (client.isClosed)
       must(total === plan.items, "P1", () => `${plan.id} has ${total} items of ${plan.items}`);
-    for (let index = 0; index < total; index += 1) this.#judgeItem(client, index, record!.state, store);
+    const mayEnd = record!.state !== "running" && this.#mayBeCancelled(client, store);
+    for (let index = 0; index < total; index += 1) this.#judgeItem(client, index, mayEnd);
     const isReduced = plan.spec.task.reduce !== undefined;
     if (isReduced && record!.state === "done" && total > 0) {
       const result = fold.item(total).outcome?.status;
       must(result !== undefined, "P1", () => `the reduction of ${plan.id} has no result`);
     }
-    if (client.isCancelAnswered && client.retries === 0) {
+    if (client.isCancelAnswered && client.retries === 0 && plan.spec.maxFailures === undefined) {
       must(record!.state !== "failed", "P1", () => `${plan.id} was cancelled and is ${record!.state}`);
     }
     this.#judgeCounts(client, record!, leader);
   }
 
-  #judgeItem(client: Client, index: number, state: string, store: Store): void {
+  #judgeItem(client: Client, index: number, mayEnd: boolean): void {
     const { plan } = client;
-    const { outcome, lost, crashes, agains } = this.foldOf(plan.id).item(index);
+    const { outcome, lost, crashes, agains, round } = this.foldOf(plan.id).item(index);
     const told = (): string => `item ${index} of ${plan.id} (${plan.fates.get(index)?.kind ?? "value"})`;
     must(outcome !== undefined, "P1", () => `${told()} has no outcome`);
     const { status } = outcome!;
-    if (status === "cancelled") {
-      const wasEnded = this.#mayBeCancelled(client, store);
-      return must(wasEnded && state !== "running", "P1", () => `${told()} is cancelled`);
-    }
+    if (status === "cancelled") return must(mayEnd, "P1", () => `${told()} is cancelled`);
+    if (status === "expired")
+      return must(plan.spec.jobTimeoutMs !== undefined, "P1", () => `${told()} is expired`);
     const struckOut = lost >= limits.lostStrikesMax || lost + crashes.length >= limits.strikesMax;
     if (status === "lost") return must(struckOut, "P4", () => `${told()} is lost after ${lost} losses`);
     const fate = plan.fates.get(index) ?? { kind: "value" };
     if (fate.kind === "late" && (status === "value" || status === "timeout")) return;
     const isReduced = plan.spec.task.reduce !== undefined;
     const good = fate.kind === "value" || (fate.kind === "error" && fate.times <= plan.spec.task.retries);
+    if (fate.kind === "error" && round > 0 && plan.repair !== undefined)
+      return must(status === "value", "P2", () => `${told()} is ${status} under repaired code`);
     // A late `again` of a lease that was given up is one try more than the budget: it may turn out well.
     if (fate.kind === "error" && status === "value" && agains >= fate.times) return;
     const expected =
@@ -247,6 +266,9 @@ export class Watch {
     if (leader !== undefined) this.#leaders.compareAll("the leader", leader);
   }
 }
+
+const isFailure = (status: OutcomeStatus, isReduced: boolean): boolean =>
+  status === "crash" || status === "lost" || (!isReduced && (status === "error" || status === "timeout"));
 
 function indicesOf(record: { readonly ranges: readonly { start: number; end: number }[] }): number[] {
   const indices: number[] = [];

@@ -5,7 +5,7 @@
 import type { JobId } from "@everycore/protocol";
 import { levelAt, levelOf } from "@everycore/protocol";
 import type { Disk, Outcome, SliceFile } from "./disk.ts";
-import type { JobPlan } from "./plan.ts";
+import type { Fate, JobPlan } from "./plan.ts";
 import type { Random } from "./random.ts";
 import type { Timeline } from "./timeline.ts";
 
@@ -19,7 +19,7 @@ export interface SliceOrder {
 export interface ItemStart {
   readonly file: SliceFile;
   readonly index: number;
-  readonly worker: { readonly isAlive: boolean; readonly isDropped: boolean };
+  readonly worker: { readonly isAlive: boolean; readonly isDropped: boolean; readonly code: string };
 }
 
 /** What an agent hears of its worker. */
@@ -55,6 +55,8 @@ export class SimWorker {
   #isReady = false;
   #isLoaded = false;
   #task: JobPlan | undefined;
+  /** What it has loaded; empty: the job's own. */
+  code = "";
   readonly #time: Timeline;
   readonly #random: Random;
   readonly #disk: Disk;
@@ -89,8 +91,9 @@ export class SimWorker {
     });
   }
 
-  task(plan: JobPlan): void {
+  task(plan: JobPlan, code: string): void {
     this.#task = plan;
+    this.code = code;
     this.#load();
   }
 
@@ -155,7 +158,7 @@ export class SimWorker {
     if (at >= file.end || at >= file.limit) return this.#endSlice(file, beganAt);
     this.#events.started({ file, index: at, worker: this });
     const plan = this.#task!;
-    const fate = partials ? undefined : plan.fates.get(at);
+    const fate = partials ? undefined : this.#fateOf(plan, at);
     const costMs = (partials ? 5 : plan.costMs(at)) * this.#slowness;
     if (fate?.kind === "hang") return;
     let tookMs = costMs;
@@ -168,6 +171,11 @@ export class SimWorker {
       this.#record(file, at, fate?.kind === "error" ? fate.times : 0);
       this.#item(file, partials, beganAt);
     });
+  }
+
+  #fateOf(plan: JobPlan, at: number): Fate | undefined {
+    const fate = plan.fates.get(at);
+    return fate?.kind === "error" && this.code !== "" ? undefined : fate;
   }
 
   #record(file: SliceFile, at: number, failures: number): void {

@@ -1,6 +1,7 @@
 /** A cluster made of a plan: coordinators, agents, clients and faults on one timeline. `run` plays it to its end. */
 import type { Answer, Keys } from "@everycore/coordinator/core";
 import type { JobId, LeaseGrant, LeaseId, LeaseReply, NodeId } from "@everycore/protocol";
+import { taskOfRound } from "@everycore/protocol";
 import { SimAgent } from "./agent.ts";
 import { Client } from "./client.ts";
 import type { CoordinatorWorld } from "./coordinator.ts";
@@ -236,6 +237,7 @@ export class World {
       reduced: spec.task.reduce !== undefined,
       retries: spec.task.retries,
       itemTimeoutMs: spec.task.itemTimeoutMs,
+      code: taskOfRound(job, effect.grant.round).bundle ?? "",
     };
     const { grant, attempts, mode, itemMs, tag, partials } = effect;
     const facts = {

@@ -38,6 +38,9 @@ export interface EffectsOptions {
   readonly stepDown: (reason: string, job?: JobId) => void;
 }
 
+const overOf = ({ job, round }: Extract<Effect, { kind: "sendCancel" | "sendJobEnded" }>): object =>
+  round === undefined ? { job } : { job, round };
+
 export const jobKey = (job: JobId): string => `job.${job}`;
 export const nodeKey = (node: NodeId): string => `node.${node}`;
 
@@ -64,9 +67,9 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
           confirm: { job: effect.job, lease: Buffer.from(effect.lease, "hex"), ranges: effect.ranges },
         });
       case "sendCancel":
-        return links.send(effect.node, { cancel: { job: effect.job } });
+        return links.send(effect.node, { cancel: overOf(effect) });
       case "sendJobEnded":
-        return links.send(effect.node, { ended: { job: effect.job } });
+        return links.send(effect.node, { ended: overOf(effect) });
       case "dropLeases":
         return links.send(effect.node, {
           drop: { leases: effect.leases.map((id) => Buffer.from(id, "hex")) },

@@ -68,6 +68,21 @@ test("a job is named even when its only lease was dropped: the leader tells whet
   expect(bench.state.jobs.size).toBe(0);
 });
 
+test("the end of a round that comes after a lease of the next one leaves that alone: it would be nowhere (P5)", () => {
+  for (const kind of ["jobEnded", "cancelled"] as const) {
+    const bench = new Bench();
+    const old = grantOf(1, 0, 4);
+    bench.lease(old);
+    const grant = { ...grantOf(2, 4, 8), round: 1 };
+    bench.lease(grant);
+    bench.feed({ kind, job, round: 0 });
+    expect(bench.hello().leases.map((lease) => lease.grant.id)).toEqual([grant.id]);
+    bench.feed({ kind, job, round: 1 });
+    expect(bench.hello().leases).toEqual([]);
+    expect(bench.state.jobs.size).toBe(0);
+  }
+});
+
 test("a lease of a bygone epoch is refused, and a resent one is answered alike and run once", () => {
   const bench = new Bench();
   bench.feed({ kind: "welcomed", epoch: 3, nodes: 1, drop: [] });

@@ -7,6 +7,8 @@ const reportsTest = "packages/node-agent/test/core-reports.test.ts";
 /** Full histories: plan.ts. */
 const first100 = [1_000_001, 1_000_100] as const;
 const first400 = [1_000_001, 1_000_400] as const;
+/** Wide ones: the same with more options of jobs. */
+const wide400 = [1_100_001, 1_100_400] as const;
 
 export const ofTheAgent: readonly Mutation[] = [
   {
@@ -228,5 +230,31 @@ export const ofTheAgent: readonly Mutation[] = [
       },
     ],
     test: agentTest,
+  },
+  {
+    name: "the end of a round takes the leases of the next one with it",
+    rule: "2 P5",
+    edits: [
+      {
+        file: `${agent}/leader.ts`,
+        find: "if (job === undefined || round === undefined || job.round <= round)",
+        replace: "if (job === undefined || round === undefined || job.round >= 0)",
+      },
+    ],
+    seeds: wide400,
+    test: reportsTest,
+  },
+  {
+    name: "a worker with the former code runs the items of a retry with other code",
+    rule: "9 retry",
+    edits: [
+      {
+        file: `${agent}/leader.ts`,
+        find: '  for (const worker of workersOf(state, job.id)) kill(worker, { kind: "stop" }, effects);\n  job.task',
+        replace: "  job.task",
+      },
+    ],
+    seeds: wide400,
+    test: "packages/node-agent/test/replaced-code.test.ts",
   },
 ];

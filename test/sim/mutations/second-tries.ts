@@ -3,7 +3,8 @@ import type { Mutation } from "./mutation.ts";
 
 const coordinator = "packages/coordinator/src/core";
 const speculationTest = "packages/coordinator/test/core/speculation.test.ts";
-const first100 = [1_000_001, 1_000_100] as const;
+/** Wide histories: plan.ts. */
+const wide100 = [1_100_001, 1_100_100] as const;
 
 export const ofSecondTries: readonly Mutation[] = [
   {
@@ -16,7 +17,7 @@ export const ofSecondTries: readonly Mutation[] = [
         replace: "if (!isLate(job)) return;",
       },
     ],
-    seeds: first100,
+    seeds: wide100,
     test: speculationTest,
   },
   {
@@ -29,7 +30,7 @@ export const ofSecondTries: readonly Mutation[] = [
         replace: "  if (job.doubles.size >= 0) return [range];\n",
       },
     ],
-    seeds: first100,
+    seeds: wide100,
     test: speculationTest,
   },
   {
@@ -42,7 +43,7 @@ export const ofSecondTries: readonly Mutation[] = [
         replace: "",
       },
     ],
-    seeds: first100,
+    seeds: wide100,
     test: speculationTest,
   },
   {
@@ -55,7 +56,7 @@ export const ofSecondTries: readonly Mutation[] = [
         replace: "  for (const part of held) {",
       },
     ],
-    seeds: first100,
+    seeds: wide100,
     test: speculationTest,
   },
 ];

@@ -179,8 +179,9 @@ export type Effect =
       readonly lease: LeaseId;
       readonly ranges: readonly Range[];
     }
-  | { readonly kind: "sendCancel"; readonly node: NodeId; readonly job: JobId }
-  | { readonly kind: "sendJobEnded"; readonly node: NodeId; readonly job: JobId }
+  /** `round`: the one that is over; a lease of a later one may overtake the message. Absent: the job is gone for good. */
+  | { readonly kind: "sendCancel"; readonly node: NodeId; readonly job: JobId; readonly round?: number }
+  | { readonly kind: "sendJobEnded"; readonly node: NodeId; readonly job: JobId; readonly round?: number }
   | { readonly kind: "dropLeases"; readonly node: NodeId; readonly leases: readonly LeaseId[] }
   | { readonly kind: "mayStart"; readonly node: NodeId; readonly ask: number }
   | { readonly kind: "sendDrain"; readonly node: NodeId; readonly reason: string }

@@ -311,7 +311,8 @@ function finish(state: ClusterState, job: Job, effects: Effect[]): void {
   abandonAll(state, job);
   state.active.delete(job);
   for (const node of state.nodes.values()) {
-    if (node.state !== "lost") effects.push({ kind: "sendJobEnded", node: node.id, job: job.id });
+    if (node.state !== "lost")
+      effects.push({ kind: "sendJobEnded", node: node.id, job: job.id, round: job.round });
   }
   save(state, job, effects);
   effects.push({ kind: "jobChanged", job: job.id });

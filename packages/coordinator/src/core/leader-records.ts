@@ -84,7 +84,8 @@ function appendReopen(
 /** Kills what runs and gives every uncovered item the outcome that the intent names. */
 export function sealRest(state: ClusterState, job: Job, intent: EndingIntent, effects: Effect[]): void {
   for (const node of state.nodes.values()) {
-    if (node.state !== "lost") effects.push({ kind: "sendCancel", node: node.id, job: job.id });
+    if (node.state !== "lost")
+      effects.push({ kind: "sendCancel", node: node.id, job: job.id, round: job.round });
   }
   abandonAll(state, job);
   if (job.fold.total === undefined) appendClose(job, effects);

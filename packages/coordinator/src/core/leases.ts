@@ -128,6 +128,10 @@ export function inputEnd(job: Job, start: number, end: number): number {
   return end;
 }
 
+/** The round that is over, of a job that is still known. */
+export const roundOf = (job: Job | undefined): { round?: number } =>
+  job === undefined ? {} : { round: job.round };
+
 /** A slice in trouble asks to start: what has started is what a death of the node may be blamed on. */
 export function sliceStarting(state: ClusterState, event: StartAsk, effects: Effect[]): void {
   const job = state.jobs.get(event.job);
@@ -137,7 +141,7 @@ export function sliceStarting(state: ClusterState, event: StartAsk, effects: Eff
     const settled = state.recovered && state.nodes.get(event.node)?.deferred === undefined;
     if (!settled) return;
     const isOver = job === undefined || isEnded(job.state);
-    if (isOver) effects.push({ kind: "sendJobEnded", node: event.node, job: event.job });
+    if (isOver) effects.push({ kind: "sendJobEnded", node: event.node, job: event.job, ...roundOf(job) });
     else effects.push({ kind: "dropLeases", node: event.node, leases: [event.lease] });
     return;
   }

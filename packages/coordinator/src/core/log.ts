@@ -105,7 +105,7 @@ function tellOfEnd(job: Job, record: LogRecord, effects: Effect[]): void {
   let node: NodeId | undefined;
   if (record.kind === "commit") node = record.leases[0]?.node;
   if (record.kind === "strike" && !record.byLeader) node = record.lease.node;
-  if (node !== undefined) effects.push({ kind: "sendJobEnded", node, job: job.id });
+  if (node !== undefined) effects.push({ kind: "sendJobEnded", node, job: job.id, round: job.round });
 }
 
 function moveItems(state: ClusterState, job: Job, delta: FoldDelta, effects: Effect[]): void {

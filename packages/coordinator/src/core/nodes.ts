@@ -7,6 +7,7 @@ import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect, LeaderRecord } from "./events.ts";
 import { fail } from "./jobs.ts";
 import { appendRanges } from "./leader-records.ts";
+import { roundOf } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, hold, leaseOf, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { forgive, isQuarantined } from "./quarantine.ts";
@@ -100,7 +101,7 @@ export function settle(state: ClusterState, keys: Keys, node: Node, effects: Eff
   for (const id of said.acknowledged.keys()) {
     const job = state.jobs.get(id);
     if (job === undefined || isEnded(job.state))
-      effects.push({ kind: "sendJobEnded", node: node.id, job: id });
+      effects.push({ kind: "sendJobEnded", node: node.id, job: id, ...roundOf(job) });
   }
   const restarted = node.incarnation !== said.incarnation;
   const listed = new Map<LeaseId, LeaseReport>(said.leases.map((lease) => [lease.grant.id, lease]));
@@ -160,7 +161,7 @@ function adopt(
 ): boolean {
   const job = state.jobs.get(told.job);
   if (job === undefined || isEnded(job.state) || job.state === "cancelling") {
-    effects.push({ kind: "sendCancel", node: node.id, job: told.job });
+    effects.push({ kind: "sendCancel", node: node.id, job: told.job, ...roundOf(job) });
     return true;
   }
   const { grant } = told;

@@ -74,7 +74,9 @@ test("an agent whose worker dies for a job which is over is told so too", () => 
     ranges: [{ start: 0, end: 1 }],
     byLeader: false,
   } as const;
-  expect(only(bench.append(strike), "sendJobEnded")).toEqual([{ kind: "sendJobEnded", node: a, job }]);
+  expect(only(bench.append(strike), "sendJobEnded")).toEqual([
+    { kind: "sendJobEnded", node: a, job, round: 0 },
+  ]);
 });
 
 test("an agent that commits to a job which is over is told so: its lease came after the end", () => {
@@ -84,7 +86,9 @@ test("an agent that commits to a job which is over is told so: its lease came af
   bench.answer("a");
   bench.commit("a", job, { start: 0, end: 1 });
   const { record } = bench.log.at(-1)!;
-  expect(only(bench.append(record), "sendJobEnded")).toEqual([{ kind: "sendJobEnded", node: a, job }]);
+  expect(only(bench.append(record), "sendJobEnded")).toEqual([
+    { kind: "sendJobEnded", node: a, job, round: 0 },
+  ]);
 });
 
 describe("a refused lease", () => {
@@ -198,7 +202,7 @@ describe("announced slices", () => {
       range: { start: 0, end: 1 },
       ask: 5,
     });
-    expect(late).toEqual([{ kind: "sendJobEnded", node: a, job }]);
+    expect(late).toEqual([{ kind: "sendJobEnded", node: a, job, round: 0 }]);
   });
 });
 

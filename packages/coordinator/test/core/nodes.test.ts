@@ -203,7 +203,7 @@ describe("a report", () => {
     bench.commit("a", job, { start: 0, end: 1 });
     expect(bench.job(job).state).toBe("done");
     const effects = bench.report("a", { acknowledged: new Map([[job, 1]]) });
-    expect(only(effects, "sendJobEnded")).toEqual([{ kind: "sendJobEnded", node: a, job }]);
+    expect(only(effects, "sendJobEnded")).toEqual([{ kind: "sendJobEnded", node: a, job, round: 0 }]);
   });
 
   test("of a lease with a forged id is answered with a drop", () => {

@@ -37,6 +37,12 @@ const jobOf = (fields: Readonly<Record<string, unknown>>): JobId => {
   return fields["job"];
 };
 
+/** undefined: of a coordinator of an earlier version, or the job is gone. */
+const roundOf = (fields: Readonly<Record<string, unknown>>): number | undefined => {
+  const round = fields["round"];
+  return typeof round === "number" ? round : undefined;
+};
+
 /** Throws EverycoreError `bad-input` for what is malformed; undefined for parts of a later version. */
 export function parseToAgent(message: LooseMessage, at: number): FromLeader | undefined {
   const part = message["part"];
@@ -64,9 +70,9 @@ export function parseToAgent(message: LooseMessage, at: number): FromLeader | un
       };
     }
     case "cancel":
-      return { event: { kind: "cancelled", at, job: jobOf(fields) } };
+      return { event: { kind: "cancelled", at, job: jobOf(fields), round: roundOf(fields) } };
     case "ended":
-      return { event: { kind: "jobEnded", at, job: jobOf(fields) } };
+      return { event: { kind: "jobEnded", at, job: jobOf(fields), round: roundOf(fields) } };
     case "giveBack":
       return {
         event: {

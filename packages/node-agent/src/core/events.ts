@@ -114,8 +114,9 @@ export type AgentEvent = { readonly at: number } & (
     }
   | { readonly kind: "leasesDropped"; readonly leases: readonly LeaseId[] }
   | { readonly kind: "mayStart"; readonly ask: number }
-  | { readonly kind: "cancelled"; readonly job: JobId }
-  | { readonly kind: "jobEnded"; readonly job: JobId }
+  /** `round`: the one that is over; undefined: the job is gone for good. */
+  | { readonly kind: "cancelled"; readonly job: JobId; readonly round?: number | undefined }
+  | { readonly kind: "jobEnded"; readonly job: JobId; readonly round?: number | undefined }
   | { readonly kind: "drainAsked"; readonly deadlineMs: number }
   | { readonly kind: "undrainAsked" }
   | { readonly kind: "tick" }

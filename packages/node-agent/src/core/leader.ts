@@ -147,8 +147,24 @@ function dropWaiting(
   effects.push({ kind: "freeOutcomes", runs: dropped });
 }
 
-/** Cancelled or ended: workers die at once (P5: a cancelled core is free within a second), all is forgotten. */
-export function forgetJob(state: AgentState, id: JobId, effects: Effect[]): void {
+/** Cancelled or ended, in this round: leases of a later one may have overtaken the message, by another way (P5). */
+export function jobOver(
+  state: AgentState,
+  { job: id, round }: Of<"cancelled"> | Of<"jobEnded">,
+  effects: Effect[],
+): void {
+  const job = state.jobs.get(id);
+  if (job === undefined || round === undefined || job.round <= round) return forgetJob(state, id, effects);
+  const over = [...job.leases.values()].filter(({ grant }) => grant.round <= round);
+  dropLeases(
+    state,
+    over.map(({ grant }) => grant.id),
+    effects,
+  );
+}
+
+/** Workers die at once (P5: a cancelled core is free within a second), all is forgotten. */
+function forgetJob(state: AgentState, id: JobId, effects: Effect[]): void {
   const job = state.jobs.get(id);
   for (const worker of workersOf(state, id))
     kill(worker, { kind: worker.slices.length > 0 ? "cancel" : "stop" }, effects);

@@ -10,7 +10,7 @@ import {
   drain,
   drainOn,
   dropLeases,
-  forgetJob,
+  jobOver,
   giveBack,
   linkUp,
   replaceCode,
@@ -165,7 +165,7 @@ function fromLeader(state: AgentState, event: LeaderEvent, effects: Effect[]): v
       return mayStart(state, event, effects);
     case "cancelled":
     case "jobEnded":
-      return forgetJob(state, event.job, effects);
+      return jobOver(state, event, effects);
     case "drainAsked":
       return drain(state, event, effects);
     case "undrainAsked":
