@@ -14,7 +14,7 @@ import { abandonAll, emptyQueues, enqueue } from "./queues.ts";
 import { countsOfItems, missingItems } from "./reduced.ts";
 import { refuseRuntime } from "./runtimes.ts";
 import { startTag } from "./shares.ts";
-import { jobTransitions, move } from "./transitions.ts";
+import { jobTransitions, move, phaseTransitions } from "./transitions.ts";
 
 /** Items reserved before any cost is known. */
 const firstReserve = 4_096;
@@ -308,6 +308,14 @@ function finish(state: ClusterState, job: Job, effects: Effect[]): void {
   job.finalCounts = countsOfItems(job);
   job.finalMissing = missingItems(job);
   job.finalTotal = job.fold.total;
+  // No report can say anything of it any more; a retry begins with nothing to wait for.
+  if (job.phase === "reporting")
+    job.phase = move(phaseTransitions, {
+      machine: "phase of job",
+      id: job.id,
+      from: job.phase,
+      event: "reported",
+    });
   abandonAll(state, job);
   state.active.delete(job);
   for (const node of state.nodes.values()) {

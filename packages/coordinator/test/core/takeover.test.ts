@@ -367,3 +367,16 @@ test("a retry that a former leader began after the takeover is taken up by takin
   expect(only(effects, "stepDown")).toHaveLength(1);
   expect(bench.job(job).queues.normal.isEmpty).toBe(true);
 });
+
+test("a job that is cancelled while reports are awaited waits for none of them when it is tried again", () => {
+  const { bench, job } = running();
+  bench.lead();
+  bench.report("a");
+  bench.feed({ kind: "cancelAsked", job, message: "", ask: bench.ask() });
+  expect(bench.job(job)).toMatchObject({ state: "cancelled", phase: "open" });
+  bench.report("b");
+  bench.feed({ kind: "retryAsked", job, ask: bench.ask() });
+  expect(bench.job(job)).toMatchObject({ state: "running", phase: "open" });
+  bench.runAll();
+  expect(bench.job(job).state).toBe("done");
+});
