@@ -44,6 +44,8 @@ export interface CoordinatorWorld {
   unanswered(ask: number): void;
   answered(ask: number, answer: Answer): void;
   breaksSilently(): boolean;
+  /** What the nodes of two outcomes gave. */
+  areEqual(compare: Extract<Effect, { kind: "compare" }>): boolean;
 }
 
 const campaignMs = 250;
@@ -389,6 +391,14 @@ export class SimCoordinator {
         return this.#world.answered(effect.ask, effect.answer);
       case "stepDown":
         return this.stepDown();
+      case "compare": {
+        const { job, index } = effect;
+        // Two messages are read.
+        return time.after(random.between(0.5, 20), () => {
+          if (goesOn()) this.feed({ kind: "compared", job, index, isEqual: this.#world.areEqual(effect) });
+        });
+      }
+      case "itemDiffers":
       case "jobChanged":
       case "nodeChanged":
       case "standingChanged":

@@ -6,6 +6,7 @@
 import { ofTheAgent } from "./mutations/agent.ts";
 import { ofFiles } from "./mutations/files.ts";
 import { ofTheFold } from "./mutations/fold.ts";
+import { ofSpotChecks } from "./mutations/spot-checks.ts";
 import { ofTheLeader } from "./mutations/leader.ts";
 import { ofSecondTries } from "./mutations/second-tries.ts";
 import { ofLeases } from "./mutations/leases.ts";
@@ -16,6 +17,7 @@ export const mutations: readonly Mutation[] = [
   ...ofTheLeader,
   ...ofLeases,
   ...ofSecondTries,
+  ...ofSpotChecks,
   ...ofTheAgent,
   ...ofFiles,
 ];

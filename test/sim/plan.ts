@@ -44,6 +44,8 @@ export interface NodePlan {
   readonly slowness: number;
   /** A bad machine: each so many items one kills its worker here, and ends well elsewhere. */
   readonly crashEvery?: number;
+  /** It gives other values than all others do. */
+  readonly lies?: boolean;
 }
 
 /** Rates are per second of the fault time; chances are per message. */
@@ -251,11 +253,13 @@ function full(plan: Plan, random: Random): Plan {
   const jobs = isWide(seed) ? wide(seed, drawn, new Random(seed ^ 0x5555_5555)) : drawn;
   const some = (rates: readonly number[], share: number): number =>
     random.chance(share) ? random.pick(rates) : 0;
+  const nodes = plan.nodes.map((node, at) => (at === 1 && hasLiar(seed) ? { ...node, lies: true } : node));
   if (isGentle(seed)) {
     const coordinatorCrashes = Math.max(faults.coordinatorCrashes, 0.15);
     const slowTail = some([0.02, 0.1], 0.5);
     return {
       ...plan,
+      nodes,
       jobs,
       faults: { ...faults, coordinatorCrashes, slowTail, linkBreaks: some([0.1, 1], 0.5) },
     };
@@ -265,6 +269,7 @@ function full(plan: Plan, random: Random): Plan {
     ...plan,
     // Two that lead take two.
     coordinators: Math.max(plan.coordinators, coordinatorFreezes > 0 ? 2 : 1),
+    nodes,
     jobs,
     faults: {
       ...faults,
@@ -279,7 +284,7 @@ function full(plan: Plan, random: Random): Plan {
   };
 }
 
-/** From here on jobs have second tries, limits that end them, and retries with other code; below are those remembered before. */
+/** From here on jobs have second tries, audits, limits that end them, and retries with other code; below are those remembered before. */
 export const wideFrom = 1_100_000;
 const isWide = (seed: number): boolean => seed >= wideFrom;
 
@@ -292,6 +297,7 @@ function wide(seed: number, jobs: readonly JobPlan[], random: Random): JobPlan[]
     if (turn % 3 === 0) of = withRepair(of, random.int(10, 2_000));
     if (turn % 7 === 3) of = withSpec(of, { maxFailures: { most: random.int(0, 4), isShare: false } });
     if (turn % 7 === 5) of = withSpec(of, { jobTimeoutMs: random.int(2_000, 30_000) });
+    if (turn % 4 >= 2) of = withAudit(of, at === 0 ? 0.3 : 0.05);
     if (turn % 5 === 2) of = withSpec(of, { retryDelayMs: random.pick([0, 100, 3_000]) });
     return of;
   });
@@ -301,6 +307,13 @@ const withSpec = (job: JobPlan, spec: Partial<JobSpec>): JobPlan => ({
   ...job,
   spec: { ...job.spec, ...spec },
 });
+
+/** By the seed alone: one of its nodes lies. */
+const hasLiar = (seed: number): boolean => isWide(seed) && seed % 4 === 3;
+
+function withAudit(job: JobPlan, audit: number): JobPlan {
+  return job.spec.task.reduce === undefined ? { ...job, spec: { ...job.spec, audit } } : job;
+}
 
 /** The last items of it take seconds, whatever the others do. */
 function withStragglers(job: JobPlan): JobPlan {

@@ -53,6 +53,8 @@ test.for(groups)("125 seeds from %d keep P1 to P7", (first) => {
   expect(reports.some((report) => report.openPauses > 0)).toBe(true);
   expect(reports.some((report) => report.quarantines > 0)).toBe(true);
   expect(reports.some((report) => report.doubles > 0)).toBe(true);
+  expect(reports.some((report) => report.differing > 0)).toBe(true);
+  expect(reports.some((report) => report.checked > 0 && report.differing === 0)).toBe(true);
 });
 
 test.for(remembered)("remembered seed %d", (seed) => {

@@ -12,6 +12,8 @@ import type { LogEntry, Store } from "./store.ts";
 import type { Step } from "./watch-leaders.ts";
 import { LeaderWatch } from "./watch-leaders.ts";
 import { StartWatch } from "./watch-starts.ts";
+import type { SampleSeed } from "./watch-audits.ts";
+import { AuditWatch } from "./watch-audits.ts";
 import type { ItemStart } from "./worker.ts";
 
 export class Watch {
@@ -24,6 +26,7 @@ export class Watch {
   readonly #seqs = new Map<JobId, number>();
   /** Lease and item of each worker's death that nobody had asked for. */
   readonly #deaths = new Set<string>();
+  readonly #audits: AuditWatch;
 
   constructor(options: {
     clients: ReadonlyMap<JobId, Client>;
@@ -32,10 +35,13 @@ export class Watch {
     isGentle: boolean;
     /** What is to wait so long may wait shorter. */
     areClocksSet: boolean;
+    sampleSeed: (job: JobId) => SampleSeed;
+    isLiar: (node: NodeId) => boolean;
   }) {
     this.#clients = options.clients;
     this.#verify = options.verify;
     this.#areClocksSet = options.areClocksSet;
+    this.#audits = new AuditWatch(options);
     const { clients, isGentle } = options;
     this.#starts = new StartWatch({
       clients,
@@ -178,6 +184,10 @@ export class Watch {
     this.#deaths.add(`${file.grant.id}/${index}`);
   }
 
+  get audits(): { readonly checked: number; readonly differing: number } {
+    return this.#audits;
+  }
+
   get doubles(): number {
     return this.#leaders.doubles;
   }
@@ -218,6 +228,7 @@ export class Watch {
       must(record!.state !== "failed", "P1", () => `${plan.id} was cancelled and is ${record!.state}`);
     }
     this.#judgeCounts(client, record!, leader);
+    this.#audits.judge(plan, record!, fold);
   }
 
   #judgeItem(client: Client, index: number, mayEnd: boolean): void {

@@ -46,6 +46,9 @@ export interface Report {
   readonly quarantines: number;
   /** Items that were given to a second node while one had them. */
   readonly doubles: number;
+  /** Items whose values of two nodes were compared, and those that differ. */
+  readonly checked: number;
+  readonly differing: number;
 }
 
 const nodeIdOf = (at: number): NodeId => `${at}`.repeat(16) as NodeId;
@@ -54,6 +57,7 @@ const nodeIdOf = (at: number): NodeId => `${at}`.repeat(16) as NodeId;
 export const keys: Keys = {
   leaseId: (job, grant) => idOf(job, grant),
   verify: (job, grant) => idOf(job, grant) === grant.id,
+  sampleSeed: (job) => [0, 1, 2, 3].map((at) => Number.parseInt(job.slice(4 * at, 4 * at + 4), 16)) as never,
 };
 
 function idOf(job: JobId, grant: Omit<LeaseGrant, "id">): LeaseId {
@@ -100,6 +104,8 @@ export class World {
       verify: (job, grant) => keys.verify(job, grant),
       isGentle: isGentle(seed),
       areClocksSet: faults.clockJumps > 0,
+      sampleSeed: (job) => keys.sampleSeed(job),
+      isLiar: (node) => this.#isLiar(node),
     });
     const partitions = new Partitions(time);
     this.#partitions = partitions;
@@ -192,7 +198,12 @@ export class World {
       unanswered: (ask) => this.#answer(ask, undefined),
       answered: (ask, answer) => this.#answer(ask, answer),
       breaksSilently: () => this.#breaksSilently(),
+      areEqual: ({ first, second }) => this.#isLiar(first.node) === this.#isLiar(second.node),
     };
+  }
+
+  #isLiar(node: NodeId): boolean {
+    return this.plan.nodes.some((plan, at) => plan.lies === true && nodeIdOf(at) === node);
   }
 
   #clientWorld(): ConstructorParameters<typeof Client>[1] {
@@ -346,6 +357,8 @@ export class World {
       openPauses: [...this.clients.values()].reduce((sum, client) => sum + client.openPauses, 0),
       quarantines: this.watch.quarantines,
       doubles: this.watch.doubles,
+      checked: this.watch.audits.checked,
+      differing: this.watch.audits.differing,
     };
   }
 
@@ -364,7 +377,10 @@ export class World {
         ({ grant, open, state: of }) => `${grant.node[0]}:${of}${JSON.stringify(open.toRanges())}`,
       );
       const sealing = JSON.stringify(job.sealing.toRanges());
-      return `${job.id} ${job.state}/${job.phase} queued ${queued} leased ${leased.join(" ")} sealing ${sealing}`;
+      const checks = [...(job.checks?.items.values() ?? [])].flatMap(({ index, state: of }) =>
+        of === "over" ? [] : [`${index} ${of}`],
+      );
+      return `${job.id} ${job.state}/${job.phase} queued ${queued} leased ${leased.join(" ")} sealing ${sealing} checks ${checks.join(", ")}`;
     });
     const nodes = [...(state?.nodes.values() ?? [])].map(
       (node) => `${node.id[0]} ${node.state} ${node.reason}`,

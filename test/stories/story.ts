@@ -283,6 +283,12 @@ export class Story {
         return `delete ${this.#name(effect.job)}`;
       case "stepDown":
         return `step-down: ${effect.reason}`;
+      case "compare":
+        return `compare ${this.#name(effect.job)} ${effect.index}`;
+      case "itemDiffers": {
+        const { index, first, second, how } = effect.item;
+        return `differs ${this.#name(effect.job)} ${index} ${how}: ${this.#name(first)} ${this.#name(second)}`;
+      }
       case "jobChanged":
       case "nodeChanged":
         return undefined;

@@ -33,6 +33,7 @@ export interface JobOptions {
   readonly reduce?: string;
   readonly strict?: boolean;
   readonly speculate?: boolean;
+  readonly audit?: number;
   readonly priority?: number;
   readonly name?: string;
   readonly detached?: boolean;
@@ -79,6 +80,7 @@ export async function specOf(cluster: Connection, options: JobOptions): Promise<
     strict,
     ttlMs: 3_600_000,
     ...(options.speculate === undefined ? {} : { speculate: options.speculate }),
+    ...(options.audit === undefined ? {} : { audit: options.audit }),
   };
 }
 

@@ -23,7 +23,8 @@ export class Interrupted extends Error {
 export function exitCodeOf(info: JobInfo): number {
   if (isHalted(info)) return exitCodes.itemsFailed;
   if (info.state === "cancelled") return exitCodes.cancelled;
-  if (info.state === "failed" || failedItems(info) > 0) return exitCodes.itemsFailed;
+  const isBad = failedItems(info) > 0 || (info.audit?.differing ?? 0) > 0;
+  if (info.state === "failed" || isBad) return exitCodes.itemsFailed;
   return exitCodes.good;
 }
 

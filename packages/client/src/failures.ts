@@ -2,6 +2,7 @@
  * How items and jobs end badly, as exceptions. Each way has a class of its own and a `kind`: `instanceof` and
  * `switch (error.kind)` tell the same. What is wrong with a call itself is an EverycoreError with a code.
  */
+import { shortId } from "@everycore/protocol";
 import type { ErrorInfo, OutcomeStatus } from "@everycore/protocol";
 import type { JobInfo } from "./wire-types.ts";
 
@@ -164,10 +165,37 @@ export class JobCancelledError extends JobError {
   }
 }
 
+/** All items have ended, and the audit has found some on which two nodes do not agree: `info.audit` names them. */
+export class JobAuditError extends JobError {
+  override readonly name = "JobAuditError";
+
+  constructor(info: JobInfo) {
+    super(`job ${info.id}: ${differingText(info)}`, info);
+  }
+}
+
+const namedMax = 3;
+
+/** "item 17 differs between nodes 1a2b3c4d and 5e6f7081 (of 40 compared)"; empty where none does. */
+export function differingText({ audit }: Pick<JobInfo, "audit">): string {
+  const [only] = audit?.items ?? [];
+  if (audit === undefined || audit.differing === 0 || only === undefined) return "";
+  const nodes = ({ first, second, how }: typeof only): string => {
+    const said = how === "value" ? "" : ` (${how} there)`;
+    return `nodes ${shortId(first)} and ${shortId(second)}${said}`;
+  };
+  const of = `of ${audit.checked} compared`;
+  if (audit.differing === 1) return `item ${only.index} differs between ${nodes(only)}, ${of}`;
+  const named = audit.items.slice(0, namedMax).map((item) => `item ${item.index} between ${nodes(item)}`);
+  const more = audit.differing > named.length ? ", ..." : "";
+  return `${audit.differing} items differ, ${of}: ${named.join(", ")}${more}`;
+}
+
 /** The job, or what it means for its reader that it ended as a whole. */
 export function throwIfBroken(info: JobInfo): JobInfo {
   if (info.state === "failed") throw new JobFailedError(info);
   if (info.state === "cancelled") throw new JobCancelledError(info);
+  if ((info.audit?.differing ?? 0) > 0) throw new JobAuditError(info);
   return info;
 }
 

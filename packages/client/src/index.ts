@@ -17,6 +17,7 @@ export {
   ItemFailedError,
   ItemLostError,
   ItemTimeoutError,
+  JobAuditError,
   JobCancelledError,
   JobError,
   JobFailedError,
@@ -36,6 +37,7 @@ export type {
   AuditInfo,
   ClusterStatus,
   Counts,
+  DifferingItemInfo,
   JobInfo,
   NodeInfo,
   Replication,
@@ -44,4 +46,5 @@ export type {
   RoundAuditInfo,
   RuntimeInfo,
   SlotUsageInfo,
+  SpotCheckInfo,
 } from "./wire-types.ts";

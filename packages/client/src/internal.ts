@@ -22,6 +22,7 @@ export type { Found, UpFile } from "./discovery.ts";
 export { refuseInWorker } from "./embedded.ts";
 export type { EmbeddedModule } from "./embedded.ts";
 export type { ItemInput } from "./item-input.ts";
+export { differingText } from "./failures.ts";
 export { auditShare, failureLimit } from "./job-options.ts";
 export { nearest } from "./nearest.ts";
 export { Outcome, decodeValue } from "./outcomes.ts";

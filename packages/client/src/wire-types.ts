@@ -105,6 +105,33 @@ export interface JobInfo {
   readonly ranMs: number;
   /** Items that may fail, such as `3` or `10%`; empty: no limit. */
   readonly maxFailures: string;
+  /** Of a job with `audit`: what two nodes made of the same items. */
+  readonly audit?: SpotCheckInfo;
+}
+
+/** Items whose value was computed again on another node. */
+export interface SpotCheckInfo {
+  /** Of the items, as it was asked for; at most 10,000 of them. */
+  readonly share: number;
+  /** Compared, those that differ among them. */
+  readonly checked: number;
+  readonly differing: number;
+  /** No other node has brought them to an end. */
+  readonly unchecked: number;
+  /** Still to be compared, as far as is known. */
+  readonly open: number;
+  /** The first few that differ. */
+  readonly items: readonly DifferingItemInfo[];
+}
+
+/** An item of which two nodes do not make the same. */
+export interface DifferingItemInfo {
+  readonly index: number;
+  /** The node whose value counts. */
+  readonly first: string;
+  readonly second: string;
+  /** How its try differs: `value`, or twice an `error`, `timeout` or `crash`. */
+  readonly how: string;
 }
 
 /** A sentence on why a job is where it is. */
@@ -215,6 +242,8 @@ export interface AuditInfo {
   readonly missing: number;
   /** The same for each round, in their order. */
   readonly rounds: readonly RoundAuditInfo[];
+  /** Of a job with `audit`: what two nodes made of the same items. */
+  readonly checks?: SpotCheckInfo;
 }
 
 /** One round of a job: what its log proves of it. */

@@ -297,11 +297,10 @@ class Coordinator implements RunningCoordinator {
 
   #performer(): (effect: Effect) => void {
     const { log, data, tracing } = this.#opened;
-    const never = AbortSignal.abort();
     return performer({
       state: () => this.#loop.state,
       enqueue: (event) => this.#loop.enqueue(event),
-      term: () => this.#term?.signal ?? never,
+      term: () => this.#term?.signal ?? AbortSignal.abort(),
       jobRecords: this.#jobRecords,
       knownNodes: this.#knownNodes,
       writer: this.#writer,
@@ -314,6 +313,7 @@ class Coordinator implements RunningCoordinator {
         onAnswered: (afterMs) => this.#metrics.leaseAnswered(afterMs),
         onMalformed: () => this.#metrics.malformed("lease"),
       }),
+      bodies: this.#bodies,
       links: this.#links,
       asks: this.#asks,
       changes: this.#changes,

@@ -3,6 +3,8 @@ import type { JobId, NodeId, SegmentId } from "@everycore/protocol";
 import type { Asks } from "./asks.ts";
 import type { Changes } from "./changes.ts";
 import type { ClusterState, Effect } from "./core/index.ts";
+import type { Bodies } from "./data/bodies.ts";
+import { areEqual } from "./data/comparisons.ts";
 import type { JobRecords } from "./data/job-records.ts";
 import type { KnownNodes } from "./data/known-nodes.ts";
 import type { LeaseSender } from "./data/lease-sender.ts";
@@ -26,6 +28,7 @@ export interface EffectsOptions {
   readonly knownNodes: KnownNodes;
   readonly writer: LogWriter;
   readonly leases: LeaseSender;
+  readonly bodies: Pick<Bodies, "get">;
   readonly links: AgentMessages;
   readonly asks: Asks;
   readonly changes: Changes;
@@ -88,6 +91,10 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
         return knownNodes.delete(effect.node, options.term());
       case "answer":
         return asks.answer(effect.ask, effect.answer);
+      case "compare":
+        return compare(effect, options);
+      case "itemDiffers":
+        return options.lifecycle.itemDiffers(effect);
       case "jobChanged":
         return changes.touch(jobKey(effect.job));
       case "nodeChanged":
@@ -122,5 +129,13 @@ function sendLease(effect: Extract<Effect, { kind: "sendLease" }>, options: Effe
   void options.leases.send(effect, job, state.epoch).then((reply) => {
     if (!term.aborted)
       options.enqueue({ kind: "leaseAnswered", job: effect.job, lease: effect.grant.id, reply });
+  });
+}
+
+function compare(effect: Extract<Effect, { kind: "compare" }>, options: EffectsOptions): void {
+  const { job, index } = effect;
+  const term = options.term();
+  void areEqual(effect, options.bodies, term).then((isEqual) => {
+    if (!term.aborted) options.enqueue({ kind: "compared", job, index, isEqual });
   });
 }

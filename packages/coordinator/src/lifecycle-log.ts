@@ -63,6 +63,19 @@ export class LifecycleLog {
     this.#log[isWell ? "info" : "warn"](fields, "node state");
   }
 
+  /** A line for each of the two: whoever looks at a node finds it. */
+  itemDiffers({
+    job,
+    item: { index: item, first, second, how },
+  }: Extract<Effect, { kind: "itemDiffers" }>): void {
+    const other = how === "value" ? "gave another value" : `twice ended in ${how}`;
+    for (const [node, reason] of [
+      [first, "gave the value that counts"],
+      [second, other],
+    ] as const)
+      this.#log.warn({ job, node, item, reason }, "two nodes differ on an item");
+  }
+
   standingChanged({ node, isQuarantined, reason }: Extract<Effect, { kind: "standingChanged" }>): void {
     if (isQuarantined) this.#log.warn({ node, reason }, "node quarantined");
     else this.#log.info({ node, reason }, "quarantine lifted");

@@ -208,6 +208,12 @@ function registerTotals(registry: Registry, state: () => ClusterState): void {
     label: "cause",
     read: () => state().totals.strikes,
   });
+  counters(registry, {
+    name: "everycore_spot_checks_total",
+    help: "Items that audits have computed again on another node, by what came of it",
+    label: "result",
+    read: () => state().totals.checks,
+  });
   new Counter({
     name: "everycore_quarantines_total",
     help: "Nodes quarantined: items that crashed there ended well on others",

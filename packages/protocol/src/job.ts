@@ -2,7 +2,7 @@
  * What a job is, as types only (pure): the specification a user submits, the record that the leader keeps in
  * EC_JOBS, and the states of a job. Parsed in messages.ts, moved on by the coordinator's core alone.
  */
-import type { BundleDigest, JobId, SegmentId } from "./ids.ts";
+import type { BundleDigest, JobId, NodeId, SegmentId } from "./ids.ts";
 import type { Codec, OutcomeCounts } from "./outcomes.ts";
 import type { Range } from "./ranges.ts";
 
@@ -119,6 +119,31 @@ export function taskOfRound(
   return { ...task, bundle, entry, export: name };
 }
 
+/** How a second try differs from the first value: by its value, or because twice there was none. */
+export const differences = ["value", "error", "timeout", "crash"] as const;
+export type Difference = (typeof differences)[number];
+
+export interface DifferingItem {
+  readonly index: number;
+  /** Whose value counts, and whose try differs. */
+  readonly first: NodeId;
+  readonly second: NodeId;
+  readonly how: Difference;
+}
+
+/** What `--audit` has found. */
+export interface AuditResult {
+  /** Items that came to an end on two nodes. */
+  readonly checked: number;
+  readonly differing: number;
+  /** Items of the sample that no other node has brought to an end. */
+  readonly unchecked: number;
+  /** The first few that differ. */
+  readonly items: readonly DifferingItem[];
+}
+
+export const emptyAuditResult: AuditResult = { checked: 0, differing: 0, unchecked: 0, items: [] };
+
 /** The record in EC_JOBS, written by compare-and-set before any act. */
 export interface JobRecord {
   readonly id: JobId;
@@ -148,4 +173,6 @@ export interface JobRecord {
   /** At the end. */
   readonly counts?: OutcomeCounts;
   readonly missing?: number;
+  /** Of a job with `audit`: at the end, and what former rounds have found. */
+  readonly audit?: AuditResult;
 }

@@ -140,6 +140,17 @@ export const limits = {
   retriesMax: 1_000,
   /** Ended spans that wait for their collector; beyond it they are dropped and counted. */
   traceQueueSpans: 2_048,
+  /** Items of one job whose value is computed again (`--audit`): beyond it the share falls. */
+  spotChecksMax: 10_000,
+  /** Leases of a spot check that came to no end, after which its item stays unchecked. */
+  spotCheckTriesMax: 3,
+  /** Such leases that one node has of one job, for each of its slots: at least, and at most of items that take no time. */
+  spotChecksPerSlot: 2,
+  spotChecksPerSlotMax: 32,
+  /** Pairs of values that are compared at once, of one job: each is two messages of its log. */
+  comparisonsMax: 8,
+  /** Items that an audit names, of those that differ. */
+  differingNamedMax: 10,
   /** Spans of one agent, each second, and at once after a quiet time: kept apart for what failed and for the rest. */
   traceSpansPerSecond: 200,
   traceSpansBurst: 2_000,
@@ -177,6 +188,13 @@ export const times = {
   crashCountsMs: 600_000,
   /** Of a job whose items crash all the time, the newest ones are written into EC_NODES no more often than that. */
   crashesSavedMs: 60_000,
+  /** An item that is to be checked waits this long for another node; nothing else of its job is left then. */
+  spotCheckElsewhereMs: 30_000,
+  /** A node that came to no end with a spot check gets it again only after this: others may have it at once. */
+  spotCheckAgainMs: 1_000,
+  /** A spot check may run so long, or so many times what an item of its job takes; then its item stays unchecked. */
+  spotCheckMs: 600_000,
+  spotCheckFactor: 20,
   /** A node's first quarantine; each further one is twice as long, up to the most, until it was well for a day. */
   quarantineMs: 30 * 60_000,
   quarantineMsMax: 8 * 3_600_000,

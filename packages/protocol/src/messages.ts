@@ -2,6 +2,7 @@
  * Messages of the data plane, from bytes to checked types and back (proto/data-plane.md has every field).
  * Whatever comes from outside passes one of the parsers here; they throw EverycoreError `bad-input`.
  */
+import { parseAuditResult } from "./audit-result.ts";
 import type { Fields } from "./checks.ts";
 import { bad, bytes, count, fieldsOf, flag, list, number, oneOf, optional, text } from "./checks.ts";
 import type { ErrorInfo } from "./errors.ts";
@@ -291,6 +292,7 @@ export function decodeJobRecord(data: Uint8Array): JobRecord {
     reason: optional(fields, "reason", what, text),
     counts: optional(fields, "counts", what, parseCounts),
     missing: optional(fields, "missing", what, count),
+    audit: optional(fields, "audit", what, parseAuditResult),
   }) as JobRecord;
 }
 

@@ -9,7 +9,7 @@ import { parseCount, parseDuration } from "../input/values.ts";
 import type { ClusterFlags } from "../session.ts";
 import { withClusterFlags } from "../session.ts";
 import { agoText, bytesText, durationText, fields, table } from "../terminal/table.ts";
-import { auditText } from "../terminal/audit-text.ts";
+import { auditText, spotCheckRows } from "../terminal/audit-text.ts";
 import { printerOf } from "../terminal/outcome-lines.ts";
 import { openSink } from "../terminal/sink.ts";
 import { endText, FirstFailure, sayFailures } from "../terminal/summary.ts";
@@ -139,6 +139,7 @@ function jobText(info: JobInfo, now: number): string {
     ["created", agoText(info.createdAt, now)],
     ["ran for", info.startedAt === 0 ? "" : durationText(until - info.startedAt)],
     ["limits", limitsText(info)],
+    ...spotCheckRows("audit", info.audit, info.total),
     ["cost", info.itemMs === 0 ? "" : `${info.itemMs.toPrecision(3)} ms an item`],
     [
       "retries",
@@ -297,7 +298,8 @@ function audit(): Command {
         const found = await cluster.auditJob(job, { signal });
         if (flags.output === "json") printJson(found);
         else process.stdout.write(auditText(found));
-        return found.closed ? exitCodes.good : exitCodes.itemsFailed;
+        const isGood = found.closed && (found.checks?.differing ?? 0) === 0;
+        return isGood ? exitCodes.good : exitCodes.itemsFailed;
       }),
     );
 }

@@ -1,5 +1,5 @@
 /** How a job ended, where there is something to say: how many items failed, and what the first of them died of. */
-import { endedItems, failedItems } from "@everycore/client/internal";
+import { differingText, endedItems, failedItems } from "@everycore/client/internal";
 import type { JobInfo, Outcome } from "@everycore/client/internal";
 import { shortId } from "@everycore/protocol";
 import type { ErrorInfo } from "@everycore/protocol";
@@ -64,11 +64,25 @@ export function sayFailures(
     );
     return;
   }
+  sayAudit(info, options.quiet);
   const failed = failedItems(info);
   if (failed === 0 || options.quiet || info.state === "cancelled") return;
   const { first, isKept = false } = options;
   const what = `${first?.text ?? ""}${isKept ? (first?.replayText(info.id) ?? "") : ""}`;
   process.stderr.write(`${failed} of ${info.total} items failed (${kindsOf(info)})${what}\n`);
+}
+
+/** That two nodes differ is said whatever is asked for; that there was nobody to compare with is a remark. */
+function sayAudit(info: JobInfo, isQuiet: boolean): void {
+  const { audit } = info;
+  if (audit === undefined || info.state === "cancelled") return;
+  const differing = differingText(info);
+  if (differing !== "") process.stderr.write(`everycore: audit of job ${shortId(info.id)}: ${differing}\n`);
+  if (audit.unchecked === 0 || isQuiet) return;
+  const of = audit.unchecked + audit.checked;
+  process.stderr.write(
+    `audit: ${audit.unchecked} of ${of} items were not checked, for no other node has run them\n`,
+  );
 }
 
 /** "3 error, 1 crash" */
@@ -83,5 +97,7 @@ export function kindsOf(info: JobInfo): string {
 export function endText(info: JobInfo): string {
   const kinds = kindsOf(info);
   const reason = info.reason === "" ? "" : ` (${info.reason})`;
-  return `job ${shortId(info.id)} ${info.state}${reason}: ${info.counts?.value ?? 0} values${kinds === "" ? "" : `, ${kinds}`}`;
+  const differing = differingText(info);
+  const audit = differing === "" ? "" : `; audit: ${differing}`;
+  return `job ${shortId(info.id)} ${info.state}${reason}: ${info.counts?.value ?? 0} values${kinds === "" ? "" : `, ${kinds}`}${audit}`;
 }

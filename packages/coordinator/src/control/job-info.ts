@@ -37,6 +37,7 @@ export function jobInfo(view: JobView): object {
     repairs: view.repairs,
     jobTimeoutMs: spec.jobTimeoutMs ?? 0,
     ranMs: view.ranMs,
+    ...(view.audit === undefined ? {} : { audit: view.audit }),
     maxFailures: spec.maxFailures === undefined ? "" : failureLimitText(spec.maxFailures),
   };
 }

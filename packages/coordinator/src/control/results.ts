@@ -100,7 +100,9 @@ export async function audit(parts: ControlParts, typed: string, signal: AbortSig
   }
   const { fold, records, commits, isClosed } = audited;
   const total = fold.total ?? 0;
+  const { audit: checks } = viewOf(parts, id);
   return {
+    ...(checks === undefined ? {} : { checks }),
     job: id,
     total,
     covered: fold.covered.within(0, total).reduce((sum, range) => sum + range.end - range.start, 0),

@@ -7,9 +7,10 @@ import type { FailureLimit } from "@everycore/protocol/pure";
 import { failureLimitText, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { cancel, fail, isReopening } from "./jobs.ts";
+import { cancel, fail, isReopening, maybeFinish } from "./jobs.ts";
 import type { ClusterState, Job } from "./model.ts";
 import { countsOfItems } from "./reduced.ts";
+import { giveUp, isChecking } from "./spot-checks.ts";
 
 /** Ways in which an item itself fails; what a cancel left undone is none. */
 const failures = ["error", "timeout", "crash", "lost"] as const;
@@ -66,6 +67,12 @@ export function tickTimeout(state: ClusterState, job: Job, effects: Effect[]): v
   if (isRunning && clock.at !== undefined) clock.ranMs += state.now - clock.at;
   clock.at = isRunning ? state.now : undefined;
   if (clock.ranMs >= jobTimeoutMs) {
+    // All its items have ended in time: what is over is the time to compare them.
+    if (isChecking(job) && job.fold.covered.covers(0, job.fold.total ?? Number.POSITIVE_INFINITY)) {
+      giveUp({ state, job, effects });
+      maybeFinish(state, job, effects);
+      return;
+    }
     const message = `its time is over: it ran for ${clock.ranMs} ms, --job-timeout is ${jobTimeoutMs} ms`;
     cancel(state, job, { message, ask: undefined, status: "expired" }, effects);
     return;

@@ -5,6 +5,7 @@
 import type {
   BlockRef,
   CloseRecord,
+  DifferingItem,
   FenceRecord,
   JobId,
   JobRecord,
@@ -24,7 +25,7 @@ import type {
   SegmentId,
   StrikeRecord,
 } from "@everycore/protocol/pure";
-import type { NodeReport, StorageLevel } from "./model.ts";
+import type { NodeReport, OutcomePlace, StorageLevel } from "./model.ts";
 
 export type Event = { readonly at: number } & (
   | { readonly kind: "elected"; readonly epoch: number; readonly knownNodes: readonly NodeRecord[] }
@@ -116,6 +117,13 @@ export type Event = { readonly at: number } & (
       readonly lease: LeaseId;
       readonly reply: LeaseReply | undefined;
     }
+  /** Of a `compare`; undefined: one of them could not be read. */
+  | {
+      readonly kind: "compared";
+      readonly job: JobId;
+      readonly index: number;
+      readonly isEqual: boolean | undefined;
+    }
   | { readonly kind: "storageLevel"; readonly level: StorageLevel }
   | { readonly kind: "tick" }
 );
@@ -191,6 +199,17 @@ export type Effect =
   /** Remember or forget a node in EC_NODES: whom the next leader waits for, and how it stands. */
   | { readonly kind: "putNode"; readonly record: NodeRecord }
   | { readonly kind: "deleteNode"; readonly node: NodeId }
+  /** Read both outcomes and answer with compared: equal are status, codec and bytes. */
+  | {
+      readonly kind: "compare";
+      readonly job: JobId;
+      readonly segment: SegmentId;
+      readonly index: number;
+      readonly first: OutcomePlace;
+      readonly second: OutcomePlace;
+    }
+  /** An item differs between two nodes. */
+  | { readonly kind: "itemDiffers"; readonly job: JobId; readonly item: DifferingItem }
   | { readonly kind: "answer"; readonly ask: number; readonly answer: Answer }
   /** Something a watcher would like to see. */
   | { readonly kind: "jobChanged"; readonly job: JobId }

@@ -95,7 +95,8 @@ function checkHeld(job: Job, broken: string[]): void {
 function checkDoubles(state: ClusterState, job: Job, broken: string[]): void {
   for (const { grant, open, isDouble } of job.doubles.values()) {
     const item = open.first()?.start ?? -1;
-    const node = holderOf(job, item)?.grant.node;
+    const check = job.checks?.items.get(item);
+    const node = check?.lease?.id === grant.id ? check.first.node : holderOf(job, item)?.grant.node;
     if (open.size !== 1 || !isDouble || node === undefined || node === grant.node)
       broken.push(
         `C8 job ${job.id}: lease ${grant.n} doubles item ${item}, which is with ${node ?? "nobody"}`,

@@ -1,5 +1,5 @@
 /** The job's record in EC_JOBS, and when it is written: compare-and-set, one put of a job at a time. */
-import type { JobRecord } from "@everycore/protocol/pure";
+import type { AuditResult, JobRecord } from "@everycore/protocol/pure";
 import { foldVersion, isEnded } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job } from "./model.ts";
@@ -19,6 +19,7 @@ export function recordOf(state: ClusterState, job: Job): JobRecord {
     createdAt: job.createdAt,
   };
   const ended = isEnded(job.state);
+  const audit = auditStored(job);
   return {
     ...record,
     ...(job.intent === undefined ? {} : { intent: job.intent }),
@@ -29,8 +30,13 @@ export function recordOf(state: ClusterState, job: Job): JobRecord {
     ...(job.fold.total === undefined ? {} : { total: job.fold.total }),
     ...(job.reason === "" ? {} : { reason: job.reason }),
     ...(ended ? { counts: countsOfItems(job), missing: missingItems(job) } : {}),
+    ...(audit === undefined ? {} : { audit }),
   };
 }
+
+/** Of this round any leader finds it in the log. */
+const auditStored = (job: Job): AuditResult | undefined =>
+  isEnded(job.state) || job.round > 0 ? job.checks?.found : undefined;
 
 /** Writes the record; while a put is under way the next one waits for it. */
 export function save(state: ClusterState, job: Job, effects: Effect[]): void {

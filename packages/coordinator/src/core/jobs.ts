@@ -14,6 +14,7 @@ import { abandonAll, emptyQueues, enqueue } from "./queues.ts";
 import { countsOfItems, missingItems } from "./reduced.ts";
 import { refuseRuntime } from "./runtimes.ts";
 import { startTag } from "./shares.ts";
+import { endChecks, isChecking, newChecks } from "./spot-checks.ts";
 import { jobTransitions, move, phaseTransitions } from "./transitions.ts";
 
 /** Items reserved before any cost is known. */
@@ -61,6 +62,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     failedOn: new Map(),
     strikes: [],
     suspicions: new Map(),
+    checks: newChecks(keys, parts),
     sealing: new IntervalSet(),
     reducing: false,
     orphan: undefined,
@@ -288,6 +290,8 @@ export function maybeFinish(state: ClusterState, job: Job, effects: Effect[]): v
   if (job.state === "cancelling" && !job.intentActed) return;
   if (job.reducing && !job.fold.covered.has(total)) return;
   if (job.state === "accepting") return;
+  // Nobody waits for the audit of a job that is cancelled.
+  if (job.state !== "cancelling" && isChecking(job)) return;
   finish(state, job, effects);
 }
 
@@ -308,6 +312,7 @@ function finish(state: ClusterState, job: Job, effects: Effect[]): void {
   job.finalCounts = countsOfItems(job);
   job.finalMissing = missingItems(job);
   job.finalTotal = job.fold.total;
+  endChecks({ state, job, effects });
   // No report can say anything of it any more; a retry begins with nothing to wait for.
   if (job.phase === "reporting")
     job.phase = move(phaseTransitions, {

@@ -24,6 +24,7 @@ import { askedStart } from "./leases.ts";
 import { judgeNodes } from "./quarantine.ts";
 import { enqueue, leaseOf, leave, queuedWithin, returnToQueue, touchFor, unqueue } from "./queues.ts";
 import { countServed } from "./shares.ts";
+import { noteForChecks } from "./spot-checks.ts";
 import { weighCrashes } from "./standing.ts";
 import { failIfAllCrash, judge, noteStrikes } from "./strikes.ts";
 import { addToTotals } from "./totals.ts";
@@ -54,6 +55,7 @@ export function applyRecord(
   const delta = job.fold.apply(event.seq, record);
   addToTotals(state, job, delta);
   noteStrikes(job, delta);
+  noteForChecks({ state, job, effects }, event, delta);
   const blamed = weighCrashes(state, job, event, delta, effects);
   if (record.kind === "commit") learn(state, job, record);
   if (record.kind === "input") trackBlock(job, event.seq, record);

@@ -10,13 +10,15 @@
  *  C5  an ended job has no leases and an empty queue;
  *  C6  `held` of a job is the sum of its leases' open items;
  *  C7  no job waits for a quarantine alone: where only quarantined nodes can run it, one of them is let out;
- *  C8  a double is of one item, which is open in a lease of another node.
+ *  C8  a double is of one item, which is open in a lease of another node, or has its value from one.
  * Exception to C1 by design: doubles and late commits may cover items that are open in a lease; they leave the lease in
  * the same step.
  */
 import type {
+  AuditResult,
   BlockRef,
   CountedCrash,
+  DifferingItem,
   JobFold,
   JobId,
   JobIntent,
@@ -33,6 +35,7 @@ import type {
   SegmentId,
 } from "@everycore/protocol/pure";
 import type { IntervalSet, Range } from "@everycore/protocol/pure";
+import type { Sample, SampleSeed } from "./sample.ts";
 import type { NodeState, LeaseState, JobPhase, StandingState } from "./transitions.ts";
 
 /** A node's right to run a range, as the leader follows it. */
@@ -109,6 +112,60 @@ export interface HeldItems {
   readonly byNode: Map<NodeId, number>;
 }
 
+/** Where an outcome stands in the log, and whose it is. */
+export interface OutcomePlace {
+  readonly node: NodeId;
+  readonly seq: number;
+  /** In the body of that commit. */
+  readonly entry: number;
+}
+
+/** An item of the sample, whose value is computed again on another node (spot-checks.ts). */
+export interface SpotCheck {
+  readonly index: number;
+  /** The value that counts. */
+  readonly first: OutcomePlace;
+  /** The second try's, from when it is there. */
+  second: OutcomePlace | undefined;
+  state: "waiting" | "leased" | "comparing" | "over";
+  /** While `leased`. */
+  lease: Pick<LeaseGrant, "id" | "node"> | undefined;
+  /** Leases that came to no end. */
+  tries: number;
+  /** Leases under which it ended without a value. */
+  readonly failedUnder: LeaseId[];
+  /** Who tried last, and when it may again. */
+  triedBy: NodeId | undefined;
+  againAt: number;
+  /** Once it is over. */
+  result: "equal" | "unchecked" | Omit<DifferingItem, "index" | "first"> | undefined;
+}
+
+/** Of a job with `audit`. */
+export interface SpotChecks {
+  sample: Sample;
+  /** The sample was thinned so often when `items` was last compared with it. */
+  thinnings: number;
+  /** What former rounds have found, and once the job has ended all of it. */
+  found: AuditResult;
+  /** Of this round, by index: the sample's items with a value. */
+  readonly items: Map<number, SpotCheck>;
+  /** Those without a result. */
+  open: number;
+  /** Those that wait for a lease, by the node that gave the value. */
+  readonly waiting: Map<NodeId, SpotCheck[]>;
+  readonly leased: Set<SpotCheck>;
+  /** How many of them each node has. */
+  readonly leasedOn: Map<NodeId, number>;
+  /** Those that wait for their comparison, and how many are under way. */
+  readonly toCompare: SpotCheck[];
+  comparing: number;
+  /** Since when no node could take one of them. */
+  strandedSince: number | undefined;
+  /** Something changed that may allow a lease or a comparison. */
+  isDirty: boolean;
+}
+
 /** `code`: to be run instead of what failed. */
 export interface RetryAsk {
   readonly ask: number;
@@ -168,6 +225,8 @@ export interface Job {
   readonly strikes: StrikeNote[];
   /** Items without an outcome whose worker died: whom that is to be blamed on. */
   readonly suspicions: Map<number, Suspicion[]>;
+  /** Of a job with `audit`. */
+  readonly checks: SpotChecks | undefined;
   /** Seal records on their way for these items. */
   readonly sealing: IntervalSet;
   /** The reduction item (index = total) was queued in this round. */
@@ -289,6 +348,7 @@ export interface Totals {
   readonly strikes: { crash: number; lost: number };
   retries: number;
   quarantines: number;
+  readonly checks: { equal: number; differing: number; unchecked: number };
 }
 
 export interface ClusterState {
@@ -307,6 +367,8 @@ export interface ClusterState {
   /** Those of `standings` that are quarantined: mostly none. */
   readonly quarantined: Set<NodeId>;
   storage: StorageLevel;
+  /** Jobs whose spot checks are not over. */
+  readonly checking: Set<Job>;
   /** Jobs whose log is being read: active ones of a takeover, and ended ones that somebody asked for. */
   readonly folding: Set<Job>;
   /** From the election until the logs of active jobs are read and every report is taken: progress() has work to do. */
@@ -336,4 +398,6 @@ export interface Keys {
   /** Id of a lease (lease-id.ts). */
   leaseId(job: JobId, grant: Omit<LeaseGrant, "id">): LeaseId;
   verify(job: JobId, grant: LeaseGrant): boolean;
+  /** What draws the items that are checked; no agent knows it. */
+  sampleSeed(job: JobId): SampleSeed;
 }

@@ -4,6 +4,7 @@
  * the files named after what they own; this one dispatches, then places work.
  */
 import { tickDelayed } from "./backoff.ts";
+import { placeChecks, tickChecks } from "./check-leases.ts";
 import { tickTimeout } from "./deadlines.ts";
 import type { Effect, Event } from "./events.ts";
 import { applyRecord } from "./log.ts";
@@ -25,6 +26,7 @@ import { pause, resume, tickPaused } from "./pause.ts";
 import { place } from "./place.ts";
 import { letOutNeeded, tickQuarantines } from "./quarantine.ts";
 import { elected, logOpened, progress, recover, wantLog } from "./takeover.ts";
+import { compared } from "./spot-checks.ts";
 import { newTotals } from "./totals.ts";
 
 export function newCluster(): ClusterState {
@@ -35,6 +37,7 @@ export function newCluster(): ClusterState {
     counter: 0,
     jobs: new Map(),
     active: new Set(),
+    checking: new Set(),
     nodes: new Map(),
     standings: new Map(),
     quarantined: new Set(),
@@ -63,7 +66,10 @@ export function step(state: ClusterState, keys: Keys, event: Event): Effect[] {
   if (!state.leading) return effects;
   if (state.takingOver || state.folding.size > 0) progress(state, keys, effects);
   letOutNeeded(state, effects);
+  // A node, room in storage: what allows a lease allows one of a spot check.
+  if (state.dirty) for (const { checks } of state.checking) if (checks !== undefined) checks.isDirty = true;
   place(state, keys, effects);
+  if (state.checking.size > 0) placeChecks(state, keys, effects);
   return effects;
 }
 
@@ -126,6 +132,8 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
       return drained(state, event.node, effects);
     case "leaseAnswered":
       return answered(state, event, effects);
+    case "compared":
+      return withJob(state, event, (job) => compared({ state, job, effects }, event));
     case "storageLevel":
       state.dirty ||= state.storage !== event.level;
       state.storage = event.level;
@@ -160,6 +168,7 @@ function stepDown(state: ClusterState): void {
   state.jobs.clear();
   state.active.clear();
   state.folding.clear();
+  state.checking.clear();
   state.recovered = false;
   state.nodes.clear();
   state.standings.clear();
@@ -229,5 +238,6 @@ function tick(state: ClusterState, effects: Effect[]): void {
     tickDelayed(state, job);
     tickTimeout(state, job, effects);
   }
+  tickChecks(state, effects);
   state.dirty = true;
 }

@@ -5,7 +5,7 @@
  * is not read before somebody asks for it (`unread`): a day of jobs would else be read at each takeover (decision 0110).
  */
 import type { JobRecord, NodeId, NodeRecord, Range } from "@everycore/protocol/pure";
-import { isEnded, times } from "@everycore/protocol/pure";
+import { emptyAuditResult, isEnded, times } from "@everycore/protocol/pure";
 import { judgeFailures } from "./deadlines.ts";
 import type { Effect, LeaderRecord } from "./events.ts";
 import { save } from "./job-record.ts";
@@ -66,6 +66,7 @@ export function recover(
   job.finalMissing = record.missing ?? 0;
   job.finalTotal = record.total;
   job.foldTo = event.lastSeq;
+  if (job.checks !== undefined) job.checks.found = record.audit ?? emptyAuditResult;
   state.jobs.set(id, job);
   if (isEnded(job.state)) job.stored = true;
   else {

@@ -13,6 +13,7 @@ export const newTotals = (): Totals => ({
   strikes: { crash: 0, lost: 0 },
   retries: 0,
   quarantines: 0,
+  checks: { equal: 0, differing: 0, unchecked: 0 },
 });
 
 export function addToTotals(state: ClusterState, job: Job, delta: FoldDelta): void {

@@ -1,11 +1,20 @@
 /** What people see of jobs and nodes: read-only summaries of the state, for RPCs and status pages. */
-import type { JobId, JobSpec, JobState, NodeId, OutcomeCounts, Repair } from "@everycore/protocol/pure";
+import type {
+  AuditResult,
+  JobId,
+  JobSpec,
+  JobState,
+  NodeId,
+  OutcomeCounts,
+  Repair,
+} from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
 import { leaseOf, waitingItems } from "./queues.ts";
 import { countsOfItems, missingItems } from "./reduced.ts";
 import { canRun, missingOf } from "./runtimes.ts";
+import { auditResultOf, isChecking } from "./spot-checks.ts";
 
 export interface UsageView {
   readonly node: NodeId;
@@ -48,6 +57,8 @@ export interface JobView {
   readonly usage: UsageView[];
   readonly leasesSent: number;
   readonly outcomeBytes: number;
+  /** Of a job with `audit`; `open`: items that wait for it or are at it. */
+  readonly audit: (AuditResult & { readonly share: number; readonly open: number }) | undefined;
 }
 
 export interface NodeView {
@@ -109,7 +120,14 @@ export function jobView(state: ClusterState, id: JobId): JobView | undefined {
     usage,
     leasesSent: job.leasesSent,
     outcomeBytes: fold.outcomeBytes,
+    audit: auditView(job),
   };
+}
+
+function auditView(job: Job): JobView["audit"] {
+  const found = auditResultOf(job);
+  if (found === undefined) return undefined;
+  return { ...found, share: job.spec.audit ?? 0, open: job.checks?.open ?? 0 };
 }
 
 export const jobViews = (state: ClusterState): JobView[] =>
@@ -118,7 +136,8 @@ export const jobViews = (state: ClusterState): JobView[] =>
 /** Why a job with waiting items has nothing running: `blocked: storage | disk | no-node | quarantine`, or "". */
 function waitsFor(state: ClusterState, job: Job, queued: number, leased: number): string {
   if (job.state === "paused") return leased > 0 ? `${leased} items still run or are on their way back` : "";
-  if (isEnded(job.state) || queued + leased === 0) return "";
+  if (isEnded(job.state)) return "";
+  if (queued + leased === 0) return auditWaits(job);
   // What nodes with full disks hold waits for them as well.
   const holders = [...job.leases.values()].map((lease) => state.nodes.get(lease.grant.node));
   if (leased > 0 && !holders.every((node) => node?.diskFull === true)) return "";
@@ -132,6 +151,16 @@ function waitsFor(state: ClusterState, job: Job, queued: number, leased: number)
   if (able.every(isQuarantined)) return `blocked: quarantine (${quarantinedNames(able)})`;
   if (job.phase !== "open") return "waiting for the agents' reports after a takeover";
   return "";
+}
+
+/** All items have ended, and some are to be compared. */
+function auditWaits(job: Job): string {
+  const total = job.fold.total ?? 0;
+  if (!isChecking(job) || !job.fold.covered.covers(0, total)) return "";
+  const { items, open } = job.checks!;
+  const stranded =
+    job.checks!.strandedSince === undefined ? "" : "; no other node can run them at the moment";
+  return `audit: ${items.size - open} of ${items.size} items are compared${stranded}`;
 }
 
 /** Whom a job waits for that nobody else can run. */

@@ -232,8 +232,8 @@ async function* chunkedOutcome(
 }
 
 /** A chunk's sequence stands in an agent's bytes: it must be one of the same job's. */
-async function chunkBody(
-  options: { index: JobIndex; bodies: Pick<Bodies, "get"> },
+export async function chunkBody(
+  options: { index: Pick<JobIndex, "segment" | "job">; bodies: Pick<Bodies, "get"> },
   seq: number,
 ): Promise<Buffer> {
   const { index, bodies } = options;

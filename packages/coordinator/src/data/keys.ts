@@ -2,7 +2,7 @@
  * The cluster's key: 32 random bytes, created once and never replaced, so that every later leader recognises the
  * leases of its predecessors. Agents and clients never have it.
  */
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { EverycoreError, jobKeysOf, leaseIdOf, leaseVerifier } from "@everycore/protocol";
 import type { KV } from "@nats-io/kv";
 import type { Keys } from "../core/index.ts";
@@ -35,5 +35,12 @@ function checked(value: Uint8Array): Uint8Array {
 
 export function keysOf(key: Uint8Array): Keys {
   const jobKey = jobKeysOf(key);
-  return { leaseId: (job, grant) => leaseIdOf(jobKey(job), grant), verify: leaseVerifier(key, jobKey) };
+  return {
+    leaseId: (job, grant) => leaseIdOf(jobKey(job), grant),
+    verify: leaseVerifier(key, jobKey),
+    sampleSeed: (job) => {
+      const seed = createHmac("sha256", jobKey(job)).update("sample").digest();
+      return [seed.readUInt32LE(0), seed.readUInt32LE(4), seed.readUInt32LE(8), seed.readUInt32LE(12)];
+    },
+  };
 }

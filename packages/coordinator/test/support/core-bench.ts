@@ -36,6 +36,7 @@ const benchKeys: Keys = {
   leaseId: (_job, { n, start }) =>
     `${n.toString(16).padStart(20, "0")}${start.toString(16).padStart(12, "0")}` as LeaseId,
   verify: (job, grant) => benchKeys.leaseId(job, grant) === grant.id,
+  sampleSeed: () => [1, 2, 3, 4],
 };
 
 /** What the bench performs, or holds. */
@@ -69,6 +70,7 @@ export interface SubmitOptions {
   readonly user?: string;
   readonly limits?: Partial<Pick<JobSpec, "maxFailures" | "jobTimeoutMs" | "retryDelayMs">>;
   readonly speculate?: boolean;
+  readonly audit?: number;
   /** The input stays open. */
   readonly open?: boolean;
 }
@@ -86,6 +88,8 @@ export class CoreBench {
   readonly effects: Effect[] = [];
   /** Puts and appends wait for `release`. */
   isHeld = false;
+  /** What two nodes gave, as the shell would find it; undefined: it cannot be read. */
+  isEqual: (effect: Extract<Effect, { kind: "compare" }>) => boolean | undefined = () => true;
   readonly #waiting: Act[] = [];
   #asks = 0;
 
@@ -103,6 +107,9 @@ export class CoreBench {
       if (effect.kind === "putJob" || effect.kind === "appendRecord" || effect.kind === "readLog") {
         if (this.isHeld) this.#waiting.push(effect);
         else all.push(...this.#perform(effect));
+      } else if (effect.kind === "compare") {
+        const { job, index } = effect;
+        all.push(...this.feed({ kind: "compared", job, index, isEqual: this.isEqual(effect) }));
       } else if (effect.kind === "putNode") this.nodeRecords.set(effect.record.id, effect.record);
       else if (effect.kind === "deleteNode") this.nodeRecords.delete(effect.node);
       else if (effect.kind === "sendLease") this.nodes.get(effect.node)?.arrived.push(effect);
@@ -192,6 +199,7 @@ export class CoreBench {
       ttlMs,
       ...options.limits,
       ...(options.speculate === undefined ? {} : { speculate: options.speculate }),
+      ...(options.audit === undefined ? {} : { audit: options.audit }),
     };
     const user = options.user ?? "local";
     const effects = this.feed({ kind: "jobSubmitted", id, user, spec, segment, ask: this.ask() });
