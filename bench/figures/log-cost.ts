@@ -24,9 +24,9 @@ import type { Stretch, StretchEvent } from "../unlogged-agent.ts";
 const itemMs = 10;
 /**
  * Measured between these. The leader leases no more than 10 s of work to a slot that it does not see ending: a machine
- * on which an item takes more than 25 ms does not come so far.
+ * on which an item takes more than 35 ms does not come so far.
  */
-const stretch = { from: 100, to: 900 };
+const stretch = { from: 100, to: 600 };
 const reachedWithinMs = 60_000;
 /** Enough for the leader to lease all of the stretch at once: the last half of a job it deals out in smaller parts. */
 const items = 4_000;
