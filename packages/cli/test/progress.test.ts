@@ -2,7 +2,7 @@
 import type { JobInfo } from "@everycore/client/internal";
 import { expect, test } from "vitest";
 import { Pace } from "../src/terminal/pace.ts";
-import { PlainLines, progressStyle, progressText } from "../src/terminal/progress.ts";
+import { countsOf, PlainLines, progressStyle, progressText } from "../src/terminal/progress.ts";
 import { Screen } from "../src/terminal/screen.ts";
 import { watchLine, watchScreen } from "../src/terminal/watch-text.ts";
 
@@ -19,6 +19,19 @@ test("progress says how far, how fast, how long, and what failed", () => {
   expect(progressText({ done: 0, total: 0, failures: "" }, { perSecond: 0, estimate: undefined })).toBe(
     "0/0 100 %",
   );
+});
+
+test("a job whose items have all ended says how far its audit is", () => {
+  const info = {
+    state: "running",
+    total: 20,
+    counts: { value: 20, error: 0, timeout: 0, crash: 0, lost: 0, cancelled: 0, expired: 0 },
+    audit: { share: 1, checked: 11, differing: 0, unchecked: 1, open: 8, items: [] },
+  } as unknown as JobInfo;
+  const pace = { perSecond: 0, estimate: undefined };
+  expect(progressText(countsOf(info), pace)).toBe("20/20 100 % · audit 12/20");
+  const running = { ...info, counts: { ...info.counts!, value: 19 } };
+  expect(progressText(countsOf(running), pace)).toBe("19/20 95 %");
 });
 
 test("a job that slows down has a range between its first and its latest pace", () => {

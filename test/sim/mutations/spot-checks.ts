@@ -82,7 +82,7 @@ export const ofSpotChecks: readonly Mutation[] = [
     test: checksTest,
   },
   {
-    name: "a new leader draws another sample",
+    name: "the sample is not of the share that was asked for",
     rule: "5 audit",
     edits: [
       {

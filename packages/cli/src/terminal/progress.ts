@@ -32,13 +32,23 @@ export interface ProgressCounts {
   readonly total: number | undefined;
   /** What failed, by kind; empty: nothing. */
   readonly failures: string;
+  /** What all that is left to do is: comparing items of `--audit`. */
+  readonly audit?: string;
 }
 
 export const countsOf = (info: JobInfo): ProgressCounts => ({
   done: endedItems(info),
   total: info.total === 0 && !isEnded(info.state) ? undefined : info.total,
   failures: failedItems(info) === 0 ? "" : kindsOf(info),
+  ...(isAuditing(info) ? { audit: auditText(info.audit!) } : {}),
 });
+
+const isAuditing = (info: JobInfo): boolean =>
+  (info.audit?.open ?? 0) > 0 && info.total > 0 && endedItems(info) === info.total;
+
+/** `audit 12/20` */
+const auditText = ({ checked, unchecked, open }: NonNullable<JobInfo["audit"]>): string =>
+  `audit ${countText(checked + unchecked)}/${countText(checked + unchecked + open)}`;
 
 const percent = (done: number, total: number): number =>
   total === 0 ? 100 : Math.floor((100 * done) / total);
@@ -58,13 +68,14 @@ export function progressText(
   counts: ProgressCounts,
   pace: { perSecond: number; estimate: Estimate | undefined },
 ): string {
-  const { done, total, failures } = counts;
+  const { done, total, failures, audit } = counts;
   const parts = [
     total === undefined
       ? `${countText(done)} done`
       : `${countText(done)}/${countText(total)} ${percent(done, total)} %`,
   ];
-  if (done > 0 && pace.perSecond > 0) parts.push(rateText(pace.perSecond));
+  if (audit !== undefined) parts.push(audit);
+  else if (done > 0 && pace.perSecond > 0) parts.push(rateText(pace.perSecond));
   if (total !== undefined && pace.estimate !== undefined) parts.push(leftText(pace.estimate));
   if (failures !== "") parts.push(failures);
   return parts.join(" · ");

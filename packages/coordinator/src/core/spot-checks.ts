@@ -246,6 +246,7 @@ export function compared(
   if (checks === undefined || check?.state !== "comparing" || check.second === undefined) return;
   checks.comparing -= 1;
   checks.isDirty = true;
+  act.effects.push({ kind: "jobChanged", job: act.job.id });
   if (isEqual === undefined) conclude(act, check, "unchecked");
   else conclude(act, check, isEqual ? "equal" : { second: check.second.node, how: "value" });
 }
