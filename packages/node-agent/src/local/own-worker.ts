@@ -31,6 +31,7 @@ export class OwnWorker implements LocalWorker {
   }
 
   async load(task: LocalTask): Promise<void> {
+    await this.#loop.open();
     this.#answer = Promise.withResolvers();
     this.#loop.take(this.#folder.taskFrame(task));
     const answer = await this.#answer.promise;

@@ -6,6 +6,7 @@
 import inspector from "node:inspector";
 import { Script } from "node:vm";
 import type { FromWorker, ToWorker } from "@everycore/protocol/worker";
+import { holdCtrlC, runBreakable, taken } from "./ctrl-c.ts";
 import { JsRunner } from "./js-runner.ts";
 import { WorkerLoop } from "./loop.ts";
 import { Slot } from "./slot.ts";
@@ -57,14 +58,22 @@ export class InProcessLoop {
     );
   }
 
+  /** Before the first frame: Ctrl-C reaches the process's listeners also between two of them. */
+  async open(): Promise<void> {
+    if (!isDebugged()) await holdCtrlC();
+  }
+
   take(frame: ToWorker): void {
     this.#isBusy = true;
     setImmediate(() => {
       if (this.#isClosed) return;
-      turns[turn] = () => void this.#loop.take(frame).catch(this.#onEnd);
+      turns[turn] = () => {
+        taken();
+        void this.#loop.take(frame).catch(this.#onEnd);
+      };
       try {
-        // A process that a debugger has stopped would answer nobody.
-        script.runInThisContext({ breakOnSigint: inspector.url() === undefined });
+        if (isDebugged()) script.runInThisContext();
+        else runBreakable(script);
       } catch (error) {
         this.#onEnd(error);
       }
@@ -77,3 +86,6 @@ export class InProcessLoop {
     if (!this.#isBusy) this.#slot.close();
   }
 }
+
+/** A process that a debugger has stopped would answer nobody. */
+const isDebugged = (): boolean => inspector.url() !== undefined;
