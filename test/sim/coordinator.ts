@@ -9,7 +9,7 @@ import type { JobId, JobRecord, LeaseReply, NodeId } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
 import type { Link } from "./link.ts";
 import type { FoundLogs } from "./log-tails.ts";
-import { findLogs, SimTails } from "./log-tails.ts";
+import { findLogs, saveCheckpoint, SimTails } from "./log-tails.ts";
 import type { Partitions } from "./partitions.ts";
 import { nats } from "./partitions.ts";
 import type { Random } from "./random.ts";
@@ -50,6 +50,8 @@ export interface CoordinatorWorld {
 
 const campaignMs = 250;
 const tickMs = 200;
+/** So often that most takeovers find checkpoints, of all ages. */
+const pace = { records: 20, ms: 300 };
 /** A request of a campaign that is sent lands within this time or never. */
 const putSlowMs = 900;
 /** A put of a job's record may land long after its sender's epoch is over (J3). */
@@ -57,7 +59,7 @@ const latePutMs = 8_000;
 
 export class SimCoordinator {
   readonly name: string;
-  state: ClusterState = newCluster();
+  state: ClusterState = newCluster(pace);
   isAlive = false;
   isLeading = false;
   isPaused = false;
@@ -183,7 +185,7 @@ export class SimCoordinator {
     this.epoch = epoch;
     this.#term += 1;
     this.#lastRenewal = renewedAt;
-    this.state = newCluster();
+    this.state = newCluster(pace);
     const goesOn = this.#inTerm();
     time.every(times.leaderRenewMs, () => {
       if (!goesOn()) return false;
@@ -248,7 +250,7 @@ export class SimCoordinator {
             const records = jobs.map(({ record }) => record);
             const found = (): FoundLogs => findLogs(store, records);
             this.#read(goesOn, found, ({ all, after }) => {
-              for (const { record, lastSeq } of all) this.feed({ kind: "jobRecovered", record, lastSeq });
+              for (const one of all) this.feed({ kind: "jobRecovered", ...one });
               if (!goesOn()) return;
               this.#follow(goesOn, after);
               this.feed({ kind: "recovered" });
@@ -325,7 +327,7 @@ export class SimCoordinator {
     this.#writer.clear();
     for (const { link } of this.links.values()) link.break(noticedMs);
     this.links.clear();
-    this.state = newCluster();
+    this.state = newCluster(pace);
     for (const ask of this.#asks) this.#world.unanswered(ask);
     this.#asks.clear();
   }
@@ -360,6 +362,10 @@ export class SimCoordinator {
         return;
       case "appendRecord":
         return this.#writer.append(effect.record, goesOn);
+      case "saveCheckpoint":
+        return saveCheckpoint(this.#world, effect.checkpoint);
+      case "dropCheckpoint":
+        return time.after(random.between(1, 500), () => void store.checkpoints.delete(effect.job));
       case "readLog":
         return this.#readLog(effect.job, goesOn);
       case "sendLease":

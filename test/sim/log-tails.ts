@@ -2,8 +2,8 @@
  * The tails of a leader (packages/coordinator/src/data/log-tails.ts): one of the segment, from where the active jobs need
  * it, and one of each ended job whose log is asked for. Records arrive in order, a few at a time.
  */
-import type { JobId, JobRecord } from "@everycore/protocol";
-import { isEnded } from "@everycore/protocol";
+import type { JobCheckpoint, JobId, JobRecord } from "@everycore/protocol";
+import { decodeCheckpoint, encodeCheckpoint, isCheckpointOf, isEnded } from "@everycore/protocol";
 import type { Random } from "./random.ts";
 import type { LogEntry, Store } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
@@ -22,7 +22,11 @@ export interface SimTailsOptions {
 }
 
 export interface FoundLogs {
-  readonly all: readonly { readonly record: JobRecord; readonly lastSeq: number }[];
+  readonly all: readonly {
+    readonly record: JobRecord;
+    readonly lastSeq: number;
+    readonly checkpoint?: JobCheckpoint;
+  }[];
   /** Behind which the segment is read: nothing is needed of ended jobs. */
   readonly after: number;
 }
@@ -31,10 +35,28 @@ export function findLogs(store: Store, records: readonly JobRecord[]): FoundLogs
   let after = store.log.length;
   const all = records.map((record) => {
     if (isEnded(record.state)) return { record, lastSeq: 0 };
-    after = Math.min(after, store.firstSeq(record.id) - 1);
-    return { record, lastSeq: store.lastSeq(record.id) };
+    const lastSeq = store.lastSeq(record.id);
+    const checkpoint = checkpointOf(store, record);
+    after = Math.min(after, checkpoint?.fold.sums.seq ?? store.firstSeq(record.id) - 1);
+    return checkpoint === undefined ? { record, lastSeq } : { record, lastSeq, checkpoint };
   });
   return { all, after };
+}
+
+/** It may be lost, and land when another leads already, whose own is newer. */
+export function saveCheckpoint(
+  { time, random, store }: Pick<SimTailsOptions, "time" | "random" | "store">,
+  checkpoint: JobCheckpoint,
+): void {
+  const bytes = encodeCheckpoint(checkpoint);
+  if (random.chance(0.1)) return;
+  time.after(random.between(1, 500), () => void store.checkpoints.set(checkpoint.job, bytes));
+}
+
+function checkpointOf(store: Store, record: JobRecord): JobCheckpoint | undefined {
+  const bytes = store.checkpoints.get(record.id);
+  const checkpoint = bytes === undefined ? undefined : decodeCheckpoint(bytes);
+  return checkpoint !== undefined && isCheckpointOf(checkpoint, record) ? checkpoint : undefined;
 }
 
 interface Tail {

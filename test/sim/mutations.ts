@@ -4,6 +4,7 @@
  * anything. mutations.test.ts holds that every text is found exactly once, so that a refactoring takes its rule along.
  */
 import { ofTheAgent } from "./mutations/agent.ts";
+import { ofCheckpoints } from "./mutations/checkpoints.ts";
 import { ofFiles } from "./mutations/files.ts";
 import { ofTheFold } from "./mutations/fold.ts";
 import { ofSpotChecks } from "./mutations/spot-checks.ts";
@@ -14,6 +15,7 @@ import type { Mutation } from "./mutations/mutation.ts";
 
 export const mutations: readonly Mutation[] = [
   ...ofTheFold,
+  ...ofCheckpoints,
   ...ofTheLeader,
   ...ofLeases,
   ...ofSecondTries,

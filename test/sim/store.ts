@@ -38,6 +38,8 @@ export class Store {
   readonly log: LogEntry[] = [];
   readonly jobs = new Map<JobId, { record: JobRecord; revision: number }>();
   readonly nodes = new Map<NodeId, NodeRecord>();
+  /** EC_META: bytes, as they travel. */
+  readonly checkpoints = new Map<JobId, Uint8Array>();
   epoch = 0;
   leader: { who: string; until: number } | undefined;
   /** Nothing is answered, and nothing is done. */

@@ -289,6 +289,10 @@ export class Story {
         const { index, first, second, how } = effect.item;
         return `differs ${this.#name(effect.job)} ${index} ${how}: ${this.#name(first)} ${this.#name(second)}`;
       }
+      case "saveCheckpoint":
+        return `checkpoint ${this.#name(effect.checkpoint.job)}`;
+      case "dropCheckpoint":
+        return `drop-checkpoint ${this.#name(effect.job)}`;
       case "jobChanged":
       case "nodeChanged":
         return undefined;

@@ -12,7 +12,7 @@ import { Changes } from "./changes.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { splitAddress } from "./config.ts";
 import { Coordinators } from "./coordinators.ts";
-import type { ClusterState, Effect, Keys } from "./core/index.ts";
+import type { Effect, Keys } from "./core/index.ts";
 import { clusterHandlers } from "./control/cluster.ts";
 import { jobHandlers } from "./control/jobs.ts";
 import { Links } from "./control/links.ts";
@@ -24,6 +24,7 @@ import { Bodies } from "./data/bodies.ts";
 import type { Buckets } from "./data/buckets.ts";
 import { openBuckets, openLeaderBucket } from "./data/buckets.ts";
 import { Bundles } from "./data/bundles.ts";
+import { Checkpoints } from "./data/checkpoints.ts";
 import type { Data } from "./data/connection.ts";
 import { openData, watchConnection } from "./data/connection.ts";
 import { FetchServer } from "./data/fetch.ts";
@@ -39,6 +40,7 @@ import { replicasOf, replicationReader, whileElecting } from "./data/replicas.ts
 import { Segments } from "./data/segments.ts";
 import { jobKey, performer } from "./effects.ts";
 import { fetchedJobs } from "./fetched-jobs.ts";
+import { gaugesOf } from "./gauges.ts";
 import type { HttpServer } from "./http.ts";
 import { serveHttp } from "./http.ts";
 import { LifecycleLog } from "./lifecycle-log.ts";
@@ -91,6 +93,7 @@ class Coordinator implements RunningCoordinator {
   readonly #changes = new Changes();
   readonly #bodies: Bodies;
   readonly #jobRecords: JobRecords;
+  readonly #checkpoints: Checkpoints;
   readonly #knownNodes: KnownNodes;
   readonly #loop: Loop;
   readonly #lifecycle: LifecycleLog;
@@ -120,6 +123,7 @@ class Coordinator implements RunningCoordinator {
     this.#metrics = this.#newMetrics();
     this.#bodies = new Bodies(data);
     this.#jobRecords = new JobRecords(buckets.jobs, data.jsm, log);
+    this.#checkpoints = new Checkpoints(buckets.meta, data, log);
     this.#knownNodes = new KnownNodes(buckets.nodes, log, (reason) => this.#stepDown(reason));
     this.#loop = new Loop({
       keys: this.#keys,
@@ -249,6 +253,7 @@ class Coordinator implements RunningCoordinator {
         jobRecords: this.#jobRecords,
         knownNodes: this.#knownNodes,
         segments: this.#segments,
+        checkpoints: this.#checkpoints,
         metrics: this.#metrics,
         log,
         onRecord: (job, segment, seq, record) => {
@@ -303,6 +308,7 @@ class Coordinator implements RunningCoordinator {
       term: () => this.#term?.signal ?? AbortSignal.abort(),
       jobRecords: this.#jobRecords,
       knownNodes: this.#knownNodes,
+      checkpoints: this.#checkpoints,
       writer: this.#writer,
       leases: new LeaseSender({
         nats: data.nats,
@@ -406,24 +412,18 @@ class Coordinator implements RunningCoordinator {
   }
 
   #newMetrics(): Metrics {
-    const state = (): ClusterState => this.#loop.state;
     return new Metrics({
       version,
-      state,
+      state: () => this.#loop.state,
       storage: () => this.#segments.usage,
       spans: () => this.#opened.tracing.counts,
-      gauges: {
-        leading: { help: "1 while this coordinator leads", read: () => (state().leading ? 1 : 0) },
-        epoch: { help: "Epoch of this leader's term", read: () => state().epoch },
-        jobs_active: { help: "Jobs that have not ended", read: () => state().active.size },
-        agents: { help: "Agents linked to this coordinator", read: () => this.#links.count },
-        events_waiting: { help: "Events that the core has not taken yet", read: () => this.#loop.backlog },
-        calls_forwarded: {
-          help: "Calls that are being passed on to the leader",
-          read: () => this.#coordinators.forwarder.count,
-        },
-        job_readers: { help: "Jobs whose results are being read here", read: () => this.#indexes.count },
-      },
+      gauges: gaugesOf({
+        state: () => this.#loop.state,
+        agents: () => this.#links.count,
+        backlog: () => this.#loop.backlog,
+        forwarded: () => this.#coordinators.forwarder.count,
+        readers: () => this.#indexes.count,
+      }),
     });
   }
 }

@@ -5,6 +5,7 @@ import type { Changes } from "./changes.ts";
 import type { ClusterState, Effect } from "./core/index.ts";
 import type { Bodies } from "./data/bodies.ts";
 import { areEqual } from "./data/comparisons.ts";
+import type { Checkpoints } from "./data/checkpoints.ts";
 import type { JobRecords } from "./data/job-records.ts";
 import type { KnownNodes } from "./data/known-nodes.ts";
 import type { LeaseSender } from "./data/lease-sender.ts";
@@ -26,6 +27,7 @@ export interface EffectsOptions {
   readonly term: () => AbortSignal;
   readonly jobRecords: JobRecords;
   readonly knownNodes: KnownNodes;
+  readonly checkpoints: Checkpoints;
   readonly writer: LogWriter;
   readonly leases: LeaseSender;
   readonly bodies: Pick<Bodies, "get">;
@@ -57,6 +59,10 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
         return options.deleteJob(effect);
       case "appendRecord":
         return options.writer.append(effect.segment, effect.record, options.term());
+      case "saveCheckpoint":
+        return options.checkpoints.save(effect.checkpoint, options.term());
+      case "dropCheckpoint":
+        return options.checkpoints.drop(effect.job, options.term());
       case "readLog":
         return options.readLog(effect.job, effect.segment);
       case "sendLease":

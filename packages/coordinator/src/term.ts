@@ -3,9 +3,10 @@
  * when it ends. Between terms this coordinator decides nothing.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import type { JobId, JobRecord, LogRecord, SegmentId } from "@everycore/protocol";
+import type { JobCheckpoint, JobId, JobRecord, LogRecord, SegmentId } from "@everycore/protocol";
 import { isEnded, limits } from "@everycore/protocol";
 import type { Logger } from "pino";
+import type { Checkpoints } from "./data/checkpoints.ts";
 import type { Data } from "./data/connection.ts";
 import type { JobRecords, Listing } from "./data/job-records.ts";
 import type { KnownNodes } from "./data/known-nodes.ts";
@@ -27,11 +28,20 @@ export interface TermOptions {
   readonly jobRecords: JobRecords;
   readonly knownNodes: KnownNodes;
   readonly segments: Segments;
+  readonly checkpoints: Checkpoints;
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Gets each record of a log, before the core does. */
   readonly onRecord: (job: JobId, segment: SegmentId, seq: number, record: LogRecord) => void;
   readonly stepDown: (reason: string) => void;
+}
+
+interface FoundJob {
+  readonly record: JobRecord;
+  readonly lastSeq: number;
+  readonly checkpoint: JobCheckpoint | undefined;
+  /** Its log is read behind it. */
+  readonly after: number;
 }
 
 export class Term {
@@ -172,31 +182,42 @@ export class Term {
       loop.enqueue({ kind: "jobRecovered", record, lastSeq: 0 });
     }
     const active = records.filter(({ state }) => !isEnded(state));
+    await this.#options.checkpoints.find(active, this.signal);
+    let used = 0;
     const neededAfter = new Map<SegmentId, number>();
     for (let at = 0; at < active.length; at += recoverAtOnce) {
       const some = active.slice(at, at + recoverAtOnce);
       const found = await Promise.all(some.map((record) => this.#find(record)));
-      for (const { record, lastSeq, after } of found) {
+      for (const { record, lastSeq, after, checkpoint } of found) {
         await segments.adopt(record.id, record.segment, { isNeeded: true });
         neededAfter.set(record.segment, Math.min(after, neededAfter.get(record.segment) ?? after));
-        loop.enqueue({ kind: "jobRecovered", record, lastSeq });
+        loop.enqueue({ kind: "jobRecovered", record, lastSeq, checkpoint });
+        if (checkpoint !== undefined) used += 1;
       }
     }
     for (const [segment, after] of neededAfter) this.#tails.openSegment(segment, after);
     loop.enqueue({ kind: "recovered" });
     await loop.drained;
     log.info(
-      { epoch: this.epoch, jobs: records.length, nodes: nodes.length, segments: segments.ids.length },
+      {
+        epoch: this.epoch,
+        jobs: records.length,
+        nodes: nodes.length,
+        segments: segments.ids.length,
+        checkpoints: used,
+      },
       "took over",
     );
   }
 
   /** An active job, and behind which sequence its segment must be read for it. */
-  async #find(record: JobRecord): Promise<{ record: JobRecord; lastSeq: number; after: number }> {
+  async #find(record: JobRecord): Promise<FoundJob> {
     const { id, segment } = record;
-    const { segments } = this.#options;
-    const [lastSeq, firstSeq] = await Promise.all([this.#lastSeq(id, segment), this.#firstSeq(id, segment)]);
-    return { record, lastSeq, after: firstSeq > 0 ? firstSeq - 1 : segments.foundSeq(segment) };
+    const { segments, checkpoints } = this.#options;
+    const [lastSeq, checkpoint] = await Promise.all([this.#lastSeq(id, segment), checkpoints.get(record)]);
+    if (checkpoint !== undefined) return { record, lastSeq, checkpoint, after: checkpoint.fold.sums.seq };
+    const firstSeq = await this.#firstSeq(id, segment);
+    return { record, lastSeq, checkpoint, after: firstSeq > 0 ? firstSeq - 1 : segments.foundSeq(segment) };
   }
 
   async #lastSeq(job: JobId, segment: SegmentId): Promise<number> {

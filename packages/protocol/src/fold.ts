@@ -14,8 +14,11 @@
  *  F6  a suspicion covers nothing, ends no membership and is no strike: its uncovered items are run with care.
  */
 import type { JobId, LeaseId, NodeId } from "./ids.ts";
+import type { FoldDelta } from "./fold-delta.ts";
+import { emptyDelta } from "./fold-delta.ts";
 import type { OutcomeCounts, OutcomeStatus } from "./outcomes.ts";
 import { emptyCounts } from "./outcomes.ts";
+import type { MishapsSnapshot } from "./mishaps.ts";
 import { Mishaps } from "./mishaps.ts";
 import type { Range } from "./ranges.ts";
 import { IntervalSet, sizeOf } from "./ranges.ts";
@@ -38,33 +41,6 @@ export const foldVersion = 1;
 /** True if the grant's id is the one that the cluster would have given it. */
 export type VerifyLease = (job: JobId, grant: LeaseGrant) => boolean;
 
-export interface AcceptedPart extends Range {
-  readonly status: OutcomeStatus;
-  readonly node: NodeId | undefined;
-  readonly lease: LeaseId | undefined;
-  /** Sequence of the record; for commits `entry` is the body entry of the first item. */
-  readonly seq: number;
-  readonly entry: number;
-  readonly missing: number;
-}
-
-/** What one record changed. The leader's core turns it into queue moves; readers into index entries. */
-export interface FoldDelta {
-  readonly accepted: AcceptedPart[];
-  /** Parts that were dropped, with the reason; their lease may still hold uncovered items of them. */
-  readonly dropped: { part: Range; lease: LeaseId; reason: "stale" | "duplicate" | "invalid" }[];
-  /** Items to be tried again (an error with retries left); `count` is how often they have been. */
-  readonly again: (Range & { lease: LeaseId; node: NodeId; count: number })[];
-  /** Uncovered items that a death touched. */
-  readonly struck: (Range & { lease: LeaseId; node: NodeId; cause: StrikeCause })[];
-  /** Uncovered items that are to be run with care (F6). */
-  readonly suspected: Range[];
-  /** Items uncovered by a reopen. */
-  readonly reopened: Range[];
-  /** A leader's record that came after a higher fence, or was malformed. */
-  ignored: boolean;
-}
-
 export interface NodeUsage {
   slots: Map<number, { items: number; slices: number; splits: number; busyMs: number; cpuMs: number }>;
   /** Commits that this node had accepted in part or whole. */
@@ -77,19 +53,31 @@ export interface DropCounts {
   invalid: number;
 }
 
-const emptyDelta = (): FoldDelta => ({
-  accepted: [],
-  dropped: [],
-  again: [],
-  struck: [],
-  suspected: [],
-  reopened: [],
-  ignored: false,
-});
+/** A fold as data: `of(snapshot())` is the same fold. */
+export interface FoldSnapshot {
+  readonly sums: Pick<
+    JobFold,
+    "seq" | "fence" | "missing" | "appended" | "total" | "outcomeBytes" | "retries" | "strikeCount"
+  >;
+  readonly dropped: Readonly<DropCounts>;
+  readonly usage: readonly { node: NodeId; commits: number; slots: readonly SlotUsage[] }[];
+  readonly covered: readonly Range[];
+  readonly failed: readonly (readonly [FailedStatus, readonly Range[]])[];
+  readonly rounds: readonly (readonly [number, readonly Range[]])[];
+  readonly gaps: readonly (Range & { readonly missing: number })[];
+  readonly mishaps: MishapsSnapshot;
+}
 
 /** Statuses other than `value`, each with its own set: values are what is covered and in none of them. */
-type FailedStatus = Exclude<OutcomeStatus, "value">;
-const failedStatuses: readonly FailedStatus[] = ["error", "timeout", "crash", "lost", "cancelled", "expired"];
+export type FailedStatus = Exclude<OutcomeStatus, "value">;
+export const failedStatuses: readonly FailedStatus[] = [
+  "error",
+  "timeout",
+  "crash",
+  "lost",
+  "cancelled",
+  "expired",
+];
 
 export class JobFold {
   readonly job: JobId;
@@ -111,7 +99,7 @@ export class JobFold {
   retries = 0;
   strikeCount = 0;
   /** Of items without an outcome. */
-  readonly mishaps = new Mishaps();
+  mishaps = new Mishaps();
 
   readonly #verify: VerifyLease;
   readonly #failed = new Map<FailedStatus, IntervalSet>(failedStatuses.map((s) => [s, new IntervalSet()]));
@@ -119,9 +107,53 @@ export class JobFold {
   readonly #rounds = new Map<number, IntervalSet>();
   /** Accepted spans with items that have no value: start -> end, missing. A retry reopens them whole. */
   readonly #gaps = new Map<number, { end: number; missing: number }>();
+
   constructor(job: JobId, verify: VerifyLease) {
     this.job = job;
     this.#verify = verify;
+  }
+
+  /** Goes on where another fold of the same log stood. */
+  static of(job: JobId, verify: VerifyLease, snapshot: FoldSnapshot): JobFold {
+    const { sums, dropped, usage, covered, failed, rounds, gaps, mishaps } = snapshot;
+    const fold = new JobFold(job, verify);
+    Object.assign(fold, sums);
+    Object.assign(fold.dropped, dropped);
+    for (const { node, commits, slots } of usage)
+      fold.usage.set(node, { commits, slots: new Map(slots.map(({ slot, ...did }) => [slot, did])) });
+    fold.covered.addAll(covered);
+    for (const [status, ranges] of failed) fold.#failed.get(status)!.addAll(ranges);
+    for (const [round, ranges] of rounds) fold.#rounds.set(round, IntervalSet.of(ranges));
+    for (const { start, end, missing } of gaps) fold.#gaps.set(start, { end, missing });
+    fold.mishaps = Mishaps.of(mishaps);
+    return fold;
+  }
+
+  /** All that the rest of the log needs to know of what was read, as data of its own (checkpoint.ts). */
+  snapshot(): FoldSnapshot {
+    const { seq, fence, missing, appended, total, outcomeBytes, retries, strikeCount } = this;
+    return {
+      sums: { seq, fence, missing, appended, total, outcomeBytes, retries, strikeCount },
+      dropped: { ...this.dropped },
+      usage: [...this.usage].map(([node, { commits, slots }]) => ({
+        node,
+        commits,
+        slots: [...slots].map(([slot, did]) => ({ slot, ...did })),
+      })),
+      covered: this.covered.toRanges(),
+      failed: [...this.#failed].map(([status, items]) => [status, items.toRanges()]),
+      rounds: [...this.#rounds].map(([round, items]) => [round, items.toRanges()]),
+      gaps: [...this.#gaps].map(([start, gap]) => ({ start, ...gap })),
+      mishaps: this.mishaps.snapshot(),
+    };
+  }
+
+  /** Intervals in all: what it costs. */
+  get runCount(): number {
+    let runs = this.covered.intervalCount + this.#gaps.size + this.mishaps.runCount;
+    for (const sets of [this.#failed, this.#rounds])
+      for (const items of sets.values()) runs += items.intervalCount;
+    return runs;
   }
 
   counts(): OutcomeCounts {

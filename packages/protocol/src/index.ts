@@ -1,4 +1,5 @@
 /** Wire types, subjects, codec, limits, errors, ids, ranges and the fold: all that two packages share. */
+export * from "./checkpoint-codec.ts";
 export * from "./checks.ts";
 export * from "./lease-id.ts";
 export * from "./messages.ts";

@@ -62,6 +62,21 @@ export class LevelSet {
     return { start, end: stop, level };
   }
 
+  get runCount(): number {
+    return this.#levels.reduce((sum, level) => sum + level.intervalCount, 0);
+  }
+
+  /** Each level's intervals, the lowest first: what it is made of. */
+  levels(): Range[][] {
+    return this.#levels.map((level) => level.toRanges());
+  }
+
+  static of(levels: readonly (readonly Range[])[]): LevelSet {
+    const set = new LevelSet();
+    set.#levels.push(...levels.map((level) => IntervalSet.of(level)));
+    return set;
+  }
+
   /** Items raised at least once. */
   get size(): number {
     return this.#levels[0]?.size ?? 0;

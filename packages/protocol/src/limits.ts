@@ -132,6 +132,12 @@ export const limits = {
   jobKeysMax: 1_000,
   /** Logs of ended jobs that a new leader reads because somebody looks at the job: each costs a consumer and a fold. */
   endedLogsShownMax: 256,
+  /** Records of a job's log between two checkpoints of its fold: what a new leader reads of it, and a little more. */
+  checkpointRecords: 20_000,
+  /** Intervals that a fold may have to be worth one, bytes of one, and of all together: EC_META has 8 MB, and keeps more. */
+  checkpointRunsMax: 100_000,
+  checkpointBytesMax: 512 * KB,
+  checkpointsBytesMax: 3 * MB,
   /** Active jobs at once. */
   activeJobsMax: 10_000,
   /** Retries of one job that bring code of their own: its record keeps them all. */
@@ -195,6 +201,8 @@ export const times = {
   /** A spot check may run so long, or so many times what an item of its job takes; then its item stays unchecked. */
   spotCheckMs: 600_000,
   spotCheckFactor: 20,
+  /** A job has at most one checkpoint in so long. */
+  checkpointMs: 10_000,
   /** A node's first quarantine; each further one is twice as long, up to the most, until it was well for a day. */
   quarantineMs: 30 * 60_000,
   quarantineMsMax: 8 * 3_600_000,

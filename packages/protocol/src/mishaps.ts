@@ -15,9 +15,19 @@ export interface Crash {
   readonly detail: DeathDetail | undefined;
 }
 
+/** All of them as data (checkpoint.ts). */
+export interface MishapsSnapshot {
+  /** By level: how often at least. */
+  readonly agains: readonly (readonly Range[])[];
+  readonly lost: readonly (readonly Range[])[];
+  readonly suspected: readonly Range[];
+  readonly crashes: readonly (readonly [number, readonly Crash[]])[];
+  readonly counted: readonly (readonly [LeaseId, readonly Range[]])[];
+}
+
 export class Mishaps {
-  readonly #agains = new LevelSet();
-  readonly #lost = new LevelSet();
+  #agains = new LevelSet();
+  #lost = new LevelSet();
   readonly #suspected = new IntervalSet();
   readonly #crashes = new Map<number, Crash[]>();
   /** F2: items whose again or strike under this lease has been counted. */
@@ -97,6 +107,36 @@ export class Mishaps {
 
   suspect(range: Range): void {
     this.#suspected.add(range.start, range.end);
+  }
+
+  /** Intervals in all. */
+  get runCount(): number {
+    const sets = [this.#suspected, ...this.#counted.values()];
+    const runs = sets.reduce((sum, items) => sum + items.intervalCount, 0);
+    return runs + this.#agains.runCount + this.#lost.runCount + this.#crashes.size;
+  }
+
+  snapshot(): MishapsSnapshot {
+    return {
+      agains: this.#agains.levels(),
+      lost: this.#lost.levels(),
+      suspected: this.#suspected.toRanges(),
+      crashes: [...this.#crashes],
+      // A reopen may have left nothing of them.
+      counted: [...this.#counted]
+        .filter(([, items]) => !items.isEmpty)
+        .map(([lease, items]) => [lease, items.toRanges()]),
+    };
+  }
+
+  static of({ agains, lost, suspected, crashes, counted }: MishapsSnapshot): Mishaps {
+    const mishaps = new Mishaps();
+    mishaps.#agains = LevelSet.of(agains);
+    mishaps.#lost = LevelSet.of(lost);
+    mishaps.#suspected.addAll(suspected);
+    for (const [index, of] of crashes) mishaps.#crashes.set(index, [...of]);
+    for (const [lease, ranges] of counted) mishaps.#counted.set(lease, IntervalSet.of(ranges));
+    return mishaps;
   }
 
   forget({ start, end }: Range): void {

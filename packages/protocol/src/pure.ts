@@ -2,9 +2,11 @@
  * The part of the contract that knows no bytes, no clock and no platform: all that the cores may import. Their
  * tsconfig has no types of Node, so whatever is exported here must compile without them.
  */
+export * from "./checkpoint.ts";
 export * from "./cut.ts";
 export * from "./errors.ts";
 export * from "./file-patterns.ts";
+export type { AcceptedPart, FoldDelta } from "./fold-delta.ts";
 export * from "./fold.ts";
 export * from "./ids.ts";
 export * from "./job.ts";

@@ -7,6 +7,7 @@ import type {
   CloseRecord,
   DifferingItem,
   FenceRecord,
+  JobCheckpoint,
   JobId,
   JobRecord,
   JobSpec,
@@ -31,7 +32,13 @@ export type Event = { readonly at: number } & (
   | { readonly kind: "elected"; readonly epoch: number; readonly knownNodes: readonly NodeRecord[] }
   | { readonly kind: "leadershipLost" }
   /** A record found at takeover; `lastSeq` is the last sequence of the job's log at that moment (0: none). */
-  | { readonly kind: "jobRecovered"; readonly record: JobRecord; readonly lastSeq: number }
+  | {
+      readonly kind: "jobRecovered";
+      readonly record: JobRecord;
+      readonly lastSeq: number;
+      /** Of this very log; only what is behind it is read. */
+      readonly checkpoint?: JobCheckpoint | undefined;
+    }
   /** All jobs were recovered. */
   | { readonly kind: "recovered" }
   /** Somebody asks for what only the log of an ended job says. */
@@ -156,6 +163,10 @@ export type Effect =
     }
   /** Read the log of a job that ended under a former leader; answer with logOpened. Asked again, it changes nothing. */
   | { readonly kind: "readLog"; readonly job: JobId; readonly segment: SegmentId }
+  /** For the next leader; one that is not written is no loss. */
+  | { readonly kind: "saveCheckpoint"; readonly checkpoint: JobCheckpoint }
+  /** The job's end is stored. */
+  | { readonly kind: "dropCheckpoint"; readonly job: JobId }
   /** Answer with leaseAnswered. */
   | {
       readonly kind: "sendLease";

@@ -4,7 +4,16 @@
  * intent, and the next one completes it. Handlers are idempotent: an intent is acted upon once per leader, and
  * acting twice appends seals that the fold skips.
  */
-import type { JobId, JobIntent, JobSpec, Range, RepairCode, SegmentId } from "@everycore/protocol/pure";
+import type {
+  FoldSnapshot,
+  JobId,
+  JobIntent,
+  JobSpec,
+  Range,
+  RepairCode,
+  SegmentId,
+  VerifyLease,
+} from "@everycore/protocol/pure";
 import { IntervalSet, isEnded, JobFold, limits, times } from "@everycore/protocol/pure";
 import type { Answer, Effect } from "./events.ts";
 import { save } from "./job-record.ts";
@@ -27,7 +36,8 @@ interface JobParts {
   readonly segment: SegmentId;
 }
 
-export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
+export function newJob(keys: Keys, parts: JobParts, createdAt: number, snapshot?: FoldSnapshot): Job {
+  const verify: VerifyLease = (job, grant) => keys.verify(job, grant);
   return {
     ...parts,
     state: "accepting",
@@ -45,7 +55,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     finalCounts: undefined,
     finalMissing: 0,
     finalTotal: undefined,
-    fold: new JobFold(parts.id, (job, grant) => keys.verify(job, grant)),
+    fold: snapshot === undefined ? new JobFold(parts.id, verify) : JobFold.of(parts.id, verify, snapshot),
     queues: emptyQueues(),
     known: 0,
     leases: new Map(),
@@ -68,6 +78,7 @@ export function newJob(keys: Keys, parts: JobParts, createdAt: number): Job {
     orphan: undefined,
     foldTo: 0,
     openedRound: 0,
+    last: { records: 0, at: 0, isTaken: false },
     reopening: new IntervalSet(),
     putting: false,
     putAgain: false,
@@ -150,6 +161,7 @@ export function stored(state: ClusterState, job: Job, effects: Effect[]): void {
     }
   }
   // While the log is still being read, what is uncovered is not known: takeover.ts completes the intent.
+  if (isEnded(job.state)) dropCheckpoint(job, effects);
   const isToAct = intent !== undefined && intent === job.intent && !job.intentActed;
   if (isToAct && job.phase !== "folding") act(state, job, intent, effects);
   if (job.putAgain) {
@@ -159,6 +171,12 @@ export function stored(state: ClusterState, job: Job, effects: Effect[]): void {
   maybeFinish(state, job, effects);
   state.dirty = true;
   effects.push({ kind: "jobChanged", job: job.id });
+}
+
+/** It is of no use for a job that has ended, and takes the room of others. */
+function dropCheckpoint({ id, last }: Job, effects: Effect[]): void {
+  if (last.isTaken) effects.push({ kind: "dropCheckpoint", job: id });
+  last.isTaken = false;
 }
 
 const refuse = (code: "not-found" | "conflict", message: string, hint = ""): Answer => ({

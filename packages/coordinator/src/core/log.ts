@@ -14,6 +14,7 @@ import type {
 } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
 import { retriesOf } from "./backoff.ts";
+import { checkpointIfDue } from "./checkpoint.ts";
 import { judgeFailures } from "./deadlines.ts";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
@@ -48,6 +49,8 @@ export function applyRecord(
     // None of our records counts behind it, so nothing that we decide would ever happen (P5).
     const reason = `a leader of epoch ${record.epoch} has fenced job ${job.id}`;
     effects.push({ kind: "stepDown", reason, job: job.id });
+    // Without this record its fold is none of this log.
+    job.last.at = Number.POSITIVE_INFINITY;
     return;
   }
   if (job.phase === "unread") return unread(state, job, record, effects);
@@ -66,6 +69,7 @@ export function applyRecord(
       // No fence of ours stands in the log of an ended job. The intent of this retry is in its record: taken up anew.
       const reason = `a leader of epoch ${record.epoch} reopened job ${job.id}`;
       effects.push({ kind: "stepDown", reason, job: job.id });
+      job.last.at = Number.POSITIVE_INFINITY;
       return;
     }
     job.reopening.removeAll(record.ranges);
@@ -83,6 +87,7 @@ export function applyRecord(
       askedStart(state, node, effects);
     }
   }
+  checkpointIfDue(state, job, event.storedAt, effects);
   effects.push({ kind: "jobChanged", job: job.id });
 }
 

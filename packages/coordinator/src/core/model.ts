@@ -36,6 +36,7 @@ import type {
 } from "@everycore/protocol/pure";
 import type { IntervalSet, Range } from "@everycore/protocol/pure";
 import type { Sample, SampleSeed } from "./sample.ts";
+import type { CheckpointPace } from "./checkpoint.ts";
 import type { NodeState, LeaseState, JobPhase, StandingState } from "./transitions.ts";
 
 /** A node's right to run a range, as the leader follows it. */
@@ -237,6 +238,8 @@ export interface Job {
   foldTo: number;
   /** Highest round that a reopen record in the log has opened. */
   openedRound: number;
+  /** The last checkpoint of its fold: records folded since, when, and whether there is one that its end must remove. */
+  readonly last: { records: number; at: number; isTaken: boolean };
   /** Reopen records on their way for these items: until they are read, the job's end is not known. */
   readonly reopening: IntervalSet;
   /** A put of the record is under way; the next waits, so that compare-and-set never races itself. */
@@ -369,6 +372,8 @@ export interface ClusterState {
   storage: StorageLevel;
   /** Jobs whose spot checks are not over. */
   readonly checking: Set<Job>;
+  /** How often a checkpoint of a job is taken. */
+  readonly checkpoints: CheckpointPace;
   /** Jobs whose log is being read: active ones of a takeover, and ended ones that somebody asked for. */
   readonly folding: Set<Job>;
   /** From the election until the logs of active jobs are read and every report is taken: progress() has work to do. */

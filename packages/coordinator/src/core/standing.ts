@@ -8,6 +8,7 @@
 import type {
   CountedCrash,
   FoldDelta,
+  JobCheckpoint,
   JobId,
   LogRecord,
   NodeId,
@@ -93,6 +94,21 @@ export function saveNode(state: ClusterState, id: NodeId, effects: Effect[]): vo
     kind: "putNode",
     record: isClean(state, standing) ? record : { ...record, standing: kept },
   });
+}
+
+/** What a checkpoint of the job says: a leader that died may not have written it into the nodes' records. */
+export function recoverCrashes(state: ClusterState, job: JobId, crashes: JobCheckpoint["crashes"]): void {
+  for (const { node, index, crashedAt, at } of crashes)
+    addCrash(standingOf(state, node), { job, index, crashedAt, at: Math.min(at, state.now) });
+}
+
+/** What counts against nodes by this job at this moment. */
+export function crashesOf(state: ClusterState, id: JobId): JobCheckpoint["crashes"] {
+  return [...state.standings].flatMap(([node, standing]) =>
+    keptCrashes(state, standing)
+      .filter(({ job }) => job === id)
+      .map(({ index, crashedAt, at }) => ({ node, index, crashedAt, at })),
+  );
 }
 
 /** What the record says of items whose worker died: the nodes that have one crash more to answer for. */

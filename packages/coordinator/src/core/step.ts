@@ -5,6 +5,8 @@
  */
 import { tickDelayed } from "./backoff.ts";
 import { placeChecks, tickChecks } from "./check-leases.ts";
+import type { CheckpointPace } from "./checkpoint.ts";
+import { checkpointPace } from "./checkpoint.ts";
 import { tickTimeout } from "./deadlines.ts";
 import type { Effect, Event } from "./events.ts";
 import { applyRecord } from "./log.ts";
@@ -29,7 +31,7 @@ import { elected, logOpened, progress, recover, wantLog } from "./takeover.ts";
 import { compared } from "./spot-checks.ts";
 import { newTotals } from "./totals.ts";
 
-export function newCluster(): ClusterState {
+export function newCluster(checkpoints: CheckpointPace = checkpointPace): ClusterState {
   return {
     epoch: 0,
     leading: false,
@@ -42,6 +44,7 @@ export function newCluster(): ClusterState {
     standings: new Map(),
     quarantined: new Set(),
     folding: new Set(),
+    checkpoints,
     takingOver: false,
     recovered: false,
     storage: "ok",

@@ -4,8 +4,9 @@
  * running it, so it waits for the reports of all known nodes, 15 s at most), `open`. The log of a job that has ended
  * is not read before somebody asks for it (`unread`): a day of jobs would else be read at each takeover (decision 0110).
  */
-import type { JobRecord, NodeId, NodeRecord, Range } from "@everycore/protocol/pure";
+import type { JobCheckpoint, JobRecord, NodeId, NodeRecord, Range } from "@everycore/protocol/pure";
 import { emptyAuditResult, isEnded, times } from "@everycore/protocol/pure";
+import { restore } from "./checkpoint.ts";
 import { judgeFailures } from "./deadlines.ts";
 import type { Effect, LeaderRecord } from "./events.ts";
 import { save } from "./job-record.ts";
@@ -40,7 +41,7 @@ export function elected(
 export function recover(
   state: ClusterState,
   keys: Keys,
-  event: { record: JobRecord; lastSeq: number },
+  event: { record: JobRecord; lastSeq: number; checkpoint?: JobCheckpoint | undefined },
   effects: Effect[],
 ): void {
   const { record } = event;
@@ -51,7 +52,8 @@ export function recover(
     return;
   }
   const { id, user, spec, segment } = record;
-  const job = newJob(keys, { id, user, spec, segment }, record.createdAt);
+  const { checkpoint } = event;
+  const job = newJob(keys, { id, user, spec, segment }, record.createdAt, checkpoint?.fold);
   job.state = record.state;
   job.phase = isEnded(record.state) ? "unread" : "folding";
   job.reserved = record.reserved;
@@ -68,6 +70,7 @@ export function recover(
   job.foldTo = event.lastSeq;
   if (job.checks !== undefined) job.checks.found = record.audit ?? emptyAuditResult;
   state.jobs.set(id, job);
+  if (checkpoint !== undefined) restore(state, job, checkpoint);
   if (isEnded(job.state)) job.stored = true;
   else {
     state.active.add(job);

@@ -1,6 +1,6 @@
 /** Where records of one job stand in its segment, without reading them. */
 import type { JobId, SegmentId } from "@everycore/protocol";
-import { streamOfSegment, subjects } from "@everycore/protocol";
+import { parseLogSubject, streamOfSegment, subjects } from "@everycore/protocol";
 import type { MsgRequest, StoredMsg } from "@nats-io/jetstream";
 import { isMissing } from "./buckets.ts";
 import type { Data } from "./connection.ts";
@@ -25,6 +25,13 @@ export class LogPositions {
   async first(segment: SegmentId, job: JobId): Promise<number> {
     const found = await this.#both(segment, job, (subject) => ({ seq: 1, next_by_subj: subject }));
     return found.length === 0 ? 0 : Math.min(...found);
+  }
+
+  /** Whose record stands there, and since when; undefined: none of a job. */
+  async at(segment: SegmentId, seq: number): Promise<{ job: JobId; storedAt: number } | undefined> {
+    const message = await this.#message(segment, { seq });
+    const address = message === undefined ? undefined : parseLogSubject(message.subject);
+    return address === undefined ? undefined : { job: address.job, storedAt: message!.time.getTime() };
   }
 
   async #both(segment: SegmentId, job: JobId, query: (subject: string) => MsgRequest): Promise<number[]> {

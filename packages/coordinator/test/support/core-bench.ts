@@ -86,6 +86,8 @@ export class CoreBench {
   readonly nodes = new Map<NodeId, BenchNode>();
   /** Every effect so far. */
   readonly effects: Effect[] = [];
+  /** How often later leaders take checkpoints; undefined: as they do by themselves. */
+  pace: ClusterState["checkpoints"] | undefined;
   /** Puts and appends wait for `release`. */
   isHeld = false;
   /** What two nodes gave, as the shell would find it; undefined: it cannot be read. */
@@ -159,7 +161,7 @@ export class CoreBench {
     const wasHeld = this.isHeld;
     this.#waiting.length = 0;
     this.isHeld = true;
-    this.state = newCluster();
+    this.state = newCluster(this.pace);
     this.epoch += 1;
     for (const node of this.nodes.values()) node.arrived.length = 0;
     const kept = [...this.nodeRecords.values()].filter(({ id, isGone }) => isGone || awaited.includes(id));
