@@ -39,17 +39,9 @@ export class LifecycleLog {
     if (phase === undefined || phase === "folding" || phase === "unread") return;
     const items = ranges.reduce((sum, { start, end }) => sum + end - start, 0);
     const reason = detail?.reason ?? detail?.signal;
-    this.#log.warn(
-      {
-        job,
-        node: lease.node,
-        cause,
-        item: ranges[0]?.start ?? lease.start,
-        items,
-        ...(reason === undefined ? {} : { reason }),
-      },
-      cause === "suspected" ? "items may have been lost: they run with care" : "items struck",
-    );
+    const fields = { job, node: lease.node, cause, item: ranges[0]?.start ?? lease.start, items };
+    if (cause === "suspected") this.#log.warn(fields, "items may have been lost: they run with care");
+    else this.#log.warn({ ...fields, ...(reason === undefined ? {} : { reason }) }, "items struck");
   }
 
   nodeChanged(node: NodeId): void {
