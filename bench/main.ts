@@ -22,6 +22,7 @@ import { oneMs } from "./figures/one-ms.ts";
 import { programs } from "./figures/programs.ts";
 import { singleItem } from "./figures/single-item.ts";
 import { strongScaling } from "./figures/strong-scaling.ts";
+import { takeoverLog } from "./figures/takeover-log.ts";
 import { tenMs } from "./figures/ten-ms.ts";
 import { verdict } from "./figures/verdict.ts";
 import { writeResults } from "./results.ts";
@@ -43,6 +44,7 @@ const figures: readonly Figure[] = [
   bundleToNodes,
   strongScaling,
   failover,
+  takeoverLog,
   failoverHalf,
   idle,
 ];
