@@ -336,7 +336,12 @@ export class SimAgent {
     }
   }
 
-  #tell(effect: Extract<Effect, { kind: "gaveBack" | "taskFailed" | "starving" | "sliceStarting" }>): void {
+  #tell(
+    effect: Extract<
+      Effect,
+      { kind: "gaveBack" | "taskFailed" | "starving" | "sliceStarting" | "leaseFound" }
+    >,
+  ): void {
     const { node } = this;
     switch (effect.kind) {
       case "gaveBack": {
@@ -348,6 +353,12 @@ export class SimAgent {
         return this.#say((leader) =>
           leader.feed({ kind: "taskFailed", node, job, message: "no task", died }),
         );
+      }
+      case "leaseFound": {
+        const { job, lease, accepted } = effect;
+        const late = { ok: false, reason: "late", message: "it has not arrived" } as const;
+        const reply: LeaseReply = accepted === undefined ? late : { ok: true, accepted };
+        return this.#say((leader) => leader.feed({ kind: "leaseAnswered", job, lease, reply, from: node }));
       }
       case "starving":
         return this.#say((leader) => leader.feed({ kind: "starving", node, slots: effect.slots }));
@@ -434,6 +445,8 @@ export class SimAgent {
         return this.feed({ kind: "jobEnded", job: message.job, round: message.round });
       case "dropLeases":
         return this.feed({ kind: "leasesDropped", leases: message.leases });
+      case "askLease":
+        return this.feed({ kind: "leaseAsked", job: message.job, lease: message.lease });
       case "mayStart":
         return this.feed({ kind: "mayStart", ask: message.ask });
       case "sendUndrain":

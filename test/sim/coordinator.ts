@@ -377,6 +377,7 @@ export class SimCoordinator {
       case "sendCancel":
       case "sendJobEnded":
       case "dropLeases":
+      case "askLease":
       case "mayStart":
       case "sendUndrain":
       case "sendDrain": {

@@ -83,6 +83,10 @@ export function performer(options: EffectsOptions): (effect: Effect) => void {
         return links.send(effect.node, {
           drop: { leases: effect.leases.map((id) => Buffer.from(id, "hex")) },
         });
+      case "askLease":
+        return links.send(effect.node, {
+          askLease: { job: effect.job, lease: Buffer.from(effect.lease, "hex") },
+        });
       case "mayStart":
         return links.send(effect.node, { mayStart: { ask: effect.ask } });
       case "sendDrain":

@@ -359,3 +359,28 @@ test("two nodes share a job", async () => {
   expect(cluster.agent.leases.length).toBeGreaterThan(0);
   expect(other.leases.length).toBeGreaterThan(0);
 });
+
+test("a lease whose answers NATS has lost is kept: its agent says over the link that it has it (P3)", async () => {
+  await using cluster = await setUp();
+  cluster.held.value = true;
+  let isMute = true;
+  await using mute = await FakeAgent.start({
+    ...cluster.agentOptions,
+    node: nodeB,
+    isMute: () => isMute,
+  });
+  await until(() => mute.linked > 0, { what: "the second welcome" });
+  const job = await cluster.calls.submit("mute", spec({ codec: "range", rangeItems: 40 }));
+  await until(() => mute.received.some(({ part }) => part === "askLease"), {
+    what: "the question over the link",
+  });
+  isMute = false;
+  cluster.held.value = false;
+  await cluster.agent.release();
+  await mute.release();
+  const read = await cluster.calls.results(job.id);
+  expect(read.order.length).toBe(40);
+  expect(mute.received.some(({ part }) => part === "drop")).toBe(false);
+  const audit = await cluster.calls.unary("JobService", "Audit", { job: job.id });
+  expect(audit).toMatchObject({ closed: true, duplicate: 0 });
+});

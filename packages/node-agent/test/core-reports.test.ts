@@ -68,6 +68,19 @@ test("a job is named even when its only lease was dropped: the leader tells whet
   expect(bench.state.jobs.size).toBe(0);
 });
 
+test("asked for a lease that has arrived an agent says so; one that has not is refused when it comes after all", () => {
+  const bench = new Bench();
+  const there = grantOf(1, 0, 4);
+  bench.lease(there);
+  const missing = grantOf(2, 4, 8);
+  const asked = (id: typeof there.id): unknown =>
+    only(bench.feed({ kind: "leaseAsked", job, lease: id }), "leaseFound")[0]?.accepted;
+  expect(asked(there.id)).toBe(1);
+  expect(asked(missing.id)).toBeUndefined();
+  expect(only(bench.lease(missing), "answerLease")[0]?.reply).toMatchObject({ ok: false, reason: "late" });
+  expect(bench.hello().leases.map(({ grant }) => grant.id)).toEqual([there.id]);
+});
+
 test("the end of a round that comes after a lease of the next one leaves that alone: it would be nowhere (P5)", () => {
   for (const kind of ["jobEnded", "cancelled"] as const) {
     const bench = new Bench();

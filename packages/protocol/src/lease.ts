@@ -49,7 +49,7 @@ export interface LeaseMessage {
   readonly tag: number;
 }
 
-export const leaseRefusals = ["epoch", "draining", "full", "disk", "runtime", "malformed"] as const;
+export const leaseRefusals = ["epoch", "draining", "full", "disk", "runtime", "malformed", "late"] as const;
 export type LeaseRefusal = (typeof leaseRefusals)[number];
 /** `accepted`: the agent's counter of accepted leases after this one. */
 export type LeaseReply =

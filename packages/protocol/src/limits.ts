@@ -188,6 +188,8 @@ export const times = {
   /** A lease message is answered within this time, else sent again, three times in all. */
   leaseAckMs: 1_000,
   leaseSendsMax: 3,
+  /** Without an answer to all of them the agent is asked over its link, and has so long to answer that. */
+  leaseAskMs: 2_000,
   /** A crashed item waits this long for another machine before any node may try it. */
   crashElsewhereMs: 30_000,
   /** Crashes that were followed by a good end on another node count against theirs for so long. */

@@ -13,6 +13,18 @@ const first400 = [1_000_001, 1_000_400] as const;
 
 export const ofLeases: readonly Mutation[] = [
   {
+    name: "a lease whose answer was lost is placed anew, without a question over the link",
+    rule: "9 states of a range",
+    edits: [
+      {
+        file: `${coordinator}/leases.ts`,
+        find: 'if (node?.state !== "connected") return giveUp(state, job, lease, effects);',
+        replace: "if (node !== null) return giveUp(state, job, lease, effects);",
+      },
+    ],
+    test: "packages/coordinator/test/core/leases.test.ts",
+  },
+  {
     name: "a lease holds items of two rounds",
     rule: "5 reopen",
     edits: [

@@ -5,7 +5,7 @@
  *  K1  one live link per node id: a second process with the same id is refused, naming both hosts; the same
  *      process that comes back replaces its own broken link.
  */
-import type { JobId, LeaseGrant, NodeId, Range } from "@everycore/protocol";
+import type { JobId, LeaseGrant, LeaseReply, NodeId, Range } from "@everycore/protocol";
 import {
   checkLabels,
   decodeErrorInfo,
@@ -96,6 +96,7 @@ interface FromAgent {
   readonly starving?: { readonly slots: number };
   readonly output?: OutputPart;
   readonly drained?: object;
+  readonly leaseFound?: { readonly job: string; readonly lease: Buffer; readonly accepted?: number };
   readonly sliceStarting?: {
     readonly job: string;
     readonly grant: WireGrant | null;
@@ -127,6 +128,20 @@ function grantOf(grant: WireGrant | null): LeaseGrant {
   const { start, end, node, round, n } = grant;
   if (![start, end, round, n].every(isCount) || start >= end) throw malformed("lease");
   return { id, start, end, node, round, n };
+}
+
+/** What NATS did not bring. */
+function leaseAnswer(
+  from: NodeId,
+  { job, lease, accepted }: NonNullable<FromAgent["leaseFound"]>,
+): WorldEvent {
+  const id = lease.toString("hex");
+  if (!isLeaseId(id)) throw malformed("lease");
+  const reply: LeaseReply =
+    typeof accepted === "number"
+      ? { ok: true, accepted }
+      : { ok: false, reason: "late", message: "it has not arrived" };
+  return { kind: "leaseAnswered", job: jobOf(job), lease: id, reply, from };
 }
 
 const reportOf = (report: WireReport): LeaseReport => ({
@@ -348,7 +363,7 @@ export class Links {
 
   #take(message: FromAgent, node: NodeId, link: Link): void {
     const { enqueue } = this.#options;
-    const { heartbeat, gaveBack, taskFailed, starving, output, drained, sliceStarting } = message;
+    const { heartbeat, gaveBack, taskFailed, starving, output, drained, sliceStarting, leaseFound } = message;
     if (heartbeat) {
       const { busy, disk, spoolBytes, stateBytes, stateBytesMax } = heartbeat;
       link.files = { spoolBytes, stateBytes, stateBytesMax };
@@ -374,6 +389,8 @@ export class Links {
       link.outputs.get(output.ask)?.(output);
     } else if (drained) {
       enqueue({ kind: "drained", node });
+    } else if (leaseFound) {
+      enqueue(leaseAnswer(node, leaseFound));
     } else if (sliceStarting) {
       const { id } = grantOf(sliceStarting.grant);
       const range = rangesOf(sliceStarting.range === null ? [] : [sliceStarting.range])[0];

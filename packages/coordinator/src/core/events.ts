@@ -123,6 +123,8 @@ export type Event = { readonly at: number } & (
       readonly job: JobId;
       readonly lease: LeaseId;
       readonly reply: LeaseReply | undefined;
+      /** The node that said so over its link. */
+      readonly from?: NodeId;
     }
   /** Of a `compare`; undefined: one of them could not be read. */
   | {
@@ -202,6 +204,8 @@ export type Effect =
   | { readonly kind: "sendCancel"; readonly node: NodeId; readonly job: JobId; readonly round?: number }
   | { readonly kind: "sendJobEnded"; readonly node: NodeId; readonly job: JobId; readonly round?: number }
   | { readonly kind: "dropLeases"; readonly node: NodeId; readonly leases: readonly LeaseId[] }
+  /** Over the link: has it arrived? Answered with leaseAnswered. */
+  | { readonly kind: "askLease"; readonly node: NodeId; readonly job: JobId; readonly lease: LeaseId }
   | { readonly kind: "mayStart"; readonly node: NodeId; readonly ask: number }
   | { readonly kind: "sendDrain"; readonly node: NodeId; readonly reason: string }
   | { readonly kind: "sendUndrain"; readonly node: NodeId }

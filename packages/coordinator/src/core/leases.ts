@@ -20,13 +20,15 @@ const undrainMs = 2_000;
 
 export function answered(
   state: ClusterState,
-  event: { job: JobId; lease: LeaseId; reply: LeaseReply | undefined },
+  event: { job: JobId; lease: LeaseId; reply: LeaseReply | undefined; from?: NodeId },
   effects: Effect[],
 ): void {
   const job = state.jobs.get(event.job);
   const lease = job === undefined ? undefined : leaseOf(job, event.lease);
   if (job === undefined || lease === undefined || lease.state !== "sending") return;
-  const { reply } = event;
+  const { reply, from } = event;
+  // Of its own leases alone.
+  if (from !== undefined && from !== lease.grant.node) return;
   const node = state.nodes.get(lease.grant.node);
   if (reply === undefined) {
     const isWanted = job.state !== "paused" && node?.state === "connected" && !isQuarantined(node);
@@ -35,9 +37,10 @@ export function answered(
       effects.push(sendEffect(job, lease));
       return;
     }
-    // It may have arrived all the same: whoever holds it is told to drop it, the fold sorts out the rest.
-    effects.push({ kind: "dropLeases", node: lease.grant.node, leases: [lease.grant.id] });
-    dropLease(state, job, lease, "expire");
+    if (node?.state !== "connected") return giveUp(state, job, lease, effects);
+    // It may run there, and only the answer be lost with a server of NATS: its agent knows (P3).
+    state.askedLeases.set(lease.grant.id, { job: job.id, at: state.now });
+    effects.push({ kind: "askLease", node: node.id, job: job.id, lease: lease.grant.id });
     return;
   }
   if (reply.ok) {
@@ -57,6 +60,24 @@ export function answered(
     if (reply.reason === "runtime") job.failedOn.set(node.id, reply.message);
   }
   dropLease(state, job, lease, "refuse");
+}
+
+/** It may have arrived all the same: whoever holds it is told to drop it, the fold sorts out the rest. */
+function giveUp(state: ClusterState, job: Job, lease: Lease, effects: Effect[]): void {
+  effects.push({ kind: "dropLeases", node: lease.grant.node, leases: [lease.grant.id] });
+  dropLease(state, job, lease, "expire");
+}
+
+/** No answer over the link either: it is placed anew (P5). */
+export function tickAskedLeases(state: ClusterState, effects: Effect[]): void {
+  for (const [id, { job: of, at }] of state.askedLeases) {
+    const job = state.jobs.get(of);
+    const lease = job === undefined ? undefined : leaseOf(job, id);
+    const isOpen = lease?.state === "sending";
+    if (isOpen && state.now - at < times.leaseAskMs) continue;
+    state.askedLeases.delete(id);
+    if (isOpen) giveUp(state, job!, lease, effects);
+  }
 }
 
 /** A grant under a number of this epoch, never used before; its id binds all its fields. */

@@ -395,6 +395,8 @@ export interface ClusterState {
   readonly placed: { slots: number; isHungry: boolean; at: number };
   /** Tag of a job that has always had its share (shares.ts). */
   servedTag: number;
+  /** Leases without an answer by NATS, whose nodes were asked over their links, and when. */
+  readonly askedLeases: Map<LeaseId, { readonly job: JobId; readonly at: number }>;
   readonly totals: Totals;
 }
 

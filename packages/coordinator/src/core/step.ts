@@ -11,7 +11,7 @@ import { tickTimeout } from "./deadlines.ts";
 import type { Effect, Event } from "./events.ts";
 import { applyRecord } from "./log.ts";
 import { cancel, fail, noSuchJob, remove, retry, stored, submit, takesInput, tickJob } from "./jobs.ts";
-import { answered, sliceStarting } from "./leases.ts";
+import { answered, sliceStarting, tickAskedLeases } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import {
   drain,
@@ -56,6 +56,7 @@ export function newCluster(checkpoints: CheckpointPace = checkpointPace): Cluste
     committed: new Map(),
     placed: { slots: 0, isHungry: false, at: 0 },
     servedTag: 0,
+    askedLeases: new Map(),
     totals: newTotals(),
   };
 }
@@ -179,6 +180,7 @@ function stepDown(state: ClusterState): void {
   state.awaited.clear();
   state.touched.clear();
   state.committed.clear();
+  state.askedLeases.clear();
 }
 
 function withJob(state: ClusterState, event: { job: Job["id"] }, then: (job: Job) => void): void {
@@ -234,6 +236,7 @@ function starving(state: ClusterState, event: { node: Job["id"] | string; slots:
 
 function tick(state: ClusterState, effects: Effect[]): void {
   for (const node of state.nodes.values()) tickNode(state, node, effects);
+  tickAskedLeases(state, effects);
   tickQuarantines(state, effects);
   for (const job of [...state.jobs.values()]) tickJob(state, job, effects);
   for (const job of state.active) {

@@ -1,7 +1,8 @@
 // What agents answer to leases, and what announced slices may do.
 import { describe, expect, test } from "vitest";
-import type { LeaseReply } from "@everycore/protocol";
+import type { JobId, LeaseId, LeaseReply } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
+import type { Lease } from "../../src/core/model.ts";
 import { appended, CoreBench, nodeId, only } from "../support/core-bench.ts";
 
 const a = nodeId("a");
@@ -11,7 +12,7 @@ const refusal = (reason: Extract<LeaseReply, { ok: false }>["reason"]) => (): Le
   message: "no",
 });
 
-test("an unanswered lease is sent three times, then dropped and queued again", () => {
+test("an unanswered lease is sent three times, asked for over the link, then dropped and queued again", () => {
   const bench = new CoreBench();
   bench.report("a");
   const { job } = bench.submit("j", { items: 1 });
@@ -22,10 +23,51 @@ test("an unanswered lease is sent three times, then dropped and queued again", (
   }
   const [lease] = [...bench.job(job).leases.keys()];
   const last = bench.answer("a", () => undefined);
-  expect(only(last, "dropLeases").map((effect) => effect.leases)).toEqual([[lease]]);
+  expect(only(last, "askLease")).toMatchObject([{ node: a, lease }]);
+  expect(bench.tick(times.leaseAskMs - 1)).toEqual([]);
+  const over = bench.tick(1);
+  expect(only(over, "dropLeases").map((effect) => effect.leases)).toEqual([[lease]]);
   // Queued, and at once leased again under a new id.
-  expect(only(last, "sendLease").map((effect) => effect.grant.id)).not.toContain(lease);
+  expect(only(over, "sendLease").map((effect) => effect.grant.id)).not.toContain(lease);
   expect(sent()).toBe(times.leaseSendsMax + 1);
+});
+
+test("a lease whose answers NATS lost is held, if its agent says so over its link: what runs there is not run again (P3)", () => {
+  const unanswered = (): { bench: CoreBench; job: JobId; lease: LeaseId } => {
+    const bench = new CoreBench();
+    bench.report("a");
+    bench.report("b");
+    const { job } = bench.submit("j", { items: 1 });
+    const [[lease, { grant }]] = [...bench.job(job).leases] as [[LeaseId, Lease]];
+    expect(grant.node).toBe(a);
+    for (let sends = 1; sends < times.leaseSendsMax; sends += 1) bench.answer("a", () => undefined);
+    expect(
+      only(
+        bench.answer("a", () => undefined),
+        "askLease",
+      ),
+    ).toHaveLength(1);
+    return { bench, job, lease };
+  };
+  const found = unanswered();
+  const { bench, job, lease } = found;
+  // Another node's word does not count.
+  const late = { ok: false, reason: "late", message: "it has not arrived" } as const;
+  bench.feed({ kind: "leaseAnswered", job, lease, reply: late, from: nodeId("b") });
+  bench.feed({ kind: "leaseAnswered", job, lease, reply: { ok: true, accepted: 1 }, from: a });
+  expect(bench.tick(times.leaseAskMs + 1)).toEqual([]);
+  expect(bench.job(job).leases.get(lease)).toMatchObject({ state: "held", accepted: 1 });
+
+  const lost = unanswered();
+  const effects = lost.bench.feed({
+    kind: "leaseAnswered",
+    job: lost.job,
+    lease: lost.lease,
+    reply: late,
+    from: a,
+  });
+  expect(only(effects, "dropLeases")).toEqual([]);
+  expect(only(effects, "sendLease")).toMatchObject([{ node: nodeId("b") }]);
 });
 
 test("an answer to a lease that is over changes nothing", () => {

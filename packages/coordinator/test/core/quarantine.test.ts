@@ -69,6 +69,7 @@ describe("a node is quarantined", () => {
       bench.feed({ kind: "leaseAnswered", job, lease: grant.id, reply: undefined });
     const sent = only(bench.effects.slice(since), "sendLease");
     expect(sent.filter(({ node }) => node === nodeId("a"))).toEqual([]);
+    bench.tick(times.leaseAskMs);
     bench.runAll();
     expect([...bench.records.values()].map(({ state }) => state)).toEqual(["done", "done", "done"]);
   });

@@ -2,6 +2,7 @@
 // counts (P2), the other try is ended, and whatever becomes of one of the two, the item keeps the other (P1).
 import { beforeEach, describe, expect, test } from "vitest";
 import type { JobId } from "@everycore/protocol";
+import { times } from "@everycore/protocol";
 import type { Effect } from "../../src/core/index.ts";
 import { explainJob } from "../../src/core/index.ts";
 import { CoreBench, nodeId, only } from "../support/core-bench.ts";
@@ -125,6 +126,7 @@ describe("an item that is late", () => {
       () => void bench.answer("b", () => ({ ok: false, reason: "full", message: "no" })),
       () => {
         for (let send = 0; send < 3; send += 1) bench.answer("b", () => undefined);
+        bench.tick(times.leaseAskMs);
       },
       () => {
         bench.answer("b");
@@ -146,8 +148,10 @@ describe("an item that is late", () => {
     for (const end of ends) {
       begin();
       wait(3);
+      const [second] = bench.job(job).doubles.keys();
       end();
-      expect(bench.job(job).doubles.size).toBe(0);
+      // Late still, it may have another by now.
+      expect(bench.job(job).doubles.has(second!)).toBe(false);
       expect(bench.job(job)).toMatchObject({ held: { total: 1 } });
       bench.commit("a", job, { start: late, end: late + 1 });
       expect(counts()).toMatchObject({ value: items });

@@ -51,6 +51,8 @@ export interface FakeAgentOptions {
   readonly run?: (index: number, input: Buffer | undefined) => string;
   /** Leases are accepted but not run while this says so. */
   readonly isHeld?: () => boolean;
+  /** Its answers to leases are lost. */
+  readonly isMute?: () => boolean;
 }
 
 // Fields of ToAgent that tests look at; proto-loader fills in the rest.
@@ -71,6 +73,8 @@ export class FakeAgent implements AsyncDisposable {
   #isClosed = false;
   #isForgetting = false;
   readonly #held: LeaseMessage[] = [];
+  /** Of each lease that has arrived: the counter at it. */
+  readonly #counters = new Map<string, number>();
   /** Unfinished leases, as a hello lists them. */
   readonly #unfinished = new Map<string, LeaseMessage>();
   readonly #acknowledged: Record<string, number> = {};
@@ -95,9 +99,14 @@ export class FakeAgent implements AsyncDisposable {
     });
     agent.#nats.subscribe(subjects.lease(agent.node), {
       callback: (_error, message) => {
-        agent.#accepted += 1;
-        message.respond(encodeLeaseReply({ ok: true, accepted: agent.#accepted }));
-        agent.#take(decodeLease(message.data));
+        const lease = decodeLease(message.data);
+        const before = agent.#counters.get(lease.grant.id);
+        const accepted = before ?? agent.#accepted + 1;
+        agent.#counters.set(lease.grant.id, accepted);
+        if (options.isMute?.() !== true) message.respond(encodeLeaseReply({ ok: true, accepted }));
+        if (before !== undefined) return;
+        agent.#accepted = accepted;
+        agent.#take(lease);
       },
     });
     agent.#link();
@@ -117,6 +126,11 @@ export class FakeAgent implements AsyncDisposable {
     call.on("data", (message: ToAgent) => {
       this.received.push(message);
       if (message.part === "welcome") this.linked += 1;
+      if (message.part === "askLease") {
+        const { job, lease } = message["askLease"] as { job: string; lease: Buffer };
+        const accepted = this.#counters.get(lease.toString("hex"));
+        call.write({ leaseFound: accepted === undefined ? { job, lease } : { job, lease, accepted } });
+      }
       // As an agent does: of a job that is over it knows nothing, so that its id may be used again.
       if (message.part === "ended") delete this.#acknowledged[(message["ended"] as { job: string }).job];
     });

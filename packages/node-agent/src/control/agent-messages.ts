@@ -14,7 +14,7 @@ const outputPieceBytes = 512 * 1024;
 
 export type SpokenEffect = Extract<
   Effect,
-  { kind: "gaveBack" | "taskFailed" | "starving" | "sliceStarting" }
+  { kind: "gaveBack" | "taskFailed" | "starving" | "sliceStarting" | "leaseFound" }
 >;
 
 export function spoken(effect: SpokenEffect): LooseMessage {
@@ -33,6 +33,11 @@ export function spoken(effect: SpokenEffect): LooseMessage {
     }
     case "starving":
       return { starving: { slots: effect.slots } };
+    case "leaseFound": {
+      const { job, accepted } = effect;
+      const lease = Buffer.from(effect.lease, "hex");
+      return { leaseFound: accepted === undefined ? { job, lease } : { job, lease, accepted } };
+    }
     case "sliceStarting": {
       const { job, range, ask } = effect;
       return { sliceStarting: { job, grant: grantToProto(effect.grant), range, ask } };

@@ -97,6 +97,8 @@ export function parseToAgent(message: LooseMessage, at: number): FromLeader | un
       return { event: { kind: "drainAsked", at, deadlineMs: Number.POSITIVE_INFINITY } };
     case "undrain":
       return { event: { kind: "undrainAsked", at } };
+    case "askLease":
+      return { event: { kind: "leaseAsked", at, job: jobOf(fields), lease: hexOf(fields["lease"]) } };
     case "mayStart":
       return { event: { kind: "mayStart", at, ask: count(fields, "ask", part) } };
     case "output":

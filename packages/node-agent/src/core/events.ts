@@ -113,6 +113,8 @@ export type AgentEvent = { readonly at: number } & (
       readonly ranges: readonly Range[];
     }
   | { readonly kind: "leasesDropped"; readonly leases: readonly LeaseId[] }
+  /** Has it arrived? */
+  | { readonly kind: "leaseAsked"; readonly job: JobId; readonly lease: LeaseId }
   | { readonly kind: "mayStart"; readonly ask: number }
   /** `round`: the one that is over; undefined: the job is gone for good. */
   | { readonly kind: "cancelled"; readonly job: JobId; readonly round?: number | undefined }
@@ -209,6 +211,13 @@ export type Effect =
       readonly grant: LeaseGrant;
       readonly range: Range;
       readonly ask: number;
+    }
+  /** `accepted`: the counter at that lease; undefined: it has not arrived, and is refused from now on. */
+  | {
+      readonly kind: "leaseFound";
+      readonly job: JobId;
+      readonly lease: LeaseId;
+      readonly accepted: number | undefined;
     }
   | { readonly kind: "closeLink"; readonly reason: string }
   | { readonly kind: "dropJob"; readonly job: JobId }

@@ -8,6 +8,8 @@ import type { AgentState, Job, Lease, Slice, Worker } from "./model.ts";
 const leasesMax = 10_000;
 /** Lease ids remembered, so that a resend is answered and not run again. */
 const seenMax = 20_000;
+/** The same of those that may still come: a message is on its way for seconds at most. */
+const declinedMax = 1_000;
 
 type Of<Kind extends AgentEvent["kind"]> = Extract<AgentEvent, { kind: Kind }>;
 
@@ -56,6 +58,8 @@ function refusalOf(
   if (facts.epoch < state.epoch) {
     return { reason: "epoch", message: `epoch ${facts.epoch} is over; this agent has seen ${state.epoch}` };
   }
+  if (state.declined.has(facts.grant.id))
+    return { reason: "late", message: "its leader was told that it had not arrived" };
   if (state.drain !== "working") return { reason: "draining", message: "the node is draining" };
   if (state.disk === "full") return { reason: "disk", message: "the node's disk is full" };
   if (state.disk === "limit")
@@ -74,6 +78,17 @@ function refusalOf(
   let held = 0;
   for (const job of state.jobs.values()) held += job.leases.size;
   return held >= leasesMax ? { reason: "full", message: `the node holds ${held} leases` } : undefined;
+}
+
+/** NATS brought no answer to the leader. What has not arrived by now would come too late (P3: not to run elsewhere too). */
+export function leaseAsked(state: AgentState, event: Of<"leaseAsked">, effects: Effect[]): void {
+  const { job, lease } = event;
+  const accepted = state.seen.get(lease);
+  if (accepted === undefined) {
+    state.declined.add(lease);
+    if (state.declined.size > declinedMax) state.declined.delete(state.declined.values().next().value!);
+  }
+  effects.push({ kind: "leaseFound", job, lease, accepted });
 }
 
 function remember(state: AgentState, lease: LeaseId): void {

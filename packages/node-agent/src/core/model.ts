@@ -185,6 +185,8 @@ export interface AgentState {
   accepted: number;
   /** Ids of leases that were here, with the counter given to them: a resend is answered alike. */
   readonly seen: Map<LeaseId, number>;
+  /** Leases that had not arrived when the leader asked for them: it gives their items to others. */
+  readonly declined: Set<LeaseId>;
   readonly jobs: Map<JobId, Job>;
   readonly slots: Slot[];
   readonly workers: Map<number, Worker>;

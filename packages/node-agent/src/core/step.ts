@@ -4,7 +4,7 @@
  */
 import type { AgentEvent, Effect } from "./events.ts";
 import { commitAcked, commitDue, outcomesSeen, strikeAcked } from "./commits.ts";
-import { leaseArrived } from "./jobs.ts";
+import { leaseArrived, leaseAsked } from "./jobs.ts";
 import {
   confirmed,
   drain,
@@ -42,6 +42,7 @@ export function newAgent(options: { slots: number; runtimes: Iterable<string> })
     disk: "ok",
     accepted: 0,
     seen: new Map(),
+    declined: new Set(),
     jobs: new Map(),
     slots: Array.from({ length: options.slots }, (_, id) => ({
       id,
@@ -138,6 +139,7 @@ type LeaderEvent = Extract<
       | "giveBackAsked"
       | "giveBackConfirmed"
       | "leasesDropped"
+      | "leaseAsked"
       | "mayStart"
       | "cancelled"
       | "jobEnded"
@@ -161,6 +163,8 @@ function fromLeader(state: AgentState, event: LeaderEvent, effects: Effect[]): v
       return confirmed(state, event, effects);
     case "leasesDropped":
       return dropLeases(state, event.leases, effects);
+    case "leaseAsked":
+      return leaseAsked(state, event, effects);
     case "mayStart":
       return mayStart(state, event, effects);
     case "cancelled":
