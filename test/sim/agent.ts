@@ -9,6 +9,7 @@ import type { CommitRecord, JobId, LeaseReply, LogRecord, NodeId, StrikeRecord }
 import { times } from "@everycore/protocol";
 import type { SimCoordinator } from "./coordinator.ts";
 import { Disk } from "./disk.ts";
+import { eventOf } from "./agent-events.ts";
 import { leftoversOf } from "./leftovers.ts";
 import { Link, silentBreakMs } from "./link.ts";
 import type { Partitions } from "./partitions.ts";
@@ -426,35 +427,6 @@ export class SimAgent {
   }
 
   fromLeader(link: Link, message: LeaderEffect): void {
-    if (this.link !== link || this.core === undefined) return;
-    switch (message.kind) {
-      case "sendGiveBack":
-        return this.feed({
-          kind: "giveBackAsked",
-          job: message.job,
-          wantMs: message.wantMs,
-          isAll: message.isAll,
-        });
-      case "confirmGaveBack": {
-        const { job, lease, ranges } = message;
-        return this.feed({ kind: "giveBackConfirmed", job, lease, ranges });
-      }
-      case "sendCancel":
-        return this.feed({ kind: "cancelled", job: message.job, round: message.round });
-      case "sendJobEnded":
-        return this.feed({ kind: "jobEnded", job: message.job, round: message.round });
-      case "dropLeases":
-        return this.feed({ kind: "leasesDropped", leases: message.leases });
-      case "askLease":
-        return this.feed({ kind: "leaseAsked", job: message.job, lease: message.lease });
-      case "mayStart":
-        return this.feed({ kind: "mayStart", ask: message.ask });
-      case "sendUndrain":
-        return this.feed({ kind: "undrainAsked" });
-      case "sendDrain":
-        return this.feed({ kind: "drainAsked", deadlineMs: Number.POSITIVE_INFINITY });
-      default:
-        throw new Error(`no message for agents: ${message.kind}`);
-    }
+    if (this.link === link && this.core !== undefined) this.feed(eventOf(message));
   }
 }

@@ -263,6 +263,8 @@ export class Story {
         return `ended ${this.#name(effect.node)} ${this.#name(effect.job)}`;
       case "dropLeases":
         return `drop ${this.#name(effect.node)} ${effect.leases.length} leases`;
+      case "askLease":
+        return `lease? ${this.#name(effect.node)} ${this.#name(effect.job)}`;
       case "mayStart":
         return `may-start ${this.#name(effect.node)}`;
       case "sendUndrain":
