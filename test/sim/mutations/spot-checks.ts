@@ -94,4 +94,16 @@ export const ofSpotChecks: readonly Mutation[] = [
     seeds: first100,
     test: checksTest,
   },
+  {
+    name: "a job with an audit goes on from a checkpoint, which knows nothing of it",
+    rule: "5 audit",
+    edits: [
+      {
+        file: `${coordinator}/checkpoint.ts`,
+        find: "  if (job.checks !== undefined) return;\n",
+        replace: "",
+      },
+    ],
+    seeds: first100,
+  },
 ];

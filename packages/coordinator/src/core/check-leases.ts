@@ -83,12 +83,15 @@ function lendSome(act: Act, checks: SpotChecks, keys: Keys): void {
   const machines = new Set(usable.map(({ machine }) => machine));
   const wanted = Math.ceil(aheadMs / (job.itemMs ?? aheadMs));
   const perSlot = Math.min(limits.spotChecksPerSlotMax, Math.max(limits.spotChecksPerSlot, wanted));
+  let weight: number | undefined;
   for (const node of usable) {
     if (state.now < node.refusedUntil) continue;
     for (let room = perSlot * node.slots - (checks.leasedOn.get(node.id) ?? 0); room > 0; room -= 1) {
       const check = takeFor(state, checks, node, machines);
       if (check === undefined) break;
       lend(act, keys, node, check);
+      weight ??= weightsOf(state).get(job.user) ?? 1;
+      job.tag += (job.itemMs ?? 1) * weight;
     }
   }
 }
@@ -141,7 +144,6 @@ function lend({ state, job, effects }: Act, keys: Keys, node: Node, check: SpotC
   node.leases.set(grant.id, job.id);
   job.leasesSent += 1;
   job.leasesByNode.set(node.id, (job.leasesByNode.get(node.id) ?? 0) + 1);
-  job.tag += (job.itemMs ?? 1) * (weightsOf(state).get(job.user) ?? 1);
   check.state = "leased";
   check.lease = grant;
   job.checks!.leased.add(check);
