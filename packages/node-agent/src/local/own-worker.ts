@@ -31,7 +31,6 @@ export class OwnWorker implements LocalWorker {
   }
 
   async load(task: LocalTask): Promise<void> {
-    await this.#loop.open();
     this.#answer = Promise.withResolvers();
     this.#loop.take(this.#folder.taskFrame(task));
     const answer = await this.#answer.promise;

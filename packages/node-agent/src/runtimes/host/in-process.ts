@@ -6,7 +6,6 @@
 import inspector from "node:inspector";
 import { Script } from "node:vm";
 import type { FromWorker, ToWorker } from "@everycore/protocol/worker";
-import { holdCtrlC, runBreakable, taken } from "./ctrl-c.ts";
 import { JsRunner } from "./js-runner.ts";
 import { WorkerLoop } from "./loop.ts";
 import { Slot } from "./slot.ts";
@@ -58,22 +57,14 @@ export class InProcessLoop {
     );
   }
 
-  /** Before the first frame: Ctrl-C reaches the process's listeners also between two of them. */
-  async open(): Promise<void> {
-    if (!isDebugged()) await holdCtrlC();
-  }
-
   take(frame: ToWorker): void {
     this.#isBusy = true;
     setImmediate(() => {
       if (this.#isClosed) return;
-      turns[turn] = () => {
-        taken();
-        void this.#loop.take(frame).catch(this.#onEnd);
-      };
+      turns[turn] = () => void this.#loop.take(frame).catch(this.#onEnd);
       try {
-        if (isDebugged()) script.runInThisContext();
-        else runBreakable(script);
+        // A process that a debugger has stopped would answer nobody.
+        script.runInThisContext({ breakOnSigint: inspector.url() === undefined });
       } catch (error) {
         this.#onEnd(error);
       }
@@ -86,6 +77,3 @@ export class InProcessLoop {
     if (!this.#isBusy) this.#slot.close();
   }
 }
-
-/** A process that a debugger has stopped would answer nobody. */
-const isDebugged = (): boolean => inspector.url() !== undefined;
