@@ -4,10 +4,10 @@
  * take stays unchecked, and says so: a job never waits for its audit for ever (P5).
  */
 import type { LeaseMode, NodeId } from "@everycore/protocol/pure";
-import { IntervalSet, isEnded, limits, times } from "@everycore/protocol/pure";
+import { isEnded, limits, times } from "@everycore/protocol/pure";
 import { maybeFinish } from "./jobs.ts";
-import { newGrant, sendEffect } from "./leases.ts";
-import type { ClusterState, Job, Keys, Lease, Node, SpotCheck, SpotChecks } from "./model.ts";
+import { lendDouble } from "./leases.ts";
+import type { ClusterState, Job, Keys, Node, SpotCheck, SpotChecks } from "./model.ts";
 import type { Effect } from "./events.ts";
 import { usableFor } from "./nodes.ts";
 import { queuedItems } from "./queues.ts";
@@ -123,32 +123,12 @@ function takeFor(
 }
 
 function lend({ state, job, effects }: Act, keys: Keys, node: Node, check: SpotCheck): void {
-  const range = { start: check.index, end: check.index + 1 };
-  const grant = newGrant(state, keys, job, { ...range, node: node.id });
-  const lease: Lease = {
-    grant,
-    job: job.id,
-    mode: modeOf(job, check.index),
-    isDouble: true,
-    state: "sending",
-    open: IntervalSet.of([range]),
-    started: new IntervalSet(),
-    sends: 1,
-    accepted: undefined,
-    tag: job.tag,
-    since: state.now,
-    movedAt: state.now,
-    doubledAt: undefined,
-  };
-  job.doubles.set(grant.id, lease);
-  node.leases.set(grant.id, job.id);
-  job.leasesSent += 1;
-  job.leasesByNode.set(node.id, (job.leasesByNode.get(node.id) ?? 0) + 1);
+  const to = { item: check.index, node, mode: modeOf(job, check.index) };
+  const { grant } = lendDouble(state, keys, job, to, effects);
   check.state = "leased";
   check.lease = grant;
   job.checks!.leased.add(check);
   countLeased(job.checks!, node.id, 1);
-  effects.push(sendEffect(job, lease));
 }
 
 /** What has lost nodes is run with the same care as before. */

@@ -1,6 +1,14 @@
 /** What agents answer to leases, and the announcements of slices in modes `announced` and `alone`. */
-import type { JobId, LeaseGrant, LeaseId, LeaseReply, NodeId, Range } from "@everycore/protocol/pure";
-import { isEnded, limits, times } from "@everycore/protocol/pure";
+import type {
+  JobId,
+  LeaseGrant,
+  LeaseId,
+  LeaseMode,
+  LeaseReply,
+  NodeId,
+  Range,
+} from "@everycore/protocol/pure";
+import { IntervalSet, isEnded, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Keys, Lease, Node, StartAsk } from "./model.ts";
 import { isQuarantined } from "./quarantine.ts";
@@ -92,6 +100,51 @@ export function newGrant(
   const round = job.fold.roundOf(start);
   const fields = { start, end, node, round, n: state.epoch * 2 ** 32 + state.counter };
   return { id: keys.leaseId(job.id, fields), ...fields };
+}
+
+/** A lease that nobody has heard of, and that holds nothing yet. */
+export function newLease(
+  state: ClusterState,
+  job: Job,
+  of: Pick<Lease, "grant" | "mode" | "isDouble">,
+): Lease {
+  return {
+    ...of,
+    job: job.id,
+    state: "sending",
+    open: new IntervalSet(),
+    started: new IntervalSet(),
+    sends: 1,
+    accepted: undefined,
+    tag: job.tag,
+    since: state.now,
+    movedAt: state.now,
+    doubledAt: undefined,
+  };
+}
+
+/** A second lease of one item, which keeps the place that it has. */
+export function lendDouble(
+  state: ClusterState,
+  keys: Keys,
+  job: Job,
+  to: { readonly item: number; readonly node: Node; readonly mode: LeaseMode },
+  effects: Effect[],
+): Lease {
+  const { item, node, mode } = to;
+  const grant = newGrant(state, keys, job, { start: item, end: item + 1, node: node.id });
+  const lease = newLease(state, job, { grant, mode, isDouble: true });
+  lease.open.add(item, item + 1);
+  job.doubles.set(grant.id, lease);
+  node.leases.set(grant.id, job.id);
+  countSent(job, node);
+  effects.push(sendEffect(job, lease));
+  return lease;
+}
+
+export function countSent(job: Job, node: Node): void {
+  job.leasesSent += 1;
+  job.leasesByNode.set(node.id, (job.leasesByNode.get(node.id) ?? 0) + 1);
 }
 
 /** The message for a lease; built anew for each try, since coverage may have grown. */

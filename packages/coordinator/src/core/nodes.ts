@@ -7,7 +7,7 @@ import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect, LeaderRecord } from "./events.ts";
 import { fail } from "./jobs.ts";
 import { appendRanges } from "./leader-records.ts";
-import { roundOf } from "./leases.ts";
+import { newLease, roundOf } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, hold, leaseOf, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { forgive, isQuarantined } from "./quarantine.ts";
@@ -168,21 +168,9 @@ function adopt(
   let lease = leaseOf(job, grant.id);
   if (lease === undefined) {
     if (grant.node !== node.id || !keys.verify(job.id, grant)) return false;
-    lease = {
-      grant,
-      job: job.id,
-      mode: "normal",
-      state: "held",
-      open: new IntervalSet(),
-      started: new IntervalSet(),
-      sends: 1,
-      accepted: said.accepted,
-      tag: job.tag,
-      since: state.now,
-      movedAt: state.now,
-      doubledAt: undefined,
-      isDouble: false,
-    };
+    lease = newLease(state, job, { grant, mode: "normal", isDouble: false });
+    lease.state = "held";
+    lease.accepted = said.accepted;
     for (const range of [...told.unfinished, ...told.unacknowledged]) adoptRange(job, lease, range);
     if (lease.open.isEmpty) return false;
     job.leases.set(grant.id, lease);

@@ -3,12 +3,12 @@
  * credit in work ahead; tapering towards the end; give-back when slots idle while others hold a queue. Pure
  * policy: it reads the state, makes leases, and never touches coverage.
  */
-import type { JobId, LeaseMode, NodeId, Range } from "@everycore/protocol/pure";
-import { IntervalSet, limits, times } from "@everycore/protocol/pure";
+import type { IntervalSet, JobId, LeaseMode, NodeId, Range } from "@everycore/protocol/pure";
+import { limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
-import { inputEnd, newGrant, sendEffect } from "./leases.ts";
-import type { ClusterState, Job, Keys, Lease, Node } from "./model.ts";
+import { countSent, inputEnd, newGrant, newLease, sendEffect } from "./leases.ts";
+import type { ClusterState, Job, Keys, Node } from "./model.ts";
 import { usableFor } from "./nodes.ts";
 import { isQuarantined } from "./quarantine.ts";
 import { hold, openMs, queuedItems, unqueue } from "./queues.ts";
@@ -220,27 +220,12 @@ function lend(round: Round, job: Job, node: Node, range: Range, mode: LeaseMode)
   const weights = (round.weights ??= weightsOf(state));
   unqueue(job, range);
   const grant = newGrant(state, keys, job, { ...range, node: node.id });
-  const lease: Lease = {
-    grant,
-    job: job.id,
-    mode,
-    state: "sending",
-    open: new IntervalSet(),
-    started: new IntervalSet(),
-    sends: 1,
-    accepted: undefined,
-    tag: job.tag,
-    since: state.now,
-    movedAt: state.now,
-    doubledAt: undefined,
-    isDouble: false,
-  };
+  const lease = newLease(state, job, { grant, mode, isDouble: false });
   hold(job, lease, range);
   job.leases.set(grant.id, lease);
   node.leases.set(grant.id, job.id);
   node.starving = 0;
-  job.leasesSent += 1;
-  job.leasesByNode.set(node.id, (job.leasesByNode.get(node.id) ?? 0) + 1);
+  countSent(job, node);
   job.tag += (range.end - range.start) * (job.itemMs ?? 1) * (weights.get(job.user) ?? 1);
   if (job.startedAt === undefined) job.startedAt = state.now;
   effects.push(sendEffect(job, lease));

@@ -3,9 +3,8 @@
  * job asks for it, such an item gets a second lease on another node. Both run; the fold takes whose outcome comes first
  * (P2), the other is ended, and what it may have committed counts as a duplicate.
  */
-import { IntervalSet } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import { newGrant, sendEffect } from "./leases.ts";
+import { lendDouble } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, Node } from "./model.ts";
 import { usableFor } from "./nodes.ts";
 import { holderOf, queuedItems } from "./queues.ts";
@@ -34,7 +33,9 @@ export function speculate(
     if (node === undefined) return;
     // A second try that comes to nothing is not repeated at once.
     lease.doubledAt = state.now;
-    double(state, keys, { job, item, node }, effects);
+    lendDouble(state, keys, job, { item, node, mode: "normal" }, effects);
+    job.doubled.given += 1;
+    node.starving = Math.max(0, node.starving - 1);
   }
 }
 
@@ -67,37 +68,6 @@ function idleFor(state: ClusterState, job: Job, lease: Lease, nodes: readonly No
       usableFor(node, job),
   );
   return idle.find((node) => node.machine !== machine) ?? idle[0];
-}
-
-function double(
-  state: ClusterState,
-  keys: Keys,
-  to: { job: Job; item: number; node: Node },
-  effects: Effect[],
-): void {
-  const { job, item, node } = to;
-  const range = { start: item, end: item + 1 };
-  const grant = newGrant(state, keys, job, { ...range, node: node.id });
-  const lease: Lease = {
-    grant,
-    job: job.id,
-    mode: "normal",
-    state: "sending",
-    open: IntervalSet.of([range]),
-    started: new IntervalSet(),
-    sends: 1,
-    accepted: undefined,
-    tag: job.tag,
-    since: state.now,
-    movedAt: state.now,
-    doubledAt: undefined,
-    isDouble: true,
-  };
-  job.doubles.set(grant.id, lease);
-  job.doubled.given += 1;
-  node.leases.set(grant.id, job.id);
-  node.starving = Math.max(0, node.starving - 1);
-  effects.push(sendEffect(job, lease));
 }
 
 /** For people: which items run twice, and which could (`--speculate`). */
