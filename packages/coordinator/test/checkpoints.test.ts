@@ -108,13 +108,13 @@ async function judgeAlone(): Promise<void> {
   const damaged = Uint8Array.from(value);
   damaged[damaged.length >> 1]! ^= 1;
   expect(await found(damaged)).toBeUndefined();
-  // Of another life; of a log whose end NATS has lost, and which went on otherwise (X2).
+  // Of another life; of a log whose end NATS has lost, and which went on otherwise (Z2).
   const segment = "other" as SegmentId;
   expect(await found(encodeCheckpoint({ ...good, segment }))).toBeUndefined();
   expect(await found(encodeCheckpoint({ ...good, storedAt: good.storedAt - 5 }))).toBeUndefined();
   const beyond = { ...good.fold, sums: { ...sums, seq: sums.seq + 1_000_000 } };
   expect(await found(encodeCheckpoint({ ...good, fold: beyond }))).toBeUndefined();
-  // X1: what is too large is not written, alone or with the others; those of jobs that are not active go, and leave nothing.
+  // Z1: what is too large is not written, alone or with the others; those of jobs that are not active go, and leave nothing.
   const messages = async (): Promise<number> =>
     (await data.jsm.streams.info(`KV_${buckets.meta}`)).state.messages;
   const before = await messages();

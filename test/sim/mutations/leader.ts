@@ -43,8 +43,8 @@ export const ofTheLeader: readonly Mutation[] = [
     edits: [
       {
         file: `${coordinator}/takeover.ts`,
-        find: '      cause: "suspected",\n',
-        replace: '      cause: "lost",\n',
+        find: 'cause: "suspected" }',
+        replace: 'cause: "lost" }',
       },
     ],
     seeds: first100,

@@ -177,7 +177,7 @@ export const ofLeases: readonly Mutation[] = [
     edits: [
       {
         file: `${coordinator}/nodes.ts`,
-        find: "  appendLost(state, job, lease.grant, lease.open.toRanges(), effects);",
+        find: '  appendStrike(state, job, { lease: lease.grant, ranges: lease.open.toRanges(), cause: "lost" }, effects);',
         replace: '  dropLease(state, job, lease, "lose");',
       },
     ],

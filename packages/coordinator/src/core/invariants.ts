@@ -27,8 +27,7 @@ export function checkInvariants(state: ClusterState): string[] {
   }
   for (const node of state.nodes.values()) {
     for (const [lease, job] of node.leases) {
-      const of = state.jobs.get(job);
-      if (of === undefined || leaseOf(of, lease) === undefined)
+      if (leaseOf(state.jobs.get(job), lease) === undefined)
         broken.push(`C4 node ${node.id} lists unknown lease ${lease}`);
     }
     for (const job of node.asked.keys()) {

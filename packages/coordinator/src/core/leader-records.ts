@@ -1,8 +1,8 @@
 /**
- * The leader's own records in a job's log: fence, reopen, seal. They count only when they come back through the
+ * The leader's own records in a job's log: fence, reopen, seal, strike. They count only when they come back through the
  * fold (log.ts). Appending one twice is harmless: a seal skips what is covered, a reopen what is not (F3, F4).
  */
-import type { JobIntent, Range, SealedStatus, SealRecord } from "@everycore/protocol/pure";
+import type { JobIntent, LeaseGrant, Range, SealedStatus, SealRecord } from "@everycore/protocol/pure";
 import { isEnded } from "@everycore/protocol/pure";
 import type { Effect, LeaderRecord } from "./events.ts";
 import type { ClusterState, Job } from "./model.ts";
@@ -28,6 +28,27 @@ export function appendRanges(
   for (let at = 0; at < ranges.length; at += rangesPerRecord) {
     append(job, record(ranges.slice(at, at + rangesPerRecord)), effects);
   }
+}
+
+/** What the leader lays at the door of a node that is gone: it has seen no death itself. */
+export function appendStrike(
+  state: ClusterState,
+  job: Job,
+  of: { readonly lease: LeaseGrant; readonly ranges: readonly Range[]; readonly cause: "lost" | "suspected" },
+  effects: Effect[],
+): void {
+  const { lease, ranges, cause } = of;
+  const { epoch } = state;
+  const record = (part: readonly Range[]): LeaderRecord => ({
+    kind: "strike",
+    job: job.id,
+    epoch,
+    cause,
+    lease,
+    ranges: part,
+    byLeader: true,
+  });
+  appendRanges(job, ranges, record, effects);
 }
 
 export function appendFence(state: ClusterState, job: Job, effects: Effect[]): void {

@@ -32,7 +32,7 @@ export function answered(
   effects: Effect[],
 ): void {
   const job = state.jobs.get(event.job);
-  const lease = job === undefined ? undefined : leaseOf(job, event.lease);
+  const lease = leaseOf(job, event.lease);
   if (job === undefined || lease === undefined || lease.state !== "sending") return;
   const { reply, from } = event;
   // Of its own leases alone.
@@ -80,7 +80,7 @@ function giveUp(state: ClusterState, job: Job, lease: Lease, effects: Effect[]):
 export function tickAskedLeases(state: ClusterState, effects: Effect[]): void {
   for (const [id, { job: of, at }] of state.askedLeases) {
     const job = state.jobs.get(of);
-    const lease = job === undefined ? undefined : leaseOf(job, id);
+    const lease = leaseOf(job, id);
     const isOpen = lease?.state === "sending";
     if (isOpen && state.now - at < times.leaseAskMs) continue;
     state.askedLeases.delete(id);
@@ -209,7 +209,7 @@ export const roundOf = (job: Job | undefined): { round?: number } =>
 /** A slice in trouble asks to start: what has started is what a death of the node may be blamed on. */
 export function sliceStarting(state: ClusterState, event: StartAsk, effects: Effect[]): void {
   const job = state.jobs.get(event.job);
-  const lease = job === undefined ? undefined : leaseOf(job, event.lease);
+  const lease = leaseOf(job, event.lease);
   if (lease === undefined || lease.grant.node !== event.node) {
     // Until its report is taken, a lease may still be adopted; the agent asks again. Afterwards nobody waits for it.
     const settled = state.recovered && state.nodes.get(event.node)?.deferred === undefined;
@@ -240,9 +240,8 @@ export function sliceStarting(state: ClusterState, event: StartAsk, effects: Eff
  * its neighbour to take the node now, it would be blamed as well, and for the last time.
  */
 function isUnderSuspicion(state: ClusterState, node: Node, lease: Lease, range: Range): boolean {
-  for (const [id, of] of node.leases) {
-    const job = state.jobs.get(of);
-    const other = job === undefined ? undefined : leaseOf(job, id);
+  for (const [id, job] of node.leases) {
+    const other = leaseOf(state.jobs.get(job), id);
     for (const { start, end } of other?.started ?? []) {
       for (const open of other?.open.within(start, end) ?? []) {
         const isOwn = other === lease && open.start >= range.start && open.end <= range.end;

@@ -2,11 +2,11 @@
  * A node's life: reports, silence, loss, drain, and what it says of its leases. A report is idempotent: it
  * states what the agent holds, and whatever this leader believed beyond that returns to the queue.
  */
-import type { LeaseGrant, LeaseId, NodeId, Range } from "@everycore/protocol/pure";
+import type { LeaseId, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
-import type { Effect, LeaderRecord } from "./events.ts";
+import type { Effect } from "./events.ts";
 import { fail } from "./jobs.ts";
-import { appendRanges } from "./leader-records.ts";
+import { appendStrike } from "./leader-records.ts";
 import { newLease, roundOf } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, hold, leaseOf, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
@@ -132,7 +132,7 @@ function reconcile(
 ): void {
   for (const [id, jobId] of [...node.leases]) {
     const job = state.jobs.get(jobId);
-    const lease = job === undefined ? undefined : leaseOf(job, id);
+    const lease = leaseOf(job, id);
     if (job === undefined || lease === undefined) continue;
     const told = how.listed.get(id);
     if (told !== undefined) {
@@ -214,27 +214,7 @@ function strikeLost(state: ClusterState, job: Job, lease: Lease, effects: Effect
         returnToQueue(state, job, lease, idle);
     }
   }
-  appendLost(state, job, lease.grant, lease.open.toRanges(), effects);
-}
-
-function appendLost(
-  state: ClusterState,
-  job: Job,
-  lease: LeaseGrant,
-  ranges: readonly Range[],
-  effects: Effect[],
-): void {
-  const { epoch } = state;
-  const record = (part: readonly Range[]): LeaderRecord => ({
-    kind: "strike",
-    job: job.id,
-    epoch,
-    cause: "lost",
-    lease,
-    ranges: part,
-    byLeader: true,
-  });
-  appendRanges(job, ranges, record, effects);
+  appendStrike(state, job, { lease: lease.grant, ranges: lease.open.toRanges(), cause: "lost" }, effects);
 }
 
 export function heartbeat(
@@ -304,7 +284,7 @@ export function tickNode(state: ClusterState, node: Node, effects: Effect[]): vo
   node.deferred = undefined;
   for (const [id, jobId] of [...node.leases]) {
     const job = state.jobs.get(jobId);
-    const lease = job === undefined ? undefined : leaseOf(job, id);
+    const lease = leaseOf(job, id);
     if (job !== undefined && lease !== undefined) strikeLost(state, job, lease, effects);
   }
   effects.push({ kind: "nodeChanged", node: node.id });
@@ -426,7 +406,7 @@ export function drained(state: ClusterState, id: NodeId, effects: Effect[]): voi
   if (node === undefined || !may(nodeTransitions, node.state, "drained")) return;
   for (const [leaseId, jobId] of [...node.leases]) {
     const job = state.jobs.get(jobId);
-    const lease = job === undefined ? undefined : leaseOf(job, leaseId);
+    const lease = leaseOf(job, leaseId);
     if (job !== undefined && lease !== undefined) dropLease(state, job, lease, "lose");
   }
   moveNode(node, "drained");

@@ -122,8 +122,8 @@ export function queuedWithin(job: Job, range: Range): Range[] {
 }
 
 /** The lease, be it its items' own place or a second one. */
-export const leaseOf = (job: Job, id: LeaseId): Lease | undefined =>
-  job.leases.get(id) ?? job.doubles.get(id);
+export const leaseOf = (job: Job | undefined, id: LeaseId): Lease | undefined =>
+  job?.leases.get(id) ?? job?.doubles.get(id);
 
 /** The lease that holds the item. */
 export function holderOf(job: Job, index: number): Lease | undefined {

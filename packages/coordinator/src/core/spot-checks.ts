@@ -32,19 +32,23 @@ export function newChecks(keys: Keys, job: Pick<Job, "id" | "spec">): SpotChecks
   if (job.spec.audit === undefined) return undefined;
   return {
     sample: sampleOf(keys, job, job.spec.audit),
-    thinnings: 0,
     found: emptyAuditResult,
-    items: new Map(),
-    open: 0,
-    waiting: new Map(),
-    leased: new Set(),
-    toCompare: [],
-    comparing: 0,
-    strandedSince: undefined,
-    leasedOn: new Map(),
-    isDirty: true,
+    ...emptyRound(),
   };
 }
+
+const emptyRound = (): Omit<SpotChecks, "sample" | "found"> => ({
+  thinnings: 0,
+  items: new Map(),
+  open: 0,
+  waiting: new Map(),
+  leased: new Set(),
+  toCompare: [],
+  comparing: 0,
+  strandedSince: undefined,
+  leasedOn: new Map(),
+  isDirty: true,
+});
 
 /** Of which job, and what comes of it. */
 export interface Act {
@@ -278,16 +282,8 @@ export function endChecks(act: Act): void {
   const { checks } = act.job;
   if (checks === undefined) return;
   giveUp(act);
-  checks.found = auditResultOf(act.job)!;
-  checks.sample = checks.sample.fresh();
-  checks.thinnings = 0;
-  checks.items.clear();
-  checks.waiting.clear();
-  checks.leased.clear();
-  checks.leasedOn.clear();
-  checks.toCompare.length = 0;
-  checks.comparing = 0;
-  checks.strandedSince = undefined;
+  const found = auditResultOf(act.job)!;
+  Object.assign(checks, { found, sample: checks.sample.fresh(), ...emptyRound() });
   act.state.checking.delete(act.job);
 }
 

@@ -8,14 +8,14 @@ import type { JobCheckpoint, JobRecord, NodeId, NodeRecord, Range } from "@every
 import { emptyAuditResult, isEnded, times } from "@everycore/protocol/pure";
 import { restore } from "./checkpoint.ts";
 import { judgeFailures } from "./deadlines.ts";
-import type { Effect, LeaderRecord } from "./events.ts";
+import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { maybeFinish, newJob, retry, takesInput } from "./jobs.ts";
-import { act, appendRanges, endOf } from "./leader-records.ts";
+import { act, appendStrike, endOf } from "./leader-records.ts";
 import { newGrant } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
 import { isHeldUpByLogs, settle } from "./nodes.ts";
-import { enqueue, unqueue } from "./queues.ts";
+import { enqueue } from "./queues.ts";
 import { recoverStanding } from "./standing.ts";
 import { failIfAllCrash, judge } from "./strikes.ts";
 import { move, phaseTransitions } from "./transitions.ts";
@@ -177,12 +177,10 @@ function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]):
   });
   const { awaiting } = job.queues;
   const unclaimed = awaiting.toRanges();
+  if (!state.someLost) awaiting.clear();
   for (const range of unclaimed) {
     if (state.someLost) suspect(state, keys, job, range, effects);
-    else {
-      unqueue(job, range);
-      enqueue(state, job, range);
-    }
+    else enqueue(state, job, range);
     // What the old leader saw struck out and did not live to seal.
     judge(state, job, range, effects);
   }
@@ -193,16 +191,6 @@ function suspect(state: ClusterState, keys: Keys, job: Job, range: Range, effect
   for (const { start, end } of job.fold.roundRuns(range)) {
     // No lease of the lost node is known: the record stands under one of the leader's own making.
     const lease = newGrant(state, keys, job, { start, end, node: nobody });
-    const { epoch } = state;
-    const record = (ranges: readonly Range[]): LeaderRecord => ({
-      kind: "strike",
-      job: job.id,
-      epoch,
-      cause: "suspected",
-      lease,
-      ranges,
-      byLeader: true,
-    });
-    appendRanges(job, [{ start, end }], record, effects);
+    appendStrike(state, job, { lease, ranges: [{ start, end }], cause: "suspected" }, effects);
   }
 }

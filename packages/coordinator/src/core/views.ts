@@ -187,10 +187,7 @@ export function shownState(node: Node): string {
 
 function viewOf(state: ClusterState, node: Node): NodeView {
   let leased = 0;
-  for (const [id, of] of node.leases) {
-    const job = state.jobs.get(of);
-    leased += job === undefined ? 0 : (leaseOf(job, id)?.open.size ?? 0);
-  }
+  for (const [id, job] of node.leases) leased += leaseOf(state.jobs.get(job), id)?.open.size ?? 0;
   return {
     id: node.id,
     host: node.host,

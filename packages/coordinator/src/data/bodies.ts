@@ -1,7 +1,8 @@
 /**
  * Bodies of log messages by sequence: input blocks, outcomes, chunks. One cache for all who read, bounded in
- * bytes (P7); two readers who ask at once share one request; what it has of a job goes with the job. A body that is asked for by a foreign hint (an
- * agent's fetch, a chunk's sequence in an outcome) must stand on the subject that it claims.
+ * bytes (P7); two readers who ask at once share one request; what it has of a job goes with the job. A body that is
+ * asked for by a foreign hint (an agent's fetch, a chunk's sequence in an outcome) must stand on the subject that it
+ * claims.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, SegmentId } from "@everycore/protocol";

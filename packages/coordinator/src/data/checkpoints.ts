@@ -2,8 +2,8 @@
  * EC_META, `checkpoint.<job>`: checkpoints of active jobs (decision 0110). A cache: what cannot be written, read or
  * understood is left alone, and the log is read instead.
  *
- *  X1  together they leave most of EC_META free: a full bucket takes no epoch either;
- *  X2  one is used only if the record that it ends with stands in the log as it was: NATS may have lost its last
+ *  Z1  together they leave most of EC_META free: a full bucket takes no epoch either;
+ *  Z2  one is used only if the record that it ends with stands in the log as it was: NATS may have lost its last
  *      records in a power cut, and given their sequences to others since.
  */
 import type { JobCheckpoint, JobId, JobRecord } from "@everycore/protocol";
@@ -88,7 +88,7 @@ export class Checkpoints {
     return undefined;
   }
 
-  /** X2. */
+  /** Z2. */
   async #isOfThisLog({ job, segment, storedAt, fold }: JobCheckpoint): Promise<boolean> {
     const last = await this.#positions.at(segment, fold.sums.seq);
     return last !== undefined && last.job === job && Math.abs(last.storedAt - storedAt) < sameMs;
