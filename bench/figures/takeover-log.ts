@@ -4,14 +4,15 @@
  * what is measured is the start of a process and what it reads.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { buckets, encodeRecord, recordHeader, subjects } from "@everycore/protocol";
-import type { JobId, NodeId, SegmentId } from "@everycore/protocol";
-import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { buckets } from "@everycore/protocol";
+import type { JobId } from "@everycore/protocol";
+import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
-import { connect, headers } from "@nats-io/transport-node";
+import { connect } from "@nats-io/transport-node";
 import type { CoordinatorCluster } from "../../packages/coordinator/test/support/coordinator-cluster.ts";
 import { startCoordinatorCluster } from "../../packages/coordinator/test/support/coordinator-cluster.ts";
 import { spec } from "../../packages/coordinator/test/support/coordinator-process.ts";
+import { commitOneByOne } from "../../packages/coordinator/test/support/single-commits.ts";
 import { atMost, msText } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 
@@ -31,7 +32,7 @@ export const takeoverLog: Figure = {
       const job = (await cluster.calls.submit("long", range)).id as JobId;
       await once(() => cluster.agent.leases.length > 0, signal);
       const began = performance.now();
-      await commitAll(nats, cluster, job, signal);
+      await commitOneByOne(nats, cluster.agent, job, { count: commits, atOnce, signal });
       const perSecond = Math.round((commits * 1_000) / (performance.now() - began));
       say(`  ${commits} commits stored, ${perSecond}/s`);
       await once(async () => (await recordsRead(cluster)) >= commits, signal);
@@ -97,35 +98,4 @@ async function recordsRead({ coordinator }: CoordinatorCluster): Promise<number>
 async function forget(nats: NatsConnection, job: JobId): Promise<void> {
   const { streams } = await jetstreamManager(nats);
   await streams.purge(`KV_${buckets.meta}`, { filter: `$KV.${buckets.meta}.checkpoint.${job}` });
-}
-
-/** Items of the agent's first lease, one in each commit: an item that has ended before counts as a duplicate. */
-async function commitAll(
-  nats: NatsConnection,
-  { agent }: CoordinatorCluster,
-  job: JobId,
-  signal: AbortSignal,
-): Promise<void> {
-  const { grant, segment } = agent.leases.find((lease) => lease.job === job)!;
-  const subject = subjects.log(segment as SegmentId, agent.node as NodeId, job);
-  const js = jetstream(nats);
-  for (let done = 0; done < commits; done += atOnce) {
-    signal.throwIfAborted();
-    const published = Array.from({ length: atOnce }, (_, n) => {
-      const start = Math.min(grant.start + done + n, grant.end - 1);
-      const made = headers();
-      const record = {
-        kind: "commit" as const,
-        job,
-        epoch: 1,
-        leases: [grant],
-        parts: [{ lease: 0, start, end: start + 1, status: "value" as const }],
-        usage: [{ slot: 0, items: 1, slices: 1, splits: 0, busyMs: 1, cpuMs: 1 }],
-        bytes: 1,
-      };
-      made.set(recordHeader, encodeRecord(record));
-      return js.publish(subject, "", { headers: made });
-    });
-    await Promise.all(published);
-  }
 }

@@ -1,20 +1,10 @@
 // Checkpoints of a job with a long log, in a real EC_META: a new leader reads what is behind the last one; whether there
 // is one, or one that is damaged or of another log, changes nothing but what is read (decision 0110).
 import type { JobCheckpoint, JobId, SegmentId } from "@everycore/protocol";
-import {
-  buckets,
-  decodeJobRecord,
-  decodeCheckpoint,
-  encodeCheckpoint,
-  encodeRecord,
-  recordHeader,
-  subjects,
-  limits,
-} from "@everycore/protocol";
+import { buckets, decodeJobRecord, decodeCheckpoint, encodeCheckpoint, limits } from "@everycore/protocol";
 import { jetstream } from "@nats-io/jetstream";
 import type { KV } from "@nats-io/kv";
 import { Kvm } from "@nats-io/kv";
-import { headers } from "@nats-io/nats-core";
 import { connect } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -23,6 +13,7 @@ import { Checkpoints } from "../src/data/checkpoints.ts";
 import type { CoordinatorCluster } from "./support/coordinator-cluster.ts";
 import { startCoordinatorCluster } from "./support/coordinator-cluster.ts";
 import { spec } from "./support/coordinator-process.ts";
+import { commitOneByOne } from "./support/single-commits.ts";
 
 let cluster: CoordinatorCluster;
 let nats: Awaited<ReturnType<typeof connect>>;
@@ -47,32 +38,8 @@ async function recordsRead(): Promise<number> {
   return Number(/^everycore_log_records_total (\d+)/m.exec(text)?.[1] ?? Number.NaN);
 }
 
-/** So many commits of the agent's first lease: its first items one by one, then, again and again, the last of them. */
-async function commitMany(job: string, count: number): Promise<void> {
-  const { leases, node } = cluster.agent;
-  const { grant, segment } = leases.find((lease) => lease.job === job)!;
-  const js = jetstream(nats);
-  for (let done = 0; done < count; done += publishedAtOnce) {
-    const some = Math.min(publishedAtOnce, count - done);
-    await Promise.all(
-      Array.from({ length: some }, (_, n) => {
-        const start = Math.min(grant.start + done + n, grant.end - 1);
-        const made = headers();
-        const record = {
-          kind: "commit" as const,
-          job: job as never,
-          epoch: 1,
-          leases: [grant],
-          parts: [{ lease: 0, start, end: start + 1, status: "value" as const }],
-          usage: [{ slot: 0, items: 1, slices: 1, splits: 0, busyMs: 1, cpuMs: 1 }],
-          bytes: 1,
-        };
-        made.set(recordHeader, encodeRecord(record));
-        return js.publish(subjects.log(segment as never, node, job as never), "", { headers: made });
-      }),
-    );
-  }
-}
+const commitMany = (job: string, count: number): Promise<void> =>
+  commitOneByOne(nats, cluster.agent, job, { count, atOnce: publishedAtOnce });
 
 async function takeOver(): Promise<number> {
   const { coordinator, agent, calls } = cluster;
