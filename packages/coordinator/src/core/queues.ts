@@ -209,7 +209,7 @@ function letGo(job: Job, lease: Lease): void {
 export function takeFromLease(state: ClusterState, job: Job, lease: Lease, range: Range): number {
   const taken = lease.open.remove(range.start, range.end);
   countHeld(job, lease, -taken);
-  lease.movedAt = state.now;
+  if (taken > 0) lease.movedAt = state.now;
   if (lease.open.isEmpty) endLease(state, job, lease, "finish");
   return taken;
 }
@@ -224,7 +224,7 @@ export function returnToQueue(
   const held = lease.open.within(range.start, range.end);
   countHeld(job, lease, -sizeOf(held));
   lease.open.removeAll(held);
-  lease.movedAt = state.now;
+  if (held.length > 0) lease.movedAt = state.now;
   // Of a double they have their place elsewhere.
   for (const part of lease.isDouble ? [] : held) {
     if (range.at === undefined) enqueue(state, job, part);

@@ -188,6 +188,22 @@ test("an error that is to be tried again leaves the item with its second try", (
   expect(counts()).toMatchObject({ value: items });
 });
 
+test("a give-back of what its lease does not hold is no sign of life of an item: it is late all the same", () => {
+  begin();
+  const grant = bench.leaseOf("a", job, late);
+  const since = bench.job(job).leases.get(grant.id)!.movedAt;
+  bench.tick(900);
+  bench.feed({
+    kind: "gaveBack",
+    node: nodeId("a"),
+    job,
+    grant,
+    ranges: [{ start: late + 1, end: late + 2 }],
+  });
+  expect(bench.job(job).leases.get(grant.id)!.movedAt).toBe(since);
+  expect(only(wait(5), "sendLease")).toHaveLength(1);
+});
+
 test("another machine is preferred to another agent on the same one", () => {
   begin({ machineOfB: "a" });
   bench.report("c", { slots: 1 });
