@@ -286,6 +286,12 @@ test("any order of reports, losses, commits, give-backs and takeovers keeps C1 t
     pick: fc.nat(1_000),
     size: fc.integer({ min: 1, max: 40 }),
   });
+  const endedAndTakenOver = (["answer", "commit", "lead"] as const).map((of) => ({
+    act: of,
+    name: "a" as const,
+    pick: 0,
+    size: 1,
+  }));
   fc.assert(
     fc.property(
       fc.array(act, { maxLength: 60 }),
@@ -327,10 +333,12 @@ test("any order of reports, losses, commits, give-backs and takeovers keeps C1 t
         for (const node of ["a", "b", "c"]) bench.report(node, { restarted: true });
         bench.runAll();
         expect(bench.records.get(job)?.state).toMatch(/done|failed/);
+        // One that ended before the last takeover is read when somebody asks.
+        bench.feed({ kind: "logWanted", job });
         expect(bench.job(job).fold.covered.covers(0, count)).toBe(true);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 300, examples: [[endedAndTakenOver, 1, false]] },
   );
 });
 
