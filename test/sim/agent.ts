@@ -329,7 +329,13 @@ export class SimAgent {
         return;
       case "drained":
         this.isDrained = true;
-        this.#say((leader) => leader.feed({ kind: "drained", node: this.node }));
+        this.#say((leader) =>
+          leader.feed({
+            kind: "drained",
+            node: this.node,
+            acknowledged: this.#acknowledged(effect.acknowledged),
+          }),
+        );
         // The process ends a little later, when what it said has left.
         return this.#world.time.after(20, () => this.#world.gone(this));
       default:

@@ -186,7 +186,8 @@ export class Story {
       this.#bench.feed({ kind: "deleteAsked", job: this.#job(job), ask: this.#bench.ask() }),
     drain: ({ words: [name] }) =>
       this.#bench.feed({ kind: "drainAsked", node: this.#node(name), ask: this.#bench.ask() }),
-    drained: ({ words: [name] }) => this.#bench.feed({ kind: "drained", node: this.#node(name) }),
+    drained: ({ words: [name] }) =>
+      this.#bench.feed({ kind: "drained", node: this.#node(name), acknowledged: new Map() }),
     // storage pause | ok
     storage: ({ words: [level] }) =>
       this.#bench.feed({ kind: "storageLevel", level: level as "ok" | "pause" | "refuse" }),

@@ -15,7 +15,7 @@ import { Link } from "./control/link.ts";
 import type { FromLeader, WelcomeFacts } from "./control/link-messages.ts";
 import { parseToAgent } from "./control/link-messages.ts";
 import type { NodeFacts, RuntimeFacts } from "./control/agent-messages.ts";
-import { heartbeat, hello, output, runtimeNames, spoken } from "./control/agent-messages.ts";
+import { goodbye, heartbeat, hello, output, runtimeNames, spoken } from "./control/agent-messages.ts";
 import type { AgentEvent, AgentState, Effect } from "./core/index.ts";
 import { newAgent, step } from "./core/index.ts";
 import { Inputs } from "./data/inputs.ts";
@@ -272,7 +272,7 @@ export class Agent {
       case "freeOutcomes":
         return this.#pool.free(effect.runs);
       case "drained":
-        this.#link?.send({ drained: { slots: this.slots } });
+        this.#link?.send(goodbye(this.slots, this.#leftovers.acknowledged, effect.acknowledged));
         return this.#onEnd();
       default:
         return this.#performOutside(effect);

@@ -9,6 +9,8 @@ const jobsTest = "packages/coordinator/test/core/jobs.test.ts";
 /** Full histories: plan.ts. */
 const first100 = [1_000_001, 1_000_100] as const;
 const first400 = [1_000_001, 1_000_400] as const;
+/** Of these wide ones, those in which nothing may be started again have nodes that go in order. */
+const wide1000 = [1_100_001, 1_101_000] as const;
 
 export const ofTheLeader: readonly Mutation[] = [
   {
@@ -226,6 +228,19 @@ export const ofTheLeader: readonly Mutation[] = [
       },
     ],
     seeds: first400,
+    test: nodesTest,
+  },
+  {
+    name: "a node that goes in order is gone before what it committed last is folded",
+    rule: "2 P3",
+    edits: [
+      {
+        file: `${coordinator}/drains.ts`,
+        find: "node.deferred !== undefined || !isFolded(state, node.leaving)) return;",
+        replace: "node.deferred !== undefined) return;",
+      },
+    ],
+    seeds: wide1000,
     test: nodesTest,
   },
   {

@@ -95,7 +95,7 @@ interface FromAgent {
   readonly taskFailed?: { readonly job: string; readonly error: Buffer; readonly died: boolean };
   readonly starving?: { readonly slots: number };
   readonly output?: OutputPart;
-  readonly drained?: object;
+  readonly drained?: { readonly acknowledged: Readonly<Record<string, number>> };
   readonly leaseFound?: { readonly job: string; readonly lease: Buffer; readonly accepted?: number };
   readonly sliceStarting?: {
     readonly job: string;
@@ -173,11 +173,15 @@ function labelsOf(node: WireNode): readonly string[] {
   }
 }
 
+function acknowledgedOf(said: Pick<WireHello, "acknowledged">): Map<JobId, number> {
+  const acknowledged = new Map<JobId, number>();
+  for (const [job, seq] of Object.entries(said.acknowledged)) if (isJobId(job)) acknowledged.set(job, seq);
+  return acknowledged;
+}
+
 function helloOf(hello: WireHello): { report: NodeReport; node: WireNode } {
   const { node } = hello;
   if (node === null || !isNodeId(node.id) || hello.incarnation === "") throw malformed("hello");
-  const acknowledged = new Map<JobId, number>();
-  for (const [job, seq] of Object.entries(hello.acknowledged)) if (isJobId(job)) acknowledged.set(job, seq);
   const report: NodeReport = {
     node: node.id,
     host: node.host,
@@ -190,7 +194,7 @@ function helloOf(hello: WireHello): { report: NodeReport; node: WireNode } {
     leases: hello.leases.map(reportOf),
     accepted: hello.accepted,
     filesRecovered: hello.filesRecovered,
-    acknowledged,
+    acknowledged: acknowledgedOf(hello),
   };
   return { report, node };
 }
@@ -388,7 +392,7 @@ export class Links {
     } else if (output) {
       link.outputs.get(output.ask)?.(output);
     } else if (drained) {
-      enqueue({ kind: "drained", node });
+      enqueue({ kind: "drained", node, acknowledged: acknowledgedOf(drained) });
     } else if (leaseFound) {
       enqueue(leaseAnswer(node, leaseFound));
     } else if (sliceStarting) {

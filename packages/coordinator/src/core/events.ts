@@ -116,7 +116,8 @@ export type Event = { readonly at: number } & (
     }
   | { readonly kind: "drainAsked"; readonly node: NodeId; readonly ask: number }
   | { readonly kind: "undrainAsked"; readonly node: NodeId; readonly ask: number }
-  | { readonly kind: "drained"; readonly node: NodeId }
+  /** It has ended in order; `acknowledged` as in its report. */
+  | { readonly kind: "drained"; readonly node: NodeId; readonly acknowledged: ReadonlyMap<JobId, number> }
   /** The answer to a sent lease; undefined when none came in time. */
   | {
       readonly kind: "leaseAnswered";

@@ -310,6 +310,8 @@ export interface Node {
   startWaits: StartAsk | undefined;
   /** A report that must wait until the logs are folded as far as its agent saw. */
   deferred: NodeReport | undefined;
+  /** It has ended in order, and what it committed is not all folded: by job, how far it is. */
+  leaving: ReadonlyMap<JobId, number> | undefined;
   /** Has reported to this leader. */
   reported: boolean;
   /** The entry in `standings`. */

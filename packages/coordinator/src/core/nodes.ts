@@ -1,8 +1,8 @@
 /**
- * A node's life: reports, silence, loss, drain, and what it says of its leases. A report is idempotent: it
- * states what the agent holds, and whatever this leader believed beyond that returns to the queue.
+ * A node's life: reports, silence, loss, and what it says of its leases; its end in order is in drains.ts. A report is
+ * idempotent: it states what the agent holds, and whatever this leader believed beyond that returns to the queue.
  */
-import type { LeaseId, NodeId, Range } from "@everycore/protocol/pure";
+import type { JobId, LeaseId, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { fail } from "./jobs.ts";
@@ -10,10 +10,10 @@ import { appendStrike } from "./leader-records.ts";
 import { newLease, roundOf } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, hold, leaseOf, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
-import { forgive, isQuarantined } from "./quarantine.ts";
+import { isQuarantined } from "./quarantine.ts";
 import { canRun } from "./runtimes.ts";
 import { saveNode, standingOf } from "./standing.ts";
-import { may, move, nodeTransitions } from "./transitions.ts";
+import { move, nodeTransitions } from "./transitions.ts";
 
 /** A node that had nothing to give is not asked again for this long, lest the two of them talk all day. */
 const nothingToGiveMs = 100;
@@ -44,12 +44,13 @@ function newNode(state: ClusterState, id: NodeId): Node {
     asked: new Map(),
     startWaits: undefined,
     deferred: undefined,
+    leaving: undefined,
     reported: false,
     standing: standingOf(state, id),
   };
 }
 
-const moveNode = (node: Node, event: string): void => {
+export const moveNode = (node: Node, event: string): void => {
   node.state = move(nodeTransitions, { machine: "node", id: node.id, from: node.state, event });
 };
 
@@ -78,7 +79,9 @@ export function report(state: ClusterState, keys: Keys, said: NodeReport, effect
   }
   if (!known) saveNode(state, node.id, effects);
   effects.push({ kind: "nodeChanged", node: node.id });
-  node.deferred = said;
+  // Its next life knows what its files said, not what was committed before.
+  node.deferred = node.leaving === undefined ? said : { ...said, acknowledged: further(said, node.leaving) };
+  node.leaving = undefined;
   settle(state, keys, node, effects);
   // Still deferred: taken up again by takeover.ts as the logs are read.
   if (node.deferred !== undefined) state.takingOver = true;
@@ -91,11 +94,7 @@ export function report(state: ClusterState, keys: Keys, said: NodeReport, effect
 export function settle(state: ClusterState, keys: Keys, node: Node, effects: Effect[]): void {
   const said = node.deferred;
   if (said === undefined) return;
-  for (const [id, seq] of said.acknowledged) {
-    const job = state.jobs.get(id);
-    if (job !== undefined && !isEnded(job.state) && job.fold.seq < seq) return;
-  }
-  if (!state.recovered || isHeldUpByLogs(state)) return;
+  if (!isFolded(state, said.acknowledged)) return;
   node.deferred = undefined;
   // It may have missed an end while its link was broken: else it would keep workers for that job (P7).
   for (const id of said.acknowledged.keys()) {
@@ -116,6 +115,21 @@ export function settle(state: ClusterState, keys: Keys, node: Node, effects: Eff
   if (restarted && !said.filesRecovered && state.awaited.has(node.id)) state.someLost = true;
   state.awaited.delete(node.id);
   state.dirty = true;
+}
+
+function further(said: NodeReport, leaving: ReadonlyMap<JobId, number>): Map<JobId, number> {
+  const acknowledged = new Map(said.acknowledged);
+  for (const [job, seq] of leaving) acknowledged.set(job, Math.max(seq, acknowledged.get(job) ?? 0));
+  return acknowledged;
+}
+
+/** Whether all that an agent had committed when it spoke is read, and all that was there at a takeover. */
+export function isFolded(state: ClusterState, acknowledged: ReadonlyMap<JobId, number>): boolean {
+  for (const [id, seq] of acknowledged) {
+    const job = state.jobs.get(id);
+    if (job !== undefined && !isEnded(job.state) && job.fold.seq < seq) return false;
+  }
+  return state.recovered && !isHeldUpByLogs(state);
 }
 
 /** What an ended job's log says of leases is of no use any more. */
@@ -282,6 +296,7 @@ export function tickNode(state: ClusterState, node: Node, effects: Effect[]): vo
   moveNode(node, "expire");
   node.reason = `lost: ${node.reason}`;
   node.deferred = undefined;
+  node.leaving = undefined;
   for (const [id, jobId] of [...node.leases]) {
     const job = state.jobs.get(jobId);
     const lease = leaseOf(job, id);
@@ -361,57 +376,3 @@ export const usableFor = (node: Node, job: Job): boolean =>
   !isQuarantined(node) &&
   canRun(node, job.spec.task) &&
   !job.failedOn.has(node.id);
-
-export function drain(state: ClusterState, id: NodeId, ask: number, effects: Effect[]): void {
-  const node = state.nodes.get(id);
-  if (node === undefined) {
-    const hint = "see: everycore node list";
-    const message = `no node ${id}`;
-    effects.push({ kind: "answer", ask, answer: { ok: false, code: "not-found", message, hint } });
-    return;
-  }
-  node.draining = true;
-  saveNode(state, id, effects);
-  effects.push({ kind: "sendDrain", node: id, reason: "asked by an operator" });
-  effects.push({ kind: "answer", ask, answer: { ok: true, node: id } });
-  effects.push({ kind: "nodeChanged", node: id });
-}
-
-/** Lifts a quarantine; takes a drain back while its agent is there: one that has ended is started by whoever started it. */
-export function undrain(state: ClusterState, id: NodeId, ask: number, effects: Effect[]): void {
-  const node = state.nodes.get(id);
-  const isForgiven = forgive(state, id, effects);
-  const isThere = node !== undefined && node.state !== "drained" && node.state !== "lost";
-  if (!isThere && !isForgiven) {
-    const code = node === undefined ? "not-found" : "conflict";
-    const message = node === undefined ? `no node ${id}` : `node ${id} is ${node.state}: its agent has ended`;
-    const hint = node === undefined ? "see: everycore node list" : "start its agent again";
-    effects.push({ kind: "answer", ask, answer: { ok: false, code, message, hint } });
-    return;
-  }
-  if (isThere && node.draining) {
-    node.draining = false;
-    node.undrainedAt = state.now;
-    state.dirty = true;
-    saveNode(state, id, effects);
-    effects.push({ kind: "sendUndrain", node: id });
-    effects.push({ kind: "nodeChanged", node: id });
-  }
-  effects.push({ kind: "answer", ask, answer: { ok: true, node: id } });
-}
-
-/** It has finished or given back all it had, and goes: nobody waits for it. */
-export function drained(state: ClusterState, id: NodeId, effects: Effect[]): void {
-  const node = state.nodes.get(id);
-  if (node === undefined || !may(nodeTransitions, node.state, "drained")) return;
-  for (const [leaseId, jobId] of [...node.leases]) {
-    const job = state.jobs.get(jobId);
-    const lease = leaseOf(job, leaseId);
-    if (job !== undefined && lease !== undefined) dropLease(state, job, lease, "lose");
-  }
-  moveNode(node, "drained");
-  node.reason = "drained";
-  node.busy = 0; // its last heartbeat is older than its end
-  saveNode(state, id, effects);
-  effects.push({ kind: "nodeChanged", node: id });
-}

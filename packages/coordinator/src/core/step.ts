@@ -8,22 +8,13 @@ import { placeChecks, tickChecks } from "./check-leases.ts";
 import type { CheckpointPace } from "./checkpoint.ts";
 import { checkpointPace } from "./checkpoint.ts";
 import { tickTimeout } from "./deadlines.ts";
+import { drain, drained, undrain } from "./drains.ts";
 import type { Effect, Event } from "./events.ts";
 import { applyRecord } from "./log.ts";
 import { cancel, fail, noSuchJob, remove, retry, stored, submit, takesInput, tickJob } from "./jobs.ts";
 import { answered, sliceStarting, tickAskedLeases } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
-import {
-  drain,
-  drained,
-  gaveBack,
-  heartbeat,
-  linkBroke,
-  report,
-  taskFailed,
-  tickNode,
-  undrain,
-} from "./nodes.ts";
+import { gaveBack, heartbeat, linkBroke, report, taskFailed, tickNode } from "./nodes.ts";
 import { pause, resume, tickPaused } from "./pause.ts";
 import { place } from "./place.ts";
 import { letOutNeeded, tickQuarantines } from "./quarantine.ts";
@@ -133,7 +124,7 @@ function handle(state: ClusterState, keys: Keys, event: Event, effects: Effect[]
     case "undrainAsked":
       return undrain(state, event.node, event.ask, effects);
     case "drained":
-      return drained(state, event.node, effects);
+      return drained(state, event, effects);
     case "leaseAnswered":
       return answered(state, event, effects);
     case "compared":

@@ -8,6 +8,7 @@ import type { JobCheckpoint, JobRecord, NodeId, NodeRecord, Range } from "@every
 import { emptyAuditResult, isEnded, times } from "@everycore/protocol/pure";
 import { restore } from "./checkpoint.ts";
 import { judgeFailures } from "./deadlines.ts";
+import { leave } from "./drains.ts";
 import type { Effect } from "./events.ts";
 import { save } from "./job-record.ts";
 import { maybeFinish, newJob, retry, takesInput } from "./jobs.ts";
@@ -103,7 +104,10 @@ export function progress(state: ClusterState, keys: Keys, effects: Effect[]): vo
     folded(state, job, effects);
   }
   if (!state.takingOver || isHeldUpByLogs(state)) return;
-  for (const node of state.nodes.values()) settle(state, keys, node, effects);
+  for (const node of state.nodes.values()) {
+    settle(state, keys, node, effects);
+    leave(state, node, effects);
+  }
   if (state.awaited.size > 0 && state.now < state.awaitUntil) return;
   if (state.awaited.size > 0) {
     state.someLost = true;
@@ -111,7 +115,9 @@ export function progress(state: ClusterState, keys: Keys, effects: Effect[]): vo
   }
   for (const job of state.active) if (job.phase === "reporting") reported(state, keys, job, effects);
   state.someLost = false;
-  state.takingOver = [...state.nodes.values()].some((node) => node.deferred !== undefined);
+  state.takingOver = [...state.nodes.values()].some(
+    (node) => node.deferred !== undefined || node.leaving !== undefined,
+  );
 }
 
 /**

@@ -15,6 +15,20 @@ function leased(items = 4): { bench: CoreBench; job: ReturnType<CoreBench["submi
   return { bench, job };
 }
 
+/** The node has gone in order; what it committed last is stored, and not read yet. */
+function leaving(): ReturnType<typeof leased> & { commit: Parameters<CoreBench["append"]>[0] } {
+  const { bench, job } = leased(1);
+  const grant = bench.leaseOf("a", job, 0);
+  bench.node("a").held.clear();
+  bench.feed({ kind: "drained", node: a, acknowledged: new Map([[job, bench.log.length + 1]]) });
+  const parts = [{ lease: 0, start: 0, end: 1, status: "value" }] as const;
+  return {
+    bench,
+    job,
+    commit: { kind: "commit", job, epoch: 1, leases: [grant], parts, usage: [], bytes: 0 },
+  };
+}
+
 const stateOf = (bench: CoreBench, id = a): string | undefined => bench.state.nodes.get(id)?.state;
 const beat = (bench: CoreBench, node = a, diskFull = false): unknown =>
   bench.feed({ kind: "nodeHeartbeat", node, busy: 1, diskFull });
@@ -248,13 +262,45 @@ describe("drain", () => {
     expect(nodeView(bench.state, a)?.state).toBe("draining");
     bench.report("b");
     bench.feed({ kind: "nodeHeartbeat", node: a, busy: 1, diskFull: false });
-    const gone = bench.feed({ kind: "drained", node: a });
+    const gone = bench.feed({ kind: "drained", node: a, acknowledged: new Map() });
     expect(nodeView(bench.state, a)).toMatchObject({ state: "drained", busy: 0 });
     expect(only(gone, "deleteNode").length).toBe(1);
     expect(appended(gone, "strike")).toEqual([]);
     expect(only(gone, "sendLease").every((effect) => effect.node === b)).toBe(true);
     bench.runAll();
     expect(bench.job(job).state).toBe("done");
+  });
+
+  test("is over once what the agent committed last is folded: before, it would run again elsewhere (P3)", () => {
+    const { bench, job, commit } = leaving();
+    expect(nodeView(bench.state, a)?.state).toBe("draining");
+    expect(bench.job(job).leases.size).toBe(1);
+    expect(only(bench.tick(1_000), "sendLease")).toEqual([]);
+    bench.report("b");
+    bench.append(commit);
+    expect(nodeView(bench.state, a)?.state).toBe("drained");
+    expect(bench.job(job).state).toBe("done");
+    expect(only(bench.effects, "sendLease").length).toBe(1);
+  });
+
+  test("does not wait for ever for commits that never come (P5)", () => {
+    const { bench, job } = leaving();
+    bench.report("b");
+    bench.breakLink("a");
+    bench.nodes.delete(a);
+    pass(bench, times.lostMs + 1_000);
+    expect(nodeView(bench.state, a)?.state).toBe("lost");
+    bench.runAll();
+    expect(bench.job(job).state).toBe("done");
+  });
+
+  test("is remembered by the report of its next life, which does not know what was committed before", () => {
+    const { bench, job, commit } = leaving();
+    bench.report("a", { restarted: true });
+    expect(bench.job(job).leases.size).toBe(1);
+    bench.append(commit);
+    expect(bench.job(job).state).toBe("done");
+    expect(only(bench.effects, "sendLease").length).toBe(1);
   });
 
   test("of an unknown node is refused with its id", () => {
@@ -265,7 +311,7 @@ describe("drain", () => {
   test("is over when the agent comes back as a new process", () => {
     const { bench } = leased(100);
     bench.feed({ kind: "drainAsked", node: a, ask: 3 });
-    bench.feed({ kind: "drained", node: a });
+    bench.feed({ kind: "drained", node: a, acknowledged: new Map() });
     expect(only(bench.report("a", { restarted: true }), "sendLease").length).toBeGreaterThan(0);
   });
 });

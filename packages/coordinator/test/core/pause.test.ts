@@ -142,7 +142,7 @@ test("a drain is taken back while its agent is there; a refusal on its way does 
   bench.answer("a");
   bench.runAll();
   expect(bench.job(job).state).toBe("done");
-  bench.feed({ kind: "drained", node: nodeId("a") });
+  bench.feed({ kind: "drained", node: nodeId("a"), acknowledged: new Map() });
   const late = only(bench.feed({ kind: "undrainAsked", node: nodeId("a"), ask: 3 }), "answer");
   expect(late).toMatchObject([{ answer: { ok: false, code: "conflict" } }]);
 });

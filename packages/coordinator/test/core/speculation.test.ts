@@ -138,7 +138,7 @@ describe("an item that is late", () => {
       },
       () => {
         bench.answer("b");
-        bench.feed({ kind: "drained", node: nodeId("b") });
+        bench.feed({ kind: "drained", node: nodeId("b"), acknowledged: new Map() });
       },
       () => {
         bench.answer("b");

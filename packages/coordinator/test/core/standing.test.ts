@@ -254,14 +254,14 @@ describe("a new leader", () => {
   test("does not forget a node that went away in quarantine, and waits for none that is gone", () => {
     const bench = benchOf("a", "b", "c");
     crash(bench, "a", x, x, y);
-    bench.feed({ kind: "drained", node: nodeId("a") });
+    bench.feed({ kind: "drained", node: nodeId("a"), acknowledged: new Map() });
     expect(bench.nodeRecords.get(nodeId("a"))).toMatchObject({ isGone: true });
     takeOver(bench, "b", "c");
     expect(bench.state.awaited.size).toBe(0);
     bench.report("a", { restarted: true });
     expect(nodeView(bench.state, nodeId("a"))).toMatchObject({ state: "quarantined" });
     expect(bench.nodeRecords.get(nodeId("a"))).toMatchObject({ isGone: false });
-    bench.feed({ kind: "drained", node: nodeId("a") });
+    bench.feed({ kind: "drained", node: nodeId("a"), acknowledged: new Map() });
     const { until } = standing(bench, "a").quarantine!;
     const later = (to: number): void => {
       bench.now = to;

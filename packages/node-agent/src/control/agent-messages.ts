@@ -98,6 +98,15 @@ export function hello(
   };
 }
 
+/** The last message of an agent that ends in order. */
+export function goodbye(
+  slots: number,
+  recovered: ReadonlyMap<JobId, number>,
+  own: ReadonlyMap<JobId, number>,
+): { readonly drained: object } {
+  return { drained: { slots, acknowledged: highest(recovered, own) } };
+}
+
 /** By job, the higher of two sequences: what a former agent's files gave, and what was acknowledged to us. */
 function highest(
   recovered: ReadonlyMap<JobId, number>,

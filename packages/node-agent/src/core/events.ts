@@ -221,4 +221,4 @@ export type Effect =
     }
   | { readonly kind: "closeLink"; readonly reason: string }
   | { readonly kind: "dropJob"; readonly job: JobId }
-  | { readonly kind: "drained" };
+  | { readonly kind: "drained"; readonly acknowledged: ReadonlyMap<JobId, number> };

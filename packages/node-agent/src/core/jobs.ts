@@ -205,7 +205,7 @@ export const sayHello = (state: AgentState): Effect => ({
 });
 
 /** Of every job that is known here, if only by name: the leader tells which of them are over. */
-function acknowledgedOf(state: AgentState): Map<JobId, number> {
+export function acknowledgedOf(state: AgentState): Map<JobId, number> {
   const seqs = new Map(state.ackedSeqs);
   for (const job of state.jobs.values()) seqs.set(job.id, Math.max(job.ackedSeq, seqs.get(job.id) ?? 0));
   return seqs;

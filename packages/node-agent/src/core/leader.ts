@@ -1,7 +1,7 @@
 /** What the leader asks of an agent: give back, confirm, drop, cancel, forget, drain; and what a new link means. */
 import type { JobId, LeaseId, Range } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, LeaseFacts } from "./events.ts";
-import { ownEnd, queuedItems, sayHello, settle, slicesOf, workersOf } from "./jobs.ts";
+import { acknowledgedOf, ownEnd, queuedItems, sayHello, settle, slicesOf, workersOf } from "./jobs.ts";
 import type { AgentState, Job, Lease, Slice, Worker } from "./model.ts";
 import { announceAgain, busyWorker, cutSlice, giveAway } from "./slices.ts";
 import { drainTransitions, move } from "./transitions.ts";
@@ -242,7 +242,7 @@ export function drainOn(state: AgentState, effects: Effect[]): void {
   // Two seconds beyond the deadline even what is not confirmed goes: the files keep the outcomes.
   if ((busy.length > 0 || open) && state.now < state.drainBy + 2_000) return;
   state.drain = move(drainTransitions, { machine: "agent", id: 0, from: state.drain, event: "done" });
-  effects.push({ kind: "drained" });
+  effects.push({ kind: "drained", acknowledged: acknowledgedOf(state) });
 }
 
 const isOpen = (job: Job): boolean =>
