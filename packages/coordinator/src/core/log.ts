@@ -162,7 +162,8 @@ function reopened(state: ClusterState, job: Job, round: number, delta: FoldDelta
   if (job.reducing && delta.reopened.some((range) => range.end > endOf(job))) job.reducing = false;
   if (job.phase === "folding") return;
   if (job.state === "cancelling" && job.intent !== undefined && job.intent.kind !== "reopen") {
-    sealRest(state, job, job.intent, effects);
+    // Before the cancel is stored it has not happened: it is acted upon then (persist, then act).
+    if (job.intentActed) sealRest(state, job, job.intent, effects);
     return;
   }
   const end = endOf(job);

@@ -192,6 +192,21 @@ describe("retry", () => {
     expect(bench.records.get(job)).toMatchObject({ state: "cancelled", counts: { value: 2, error: 2 } });
   });
 
+  test("cancelled while its reopen is on its way ends its items once the cancel is stored", () => {
+    const bench = new CoreBench();
+    const job = failedJob(bench);
+    bench.isHeld = true;
+    bench.feed({ kind: "retryAsked", job, ask: 5 });
+    bench.release(1);
+    bench.feed({ kind: "cancelAsked", job, message: "no", ask: 6 });
+    const reopened = bench.release(1);
+    expect(bench.log.at(-1)?.record.kind).toBe("reopen");
+    expect(appended(reopened, "seal")).toEqual([]);
+    bench.isHeld = false;
+    bench.release();
+    expect(bench.records.get(job)).toMatchObject({ state: "cancelled", counts: { value: 2, cancelled: 2 } });
+  });
+
   test("whose reopen needs several records is completed by the next leader, whatever the first one got done", () => {
     const bench = new CoreBench();
     bench.report("a");
