@@ -19,6 +19,7 @@ import { logCost } from "./figures/log-cost.ts";
 import { logNormal } from "./figures/log-normal.ts";
 import { noOp } from "./figures/no-op.ts";
 import { oneMs } from "./figures/one-ms.ts";
+import { outage } from "./figures/outage.ts";
 import { programs } from "./figures/programs.ts";
 import { singleItem } from "./figures/single-item.ts";
 import { strongScaling } from "./figures/strong-scaling.ts";
@@ -46,6 +47,7 @@ const figures: readonly Figure[] = [
   failover,
   takeoverLog,
   failoverHalf,
+  outage,
   idle,
 ];
 

@@ -2,6 +2,7 @@
  * A cluster with coordinators that stand by, for figures that kill the one that leads: one nats-server, agents of one
  * slot each, all as processes of this one.
  */
+import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -22,6 +23,7 @@ export interface StandbyCluster extends AsyncDisposable {
   readonly secret: string;
   /** How a coordinator reaches NATS. */
   readonly nats: { readonly servers: string; readonly user: string; readonly pass: string };
+  readonly natsProcess: ChildProcess;
   /** Waits until one leads, all know each other and every agent is linked. */
   readonly settled: () => Promise<{ leader: Coordinator; others: readonly Coordinator[] }>;
   readonly kill: (coordinator: Coordinator) => void;
@@ -75,6 +77,7 @@ async function startIn(parts: AsyncDisposableStack, signal: AbortSignal): Promis
   return {
     secret,
     nats: { servers: natsUrl, user, pass: password },
+    natsProcess: nats.child.process,
     settled: async () => {
       const leader = await settledLeader(alive, secret, signal);
       return { leader, others: alive.filter((one) => one !== leader) };

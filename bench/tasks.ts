@@ -20,6 +20,12 @@ export const brief = (): number => spin(50_000);
 /** Comes back as it went: what large items cost on their way. */
 export const echo = (bytes: Uint8Array): Uint8Array => bytes;
 
+/** Leaves a line where it runs, so that each run of an item can be counted. */
+export function noted({ file, index, rounds }: { file: string; index: number; rounds: number }): number {
+  appendFileSync(file, `${index}\n`);
+  return spin(rounds);
+}
+
 /** Never yields: whoever wants the core has to take it. */
 export function endless(): never {
   for (;;);

@@ -204,7 +204,7 @@ export const times = {
   spotCheckMs: 600_000,
   spotCheckFactor: 20,
   /** A job has at most one checkpoint in so long. */
-  checkpointMs: 10_000,
+  checkpointMs: 2_000,
   /** A node's first quarantine; each further one is twice as long, up to the most, until it was well for a day. */
   quarantineMs: 30 * 60_000,
   quarantineMsMax: 8 * 3_600_000,

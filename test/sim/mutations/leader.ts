@@ -177,6 +177,19 @@ export const ofTheLeader: readonly Mutation[] = [
     test: jobsTest,
   },
   {
+    name: "a cancel that crosses a reopen acts before its intent is stored",
+    rule: "4 EC_JOBS",
+    edits: [
+      {
+        file: `${coordinator}/log.ts`,
+        find: "if (job.intentActed) sealRest(state, job, job.intent, effects);",
+        replace: "sealRest(state, job, job.intent, effects);",
+      },
+    ],
+    seeds: [1_101_101, 1_101_200],
+    test: "packages/coordinator/test/core/retry.test.ts",
+  },
+  {
     name: "a new leader does not complete the intent that it finds",
     rule: "9 takeover 2",
     edits: [
