@@ -3,50 +3,19 @@
  * performs effects on the simulated store and links. It crashes, comes back with nothing in memory, and stands
  * still, as a process does. Its shell's rules are those of packages/coordinator (J1-J3, W1, W2, L1, L2, L6, K1, O1).
  */
-import type { Answer, ClusterState, Effect, Event, Keys, NodeReport } from "@everycore/coordinator/core";
+import type { ClusterState, Effect, Event, NodeReport } from "@everycore/coordinator/core";
 import { EventClock, newCluster, step } from "@everycore/coordinator/core";
-import type { JobId, JobRecord, LeaseReply, NodeId } from "@everycore/protocol";
+import type { JobId, JobRecord, NodeId } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
+import type { CoordinatorWorld, Peer, WorldEvent } from "./coordinator-world.ts";
 import type { Link } from "./link.ts";
 import type { FoundLogs } from "./log-tails.ts";
 import { findLogs, saveCheckpoint, SimTails } from "./log-tails.ts";
-import type { Partitions } from "./partitions.ts";
+import { SimNodeWriter } from "./node-writer.ts";
 import { nats } from "./partitions.ts";
-import type { Random } from "./random.ts";
-import type { Store } from "./store.ts";
 import { simSegment } from "./store.ts";
-import type { Timeline } from "./timeline.ts";
 import { startsAtMs } from "./timeline.ts";
 import { SimWriter } from "./log-writer.ts";
-
-type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
-export type WorldEvent = WithoutTime<Event>;
-type SendLease = Extract<Effect, { kind: "sendLease" }>;
-
-/** What an agent is to a coordinator. */
-export interface Peer {
-  readonly node: NodeId;
-  fromLeader(link: Link, message: Effect): void;
-}
-
-export interface CoordinatorWorld {
-  readonly time: Timeline;
-  readonly random: Random;
-  readonly store: Store;
-  readonly partitions: Partitions;
-  /** Chance that the next records of the log come late. */
-  readonly slowTail: () => number;
-  readonly keys: Keys;
-  sendLease(from: SimCoordinator, effect: SendLease, answered: (reply: LeaseReply | undefined) => void): void;
-  /** After each step, before its effects are performed. */
-  stepped(coordinator: SimCoordinator, event: Event, effects: readonly Effect[]): void;
-  /** A client's command could not be answered: the term is over. */
-  unanswered(ask: number): void;
-  answered(ask: number, answer: Answer): void;
-  breaksSilently(): boolean;
-  /** What the nodes of two outcomes gave. */
-  areEqual(compare: Extract<Effect, { kind: "compare" }>): boolean;
-}
 
 const campaignMs = 250;
 const tickMs = 200;
@@ -69,6 +38,7 @@ export class SimCoordinator {
   #lastRenewal = 0;
   #queue: WorldEvent[] = [];
   #tails: SimTails | undefined;
+  #nodes: SimNodeWriter | undefined;
   #stopWatching: () => void = () => {};
   /** What its machine's clock is ahead of ours. */
   #clockMs = 0;
@@ -235,12 +205,16 @@ export class SimCoordinator {
   }
 
   #takeOver(goesOn: () => boolean): void {
-    const { store } = this.#world;
+    const { store, time } = this.#world;
     this.#read(
       goesOn,
-      () => [...store.nodes.values()],
-      (nodes) => {
-        this.feed({ kind: "elected", epoch: this.epoch, knownNodes: nodes });
+      () => new Map(store.nodes),
+      (listed) => {
+        const knownNodes = [...listed.values()].flatMap(({ record }) => record ?? []);
+        const { epoch } = this;
+        const stepDown = (): void => this.stepDown();
+        this.#nodes = new SimNodeWriter({ from: this.name, store, time, epoch, listed, goesOn, stepDown });
+        this.feed({ kind: "elected", epoch, knownNodes });
         this.#read(
           goesOn,
           () => this.#listJobs(goesOn),
@@ -322,6 +296,7 @@ export class SimCoordinator {
     this.#term += 1;
     this.#tails?.close();
     this.#tails = undefined;
+    this.#nodes = undefined;
     this.#stopWatching();
     this.#queue = [];
     this.#writer.clear();
@@ -388,11 +363,9 @@ export class SimCoordinator {
       case "closeLink":
         return this.links.get(effect.node)?.link.break({ agent: 20, leader: 5 });
       case "putNode":
-        return time.after(random.between(0.5, 5), () => store.putNode(effect.record));
-      case "deleteNode": {
-        const { epoch } = this.state;
-        return time.after(random.between(0.5, 5), () => store.deleteNode(effect.node, epoch));
-      }
+        return this.#nodes?.write(effect.record.id, effect.record);
+      case "deleteNode":
+        return this.#nodes?.write(effect.node, undefined);
       case "answer":
         this.#asks.delete(effect.ask);
         return this.#world.answered(effect.ask, effect.answer);

@@ -4,6 +4,7 @@
  */
 import type { JobId, JobRecord, LogRecord, NodeId, NodeRecord, SegmentId } from "@everycore/protocol";
 import { times } from "@everycore/protocol";
+import type { StoredNode } from "./node-writer.ts";
 import type { Partitions, Party } from "./partitions.ts";
 import { nats } from "./partitions.ts";
 import type { Faults } from "./plan.ts";
@@ -37,7 +38,7 @@ const retryMs = 200;
 export class Store {
   readonly log: LogEntry[] = [];
   readonly jobs = new Map<JobId, { record: JobRecord; revision: number }>();
-  readonly nodes = new Map<NodeId, NodeRecord>();
+  readonly nodes = new Map<NodeId, StoredNode>();
   /** EC_META: bytes, as they travel. */
   readonly checkpoints = new Map<JobId, Uint8Array>();
   epoch = 0;
@@ -162,14 +163,12 @@ export class Store {
     return () => void this.#jobWatchers.delete(more);
   }
 
-  /** X1: not over what a later leader wrote. */
-  putNode(record: NodeRecord): void {
-    const there = this.nodes.get(record.id);
-    if (there === undefined || there.epoch <= record.epoch) this.nodes.set(record.id, record);
-  }
-
-  deleteNode(id: NodeId, epoch: number): void {
-    if ((this.nodes.get(id)?.epoch ?? 0) <= epoch) this.nodes.delete(id);
+  /** Compare-and-set, also over the mark of a deletion; undefined: refused. */
+  writeNode(id: NodeId, record: NodeRecord | undefined, expected: number): number | undefined {
+    if ((this.nodes.get(id)?.revision ?? 0) !== expected) return undefined;
+    this.#revision += 1;
+    this.nodes.set(id, { record, revision: this.#revision });
+    return this.#revision;
   }
 
   /** Compare-and-set; the revision that stands there afterwards, and whose record it is. */

@@ -4,7 +4,7 @@ import type { JobId, LeaseGrant, LeaseId, LeaseReply, NodeId } from "@everycore/
 import { taskOfRound } from "@everycore/protocol";
 import { SimAgent } from "./agent.ts";
 import { Client } from "./client.ts";
-import type { CoordinatorWorld } from "./coordinator.ts";
+import type { CoordinatorWorld } from "./coordinator-world.ts";
 import { SimCoordinator } from "./coordinator.ts";
 import { faultEveryMs, Faults } from "./faults.ts";
 import { nats, Partitions } from "./partitions.ts";
@@ -14,6 +14,7 @@ import { Random } from "./random.ts";
 import { Store } from "./store.ts";
 import { Timeline } from "./timeline.ts";
 import { Breach } from "./breach.ts";
+import { judgeEnd } from "./watch-end.ts";
 import { Watch } from "./watch.ts";
 
 /** So much of the cores' work is plenty: ten times what most histories need. */
@@ -341,7 +342,7 @@ export class World {
     const quiet = this.time.now + 30_000;
     while (this.time.step(quiet));
     this.watch.ended(this.store, this.leader()?.state);
-    this.#nothingHeld();
+    judgeEnd(this.agents, this.leader()?.state, this.store);
     this.#noStorm();
     return {
       seed: this.plan.seed,
@@ -393,21 +394,5 @@ export class World {
     const items = this.plan.jobs.reduce((sum, job) => sum + job.items, 0);
     const bound = stepsPerSecondMax * (this.time.now / 1_000) + stepsPerItemMax * items;
     if (this.steps > bound) throw new Breach(`P7: ${this.steps} steps, ${Math.round(bound)} are plenty`);
-  }
-
-  #nothingHeld(): void {
-    const state = this.leader()?.state;
-    for (const agent of this.agents) {
-      agent.check();
-      const node = state?.nodes.get(agent.node);
-      const isUsable = agent.isUp && !agent.isDrained && !agent.isPaused;
-      if (isUsable && state !== undefined && node?.state !== "connected")
-        throw new Breach(
-          `P5: agent ${agent.node} works, and its leader says ${node?.state}: ${node?.reason}`,
-        );
-      for (const job of agent.core?.jobs.values() ?? []) {
-        throw new Breach(`P7: agent ${agent.node} still keeps job ${job.id} with ${job.leases.size} leases`);
-      }
-    }
   }
 }
