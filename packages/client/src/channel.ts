@@ -10,7 +10,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { EverycoreError, limits } from "@everycore/protocol";
+import { EverycoreError, limits, ToldAddresses } from "@everycore/protocol";
 import { Client, Metadata, credentials } from "@grpc/grpc-js";
 import type {
   ClientDuplexStream,
@@ -76,8 +76,7 @@ export class Channel {
   readonly #patienceMs: number;
   #client: Client;
   #address: string;
-  /** Other coordinators, as one of them told. */
-  #others: readonly string[] = [];
+  readonly #told = new ToldAddresses();
   #moving: Promise<boolean> | undefined;
   #hasLooked = false;
   #hasAnswered = false;
@@ -115,7 +114,8 @@ export class Channel {
   }
 
   async #reachOther(): Promise<boolean> {
-    const others = [...this.#given, ...this.#others].filter((address) => address !== this.#address);
+    const { now, former } = this.#told;
+    const others = [...this.#given, ...now, ...former].filter((address) => address !== this.#address);
     for (const address of new Set(others)) {
       if (this.#isClosed) return false;
       const client = clientOf(address);
@@ -134,7 +134,7 @@ export class Channel {
 
   #learn(metadata: Metadata): void {
     const told = metadata.get(addressesKey)[0]?.toString() ?? "";
-    if (told !== "") this.#others = told.split(",").slice(0, limits.coordinatorsMax);
+    if (told !== "") this.#told.tell(told.split(","));
   }
 
   /** Asks once. For calls that must not be repeated use this; for all others `ask`. */

@@ -227,6 +227,20 @@ test("of several addresses the first that can be reached is asked; when it dies,
   expect(cluster.address).toBe(second.address);
 });
 
+test("one that was named before is asked when the one that named itself alone dies (P5)", async () => {
+  await using first = await new FakeCoordinator().start();
+  await using second = await new FakeCoordinator().start();
+  await using cluster = new Connection({ address: first.address, secret: first.secret, patienceMs: 10_000 });
+  const { id } = await cluster.submit({ requestId: "a", spec: spec({ rangeItems: 3, codec: "range" }) }).closed;
+  first.known = [first.address, second.address];
+  await cluster.getJob(id);
+  first.known = [first.address]; // NATS is away: it hears of nobody
+  await cluster.getJob(id);
+  await first[Symbol.asyncDispose]();
+  await cluster.submit({ requestId: "b", spec: spec({ rangeItems: 3, codec: "range" }) }).closed;
+  expect(cluster.address).toBe(second.address);
+});
+
 test("when none of several addresses can be reached, that is said at once", async () => {
   await using one = await new FakeCoordinator().start();
   await using other = await new FakeCoordinator().start();

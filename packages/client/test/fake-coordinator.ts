@@ -70,6 +70,8 @@ export class FakeCoordinator implements AsyncDisposable {
   resultsCalls = 0;
   submitCalls = 0;
   address = "";
+  /** All that it knows of, as its answers name them. */
+  known: readonly string[] = [];
   readonly #options: FakeOptions;
   #server = new Server();
   #waiting: (() => void)[] = [];
@@ -144,6 +146,9 @@ export class FakeCoordinator implements AsyncDisposable {
     return (call: ServerUnaryCall<Request, object>, done: sendUnaryData<object>) => {
       try {
         if (!this.#isAllowed(call.metadata)) throw failure(status.UNAUTHENTICATED, "refused", "wrong secret");
+        const head = new Metadata();
+        head.set("ec-coordinators", this.known.join(","));
+        call.sendMetadata(head);
         done(null, answer(call.request));
       } catch (error) {
         done(error as Error);

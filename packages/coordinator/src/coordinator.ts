@@ -172,13 +172,11 @@ class Coordinator implements RunningCoordinator {
       isLeading: () => this.#term?.isOpen === true,
       leader: () => this.#leadership?.current() ?? Promise.resolve(""),
       onMalformed: () => this.#metrics.malformed("coordinator"),
+      onAddresses: (addresses) => this.#links.tellAddresses(addresses),
     });
-    this.#server = new ControlServer({
-      secret: config.secret,
-      log,
-      metrics: this.#metrics,
-      coordinators: this.#coordinators,
-    });
+    const { secret } = config;
+    const [metrics, coordinators] = [this.#metrics, this.#coordinators];
+    this.#server = new ControlServer({ secret, log, metrics, coordinators });
   }
 
   get http(): string {

@@ -16,6 +16,8 @@ export interface CoordinatorsOptions {
   /** Address of whoever leads as EC_LEADER has it, or "". */
   readonly leader: () => Promise<string>;
   readonly onMalformed: () => void;
+  /** Somebody came or is gone: all, each once. */
+  readonly onAddresses: (addresses: readonly string[]) => void;
 }
 
 export class Coordinators {
@@ -23,6 +25,8 @@ export class Coordinators {
   readonly #options: CoordinatorsOptions;
   readonly #peers: Peers;
   #address = "";
+  /** As `onAddresses` was told last. */
+  #told = "";
 
   constructor(options: CoordinatorsOptions) {
     this.#options = options;
@@ -34,7 +38,8 @@ export class Coordinators {
       heardSince: (address, since) => this.#peers.isLeadingSince(address, since),
     });
     const onChange = (): void => void this.forwarder.leaderChanged();
-    this.#peers = new Peers({ nats, version, isLeading, onChange, onMalformed });
+    const onHeard = (): void => this.#tellAddresses();
+    this.#peers = new Peers({ nats, version, isLeading, onChange, onHeard, onMalformed });
   }
 
   start(address: string): void {
@@ -54,6 +59,14 @@ export class Coordinators {
   /** Of all, each once: two behind one service advertise the same. */
   get addresses(): readonly string[] {
     return [...new Set(this.#peers.all.map(({ address }) => address))];
+  }
+
+  #tellAddresses(): void {
+    const { addresses } = this;
+    const text = addresses.toSorted().join(",");
+    if (text === this.#told) return;
+    this.#told = text;
+    this.#options.onAddresses(addresses);
   }
 
   /** Address of whoever leads; "" also when NATS does not answer in time. */

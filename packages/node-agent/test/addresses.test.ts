@@ -48,6 +48,18 @@ test("what coordinators tell replaces what they told before, never what the agen
   expect(addresses.all).toEqual(["a:1", "d:1"]);
 });
 
+test("what they told before is tried all the same, one in each round: whoever spoke last may have known of nobody (P5)", () => {
+  const addresses = addressesOf(["a:1"]);
+  addresses.tell(["b:1", "c:1", "d:1"]);
+  addresses.tell(["b:1"]); // NATS was away, and b heard of nobody
+  const rounds = [next(addresses, 3), next(addresses, 3)];
+  expect(rounds.map((round) => round.slice(0, 2))).toEqual([
+    ["a:1", "b:1"],
+    ["a:1", "b:1"],
+  ]);
+  expect(new Set(rounds.map((round) => round[2]))).toEqual(new Set(["c:1", "d:1"]));
+});
+
 test("an address to which the secret must not go is not used, whoever told it", () => {
   const addresses = addressesOf(["127.0.0.1:1"], (address) => address.startsWith("127."));
   addresses.tell(["10.0.0.1:1", "127.0.0.1:2"]);

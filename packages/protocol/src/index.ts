@@ -11,5 +11,6 @@ export * from "./record-codec.ts";
 export * from "./returned-files.ts";
 export * from "./slot-file.ts";
 export * from "./subjects.ts";
+export * from "./told-addresses.ts";
 export * from "./trace-context.ts";
 export * from "./wire.ts";

@@ -124,6 +124,8 @@ export const limits = {
   grpcMessageBytesMax: 4 * MB,
   /** Coordinators of one cluster that the others know; beyond it further ones are not named. */
   coordinatorsMax: 32,
+  /** Addresses of coordinators that are not named any more, and are tried when nobody else can be reached. */
+  formerCoordinatorsMax: 8,
   /** Items that a client's map takes from an input before their results were consumed, unless told otherwise. */
   mapAheadItems: 10_000,
   /** Jobs kept in memory by a leader, ended ones included. */

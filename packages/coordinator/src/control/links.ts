@@ -262,6 +262,11 @@ export class Links {
       .catch(() => {});
   }
 
+  /** Whom agents can look for when this link breaks. */
+  tellAddresses(addresses: readonly string[]): void {
+    for (const node of this.#links.keys()) this.send(node, { coordinators: { addresses } });
+  }
+
   /** The agent connects again, and says hello. */
   close(node: NodeId, reason: string): void {
     this.#links.get(node)?.close(new EverycoreError("unreachable", reason));

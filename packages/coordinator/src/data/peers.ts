@@ -39,6 +39,8 @@ export interface PeersOptions {
   readonly isLeading: () => boolean;
   /** Somebody began to lead, or a leader is gone. */
   readonly onChange: () => void;
+  /** One of them has spoken, or a second is over. */
+  readonly onHeard: () => void;
   readonly onMalformed: () => void;
 }
 
@@ -74,6 +76,7 @@ export class Peers {
     const now = performance.now();
     for (const [id, { heardAt }] of this.#others)
       if (now - heardAt > times.coordinatorGoneMs) this.#others.delete(id);
+    this.#options.onHeard();
   }
 
   /** The others need not wait until our silence tells them. */
@@ -139,6 +142,7 @@ export class Peers {
       this.#others.set(peer.id, { peer, heardAt: performance.now() });
     if ((before?.leading ?? false) !== (peer.leading && !isGone)) this.#options.onChange();
     if (isNew) this.announce();
+    else this.#options.onHeard();
   }
 }
 

@@ -1,17 +1,17 @@
 /**
  * Where an agent looks for its leader: the addresses it was started with and those that coordinators have told, each
  * once a round in an order of its own (a thousand agents must not all knock at one door), and first where a
- * coordinator said that the leader is.
+ * coordinator said that the leader is. Last in each round is one of those that they told before: a machine that is gone
+ * for good costs its seconds once in a few rounds.
  */
-
-/** As many as coordinators know of each other. */
-const toldMax = 32;
+import { ToldAddresses } from "@everycore/protocol";
 
 export class Addresses {
   readonly #join: readonly string[];
   readonly #isAllowed: (address: string) => boolean;
   readonly #random: () => number;
-  #told: readonly string[] = [];
+  readonly #told = new ToldAddresses();
+  #formerAt = 0;
   #leader = "";
   #round: string[] = [];
 
@@ -26,13 +26,12 @@ export class Addresses {
   }
 
   get all(): readonly string[] {
-    return [...new Set([...this.#join, ...this.#told])];
+    return [...new Set([...this.#join, ...this.#told.now])];
   }
 
   /** All coordinators, as one of them knows them. */
   tell(addresses: readonly string[]): void {
-    const told = addresses.filter((address) => address !== "" && this.#isAllowed(address)).slice(0, toldMax);
-    if (told.length > 0) this.#told = told;
+    this.#told.tell(addresses.filter((address) => address !== "" && this.#isAllowed(address)));
   }
 
   /** Asked next, before all others. */
@@ -49,8 +48,14 @@ export class Addresses {
       return { address: leader, isNewRound: false };
     }
     const isNewRound = this.#round.length === 0;
-    if (isNewRound) this.#round = this.#shuffled();
+    if (isNewRound) this.#round = [...this.#shuffled(), ...this.#oneFormer()];
     return { address: this.#round.shift()!, isNewRound };
+  }
+
+  #oneFormer(): string[] {
+    const former = this.#told.former.filter((address) => !this.#join.includes(address));
+    this.#formerAt += 1;
+    return former.length === 0 ? [] : [former[this.#formerAt % former.length]!];
   }
 
   #shuffled(): string[] {

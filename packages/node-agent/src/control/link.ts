@@ -166,7 +166,10 @@ export class Link {
         this.#stream = stream;
         onOpen(); // N1
       });
-      stream.on("data", onMessage);
+      stream.on("data", (message: LooseMessage) => {
+        if (message["part"] === "coordinators") this.#hearOf(message["coordinators"]);
+        else onMessage(message);
+      });
       stream.on("error", (error: grpc.ServiceError) => end(this.#refusal(error, address)));
       stream.on("end", () => end());
     });
@@ -175,6 +178,11 @@ export class Link {
   #learn(metadata: grpc.Metadata): void {
     const all = metadata.get(keys.all)[0]?.toString() ?? "";
     if (all !== "") this.#addresses.tell(all.split(","));
+  }
+
+  #hearOf(coordinators: unknown): void {
+    const { addresses } = coordinators as { addresses: unknown[] }; // strings, by the proto
+    this.#addresses.tell(addresses.map(String));
   }
 
   /** Reads what a refusal says of others; gives what became of the call. */
