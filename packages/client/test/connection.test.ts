@@ -231,7 +231,8 @@ test("one that was named before is asked when the one that named itself alone di
   await using first = await new FakeCoordinator().start();
   await using second = await new FakeCoordinator().start();
   await using cluster = new Connection({ address: first.address, secret: first.secret, patienceMs: 10_000 });
-  const { id } = await cluster.submit({ requestId: "a", spec: spec({ rangeItems: 3, codec: "range" }) }).closed;
+  const { id } = await cluster.submit({ requestId: "a", spec: spec({ rangeItems: 3, codec: "range" }) })
+    .closed;
   first.known = [first.address, second.address];
   await cluster.getJob(id);
   first.known = [first.address]; // NATS is away: it hears of nobody
