@@ -129,8 +129,8 @@ export const ofTheLeader: readonly Mutation[] = [
     edits: [
       {
         file: `${coordinator}/nodes.ts`,
-        find: "if (job !== undefined && !isEnded(job.state) && job.fold.seq < seq) return;",
-        replace: "if (job === undefined && seq < 0) return;",
+        find: "  if (!isFolded(state, said.acknowledged)) return;\n",
+        replace: "  if (!isFolded(state, new Map())) return;\n",
       },
     ],
     seeds: first400,
