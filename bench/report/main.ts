@@ -1,35 +1,52 @@
 /**
  * `npm run bench:report`: writes docs/performance.md and its picture from the newest results of bench, bench:peers
- * and bench:scale on this machine. Nothing in them is written by hand, so measuring again makes them anew.
+ * and bench:scale on this machine. Nothing in them is written by hand, so measuring again makes them anew; a section
+ * for which nothing was measured here stays as it stands.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { workloads } from "../peers/workloads.ts";
 import { header as scaleHeader, rowOf } from "../scale/rows.ts";
 import { percentile } from "../statistics.ts";
 import { markdownTable } from "./markdown.ts";
-import { machineText, newest } from "./newest.ts";
-import type { Results } from "./newest.ts";
+import { machineText, newest, newestFigures } from "./newest.ts";
+import type { MeasuredFigure, Results } from "./newest.ts";
 import { panelsOf, peersSection } from "./peers-section.ts";
 import { plot } from "./plot.ts";
 
 const docs = fileURLToPath(new URL("../../docs/", import.meta.url));
 const peers = newest("peers");
-const figures = newest("figures");
+const figures = newestFigures();
 const scale = newest("scale");
 
+const titles = { peers: "Against what people use today", figures: "Figures", scale: "Many agents" };
+
+const page = `${docs}performance.md`;
+const before = await readFile(page, "utf8").catch(() => "");
 const sections = [
   `# Performance
 
 Written by \`npm run bench:report\` from what \`npm run bench\`, \`npm run bench:peers\` and \`npm run bench:scale\` measured last; not edited by hand. How each figure is taken stands in [bench/README.md](../bench/README.md). Every number is the median of the repetitions; lowest and highest stand in brackets.`,
-  ...(peers === undefined ? [] : [peersPart(peers)]),
-  ...(figures === undefined ? [] : [figuresPart(figures)]),
-  ...(scale === undefined ? [] : [scalePart(scale)]),
+  peers === undefined ? asBefore(titles.peers) : peersPart(peers),
+  figures.length === 0 ? asBefore(titles.figures) : figuresPart(figures),
+  scale === undefined ? asBefore(titles.scale) : scalePart(scale),
 ];
 await mkdir(`${docs}performance`, { recursive: true });
 if (peers !== undefined) await writeFile(`${docs}performance/peers.svg`, plot(panelsOf(peers)));
-await writeFile(`${docs}performance.md`, `${sections.join("\n\n").trimEnd()}\n`);
+await writeFile(
+  page,
+  `${sections
+    .filter((section) => section !== "")
+    .join("\n\n")
+    .trimEnd()}\n`,
+);
 process.stderr.write("docs/performance.md is written\n");
+
+/** The section of the page as it is; "" if it has none. */
+function asBefore(title: string): string {
+  const section = before.split(/^(?=## )/m).find((text) => text.startsWith(`## ${title}\n`));
+  return section?.trimEnd() ?? "";
+}
 
 function peersPart(results: Results["peers"]): string {
   const { versions, slots, turns } = results;
@@ -41,7 +58,7 @@ function peersPart(results: Results["peers"]): string {
   const named = Object.entries(versions).map(([name, version]) =>
     version === "" ? `${name} did not install here` : `${name} ${version.replace(/^v/, "")}`,
   );
-  return `## Against what people use today
+  return `## ${titles.peers}
 
 ![Time of each contender for each workload](performance/peers.svg)
 
@@ -70,27 +87,28 @@ function quietness({ turns, slots }: Results["peers"]): string {
     : `${told} **The machine was busy with other work during this run: neither times nor shares here say what they should, and only large differences mean anything. To be measured again on a quiet machine.**`;
 }
 
-function figuresPart(results: Results["figures"]): string {
-  const rows = Object.values(results.results).flatMap((result) =>
-    "rows" in result
-      ? result.rows.map(({ what, target, measured, ratio, spread }) => [
-          what,
-          target,
-          measured,
-          ratio === null || Number.isNaN(ratio) ? "" : ratio.toFixed(2),
-          spread,
-        ])
-      : [],
+function figuresPart(figures: readonly MeasuredFigure[]): string {
+  const rows = figures.flatMap(({ result, run }) =>
+    result.rows.map(({ what, target, measured, ratio, spread }) => [
+      what,
+      target,
+      measured,
+      ratio === null || Number.isNaN(ratio) ? "" : ratio.toFixed(2),
+      spread,
+      String(run.repeat),
+      run.startedAt.slice(0, 10),
+    ]),
   );
-  return `## Figures
+  const header = ["figure", "target", "measured", "ratio", "spread", "repetitions", "on"];
+  return `## ${titles.figures}
 
-${machineText(results)}; ${results.repeat} repetitions. The whole cluster shares the cores with its workers. A ratio of 1 or more is good, whatever the unit.
+${machineText(figures.at(-1)!.run)} for the newest of them. The whole cluster shares the cores with its workers. A ratio of 1 or more is good, whatever the unit.
 
-${markdownTable(["figure", "target", "measured", "ratio", "spread"], rows)}`;
+${markdownTable(header, rows)}`;
 }
 
 function scalePart(results: Results["scale"]): string {
-  return `## Many agents
+  return `## ${titles.scale}
 
 One coordinator and one nats-server, with so many simulated agents on the same machine: ${machineText(results)}. They take most of its CPU themselves, so at the upper end the times say how busy the machine was, and the CPU columns what the coordinator needs. Columns are explained in [bench/README.md](../bench/README.md#many-agents).
 

@@ -30,16 +30,32 @@ export interface Results {
   readonly scale: Common & { readonly levels: readonly Level[] };
 }
 
-/** undefined: it was never run here. */
-export function newest<Kind extends keyof Results>(kind: Kind): Results[Kind] | undefined {
-  const file = readdirSync(folder)
-    .filter((name) => name.startsWith(`${kind}-`))
-    .sort()
-    .at(-1);
+/** The latest last. */
+function all<Kind extends keyof Results>(kind: Kind): Results[Kind][] {
+  const files = readdirSync(folder).filter((name) => name.startsWith(`${kind}-`));
   // Written by this version's own benches, or the report would show what it does not know.
-  return file === undefined
-    ? undefined
-    : (JSON.parse(readFileSync(`${folder}${file}`, "utf8")) as Results[Kind]);
+  return files
+    .sort((a, b) => (a < b ? -1 : 1))
+    .map((file) => JSON.parse(readFileSync(`${folder}${file}`, "utf8")) as Results[Kind]);
+}
+
+/** undefined: it was never run here. */
+export const newest = <Kind extends keyof Results>(kind: Kind): Results[Kind] | undefined => all(kind).at(-1);
+
+/** A figure, and the newest run here that could measure it. */
+export interface MeasuredFigure {
+  readonly result: FigureResult;
+  readonly run: Results["figures"];
+}
+
+/** Of each figure its newest result, for a run may measure a few of them; in the order in which they were first run. */
+export function newestFigures(): MeasuredFigure[] {
+  const found = new Map<string, MeasuredFigure>();
+  for (const run of all("figures")) {
+    for (const [name, result] of Object.entries(run.results))
+      if ("rows" in result) found.set(name, { result, run });
+  }
+  return [...found.values()];
 }
 
 export const machineText = ({ machine, startedAt }: Common): string =>
