@@ -56,6 +56,15 @@ function row(amounts: Amounts, sign: string, ratioOf: (value: number) => number)
   };
 }
 
+/** What must not have happened at all. */
+export const never = (what: string, times: number): Row => ({
+  what,
+  target: "0",
+  measured: String(times),
+  ratio: times === 0 ? 1 : 0,
+  spread: "",
+});
+
 export const percentText = (share: number): string => `${(100 * share).toFixed(1)} %`;
 export const msText = (ms: number): string => `${ms.toFixed(ms < 100 ? 1 : 0)} ms`;
 export const megabytesText = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;

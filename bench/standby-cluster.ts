@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Connection } from "@everycore/client/internal";
+import type { AuditInfo, JobInfo } from "@everycore/client/internal";
 import { natsUser } from "../packages/cli/src/local/nats-config.ts";
 import { startAgent, startCoordinator, startNats } from "../packages/cli/src/local/parts.ts";
 import { resolveNatsServer } from "../packages/cli/src/nats-server/index.ts";
@@ -107,4 +108,18 @@ async function settledLeader(
     if (performance.now() > deadline) throw new Error("the cluster did not settle after a change of leader");
     await delay(100, undefined, { signal });
   }
+}
+
+/** The audit of a job whose items all have a value; the job is deleted. */
+export async function wholeAudit(
+  client: Connection,
+  { id, state }: JobInfo,
+  items: number,
+  signal: AbortSignal,
+): Promise<AuditInfo> {
+  const audit = await client.auditJob(id, { signal });
+  const isWhole = audit.closed && audit.total === items && audit.counts?.value === items;
+  if (state !== "done" || !isWhole) throw new Error(`job ${id} is ${state}: ${JSON.stringify(audit.counts)}`);
+  await client.deleteJob(id);
+  return audit;
 }

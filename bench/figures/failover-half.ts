@@ -10,10 +10,10 @@ import { decodeLease, subjects } from "@everycore/protocol";
 import type { NodeId } from "@everycore/protocol";
 import { connect } from "@nats-io/transport-node";
 import { freshBundle, specOf } from "../cold-job.ts";
-import { atMost, megabytesText, msText } from "../figure.ts";
+import { atMost, megabytesText, msText, never } from "../figure.ts";
 import type { Figure, FigureContext, Row } from "../figure.ts";
 import { peakMemoryBytes } from "../process-tree.ts";
-import { startStandbyCluster } from "../standby-cluster.ts";
+import { startStandbyCluster, wholeAudit } from "../standby-cluster.ts";
 import type { StandbyCluster } from "../standby-cluster.ts";
 
 const items = 1_000_000;
@@ -95,12 +95,7 @@ async function measureOne(
   const next = others.find(({ ready }) => ready.address === address);
   if (next === undefined) throw new Error(`who leads now, ${address}, is none of those that stood by`);
   const memoryBytes = peakMemoryBytes(next.child.process.pid!);
-  const audit = await client.auditJob(job, { signal });
-  const isWhole = audit.closed && audit.total === items && audit.counts?.value === items;
-  if (info.state !== "done" || !isWhole)
-    throw new Error(`job ${job} is ${info.state}: ${JSON.stringify(audit.counts)}`);
-  await client.deleteJob(job);
-  const { duplicate, stale, invalid, strikes } = audit;
+  const { duplicate, stale, invalid, strikes } = await wholeAudit(client, info, items, signal);
   return { ledMs, leaseMs, memoryBytes, again: duplicate + stale + invalid + strikes, coveredAtKill };
 }
 
@@ -174,12 +169,6 @@ function rowsOf(kind: Kind, turns: readonly Turn[]): Row[] {
       values: turns.map(({ memoryBytes }) => memoryBytes),
       text: megabytesText,
     }),
-    {
-      what: `${what}: run again`,
-      target: "0",
-      measured: String(again),
-      ratio: again === 0 ? 1 : 0,
-      spread: "",
-    },
+    never(`${what}: run again`, again),
   ];
 }

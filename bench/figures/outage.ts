@@ -11,10 +11,10 @@ import { Connection, newRequestId } from "@everycore/client/internal";
 import type { Bundle } from "@everycore/client/internal";
 import { roundsPerMs } from "../calibrate.ts";
 import { freshBundle, specOf } from "../cold-job.ts";
-import { atLeast, percentText } from "../figure.ts";
+import { atLeast, never, percentText } from "../figure.ts";
 import type { Figure } from "../figure.ts";
 import { takeSnapshot, usageBetween } from "../process-tree.ts";
-import { startStandbyCluster } from "../standby-cluster.ts";
+import { startStandbyCluster, wholeAudit } from "../standby-cluster.ts";
 import type { StandbyCluster } from "../standby-cluster.ts";
 
 const itemMs = 10;
@@ -63,13 +63,7 @@ export const outage: Figure = {
           values: turns.map(({ beforeSeconds, duringSeconds }) => duringSeconds / beforeSeconds),
           text: percentText,
         }),
-        {
-          what: `${what}: run again`,
-          target: "0",
-          measured: String(again),
-          ratio: again === 0 ? 1 : 0,
-          spread: "",
-        },
+        never(`${what}: run again`, again),
       ],
       details: turns,
     };
@@ -103,10 +97,7 @@ async function measureOne(
   cluster.kill(leader);
   const duringSeconds = await during;
   const info = await client.waitJob(job, { signal });
-  const audit = await client.auditJob(job, { signal });
-  if (info.state !== "done" || !audit.closed || audit.counts?.value !== items)
-    throw new Error(`job ${job} is ${info.state}: ${JSON.stringify(audit.counts)}`);
-  await client.deleteJob(job);
+  await wholeAudit(client, info, items, signal);
   const runs = (await readFile(item.file, "utf8")).trimEnd().split("\n").length;
   return { beforeSeconds, duringSeconds, again: runs - items };
 }

@@ -31,16 +31,20 @@ export interface Results {
 }
 
 /** The latest last. */
-function all<Kind extends keyof Results>(kind: Kind): Results[Kind][] {
-  const files = readdirSync(folder).filter((name) => name.startsWith(`${kind}-`));
-  // Written by this version's own benches, or the report would show what it does not know.
-  return files
-    .sort((a, b) => (a < b ? -1 : 1))
-    .map((file) => JSON.parse(readFileSync(`${folder}${file}`, "utf8")) as Results[Kind]);
-}
+const filesOf = (kind: keyof Results): string[] =>
+  readdirSync(folder)
+    .filter((name) => name.startsWith(`${kind}-`))
+    .sort((a, b) => (a < b ? -1 : 1));
+
+/** Written by this version's own benches, or the report would show what it does not know. */
+const read = <Kind extends keyof Results>(file: string): Results[Kind] =>
+  JSON.parse(readFileSync(`${folder}${file}`, "utf8")) as Results[Kind];
 
 /** undefined: it was never run here. */
-export const newest = <Kind extends keyof Results>(kind: Kind): Results[Kind] | undefined => all(kind).at(-1);
+export function newest<Kind extends keyof Results>(kind: Kind): Results[Kind] | undefined {
+  const file = filesOf(kind).at(-1);
+  return file === undefined ? undefined : read<Kind>(file);
+}
 
 /** A figure, and the newest run here that could measure it. */
 export interface MeasuredFigure {
@@ -51,7 +55,7 @@ export interface MeasuredFigure {
 /** Of each figure its newest result, for a run may measure a few of them; in the order in which they were first run. */
 export function newestFigures(): MeasuredFigure[] {
   const found = new Map<string, MeasuredFigure>();
-  for (const run of all("figures")) {
+  for (const run of filesOf("figures").map((file) => read<"figures">(file))) {
     for (const [name, result] of Object.entries(run.results))
       if ("rows" in result) found.set(name, { result, run });
   }

@@ -1,14 +1,11 @@
 // Where agents look for the next leader, when what they were told of coordinators is not true any more (P5).
 
-import { Connection } from "@everycore/client/internal";
+import type { Connection } from "@everycore/client/internal";
 import { expect, test } from "vitest";
-import { type TestCluster, startCluster } from "../support/cluster.ts";
+import { startCluster } from "../support/cluster.ts";
 import { collect, submit, upTo, valuesOf } from "../support/jobs.ts";
 import type { Role } from "../support/role.ts";
 import { until } from "../support/until.ts";
-
-const clientOf = (cluster: TestCluster, role: Role): Connection =>
-  new Connection({ address: role.text("address"), secret: cluster.secret });
 
 const leads = (role: Role): Promise<unknown> =>
   until(async () => (await role.metric("everycore_leading")) === 1, {
@@ -33,7 +30,7 @@ test("a coordinator that came after the agents had linked is found by them, once
   );
   await cluster.coordinator.kill("SIGKILL");
   await leads(late!);
-  await using client = clientOf(cluster, late!);
+  await using client = cluster.clientOf(late!);
   await runsAJob(client);
 });
 
@@ -54,7 +51,7 @@ test("after an outage in which each coordinator knew itself alone, the next lead
   await using cluster = await startCluster({ coordinators: 3, agents: 1 });
   await cluster.coordinator.kill("SIGKILL"); // all that the agent was started with
   const connected = async (role: Role): Promise<boolean> => {
-    await using client = clientOf(cluster, role);
+    await using client = cluster.clientOf(role);
     return (await client.listNodes()).some(({ state }) => state === "connected");
   };
   await until(() => connected(cluster.standbys[0]!), { withinMs: 30_000, what: "the agent to be linked" });
@@ -73,6 +70,6 @@ test("after an outage in which each coordinator knew itself alone, the next lead
   await told.kill("SIGKILL");
   await cluster.nats.kill("SIGCONT");
   await leads(other);
-  await using client = clientOf(cluster, other);
+  await using client = cluster.clientOf(other);
   await runsAJob(client);
 });

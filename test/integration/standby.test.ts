@@ -11,10 +11,6 @@ import { until } from "../support/until.ts";
 
 const three = { coordinators: 3, agents: 2, slots: 1 };
 
-/** Knows one address alone. */
-const clientOf = (cluster: TestCluster, role: Role): Connection =>
-  new Connection({ address: role.text("address"), secret: cluster.secret });
-
 async function leads(cluster: TestCluster, among: readonly Role[]): Promise<Role> {
   return until(
     async () => {
@@ -119,7 +115,7 @@ test("a secret that is wrong is refused by a coordinator that stands by, before 
 
 test("kill -9 of the leader while results stream and an input is open: nothing runs twice, nobody has to act", async () => {
   await using cluster = await startCluster(three);
-  await using client = clientOf(cluster, cluster.standbys[0]!);
+  await using client = cluster.clientOf(cluster.standbys[0]!);
   const log = new RunLog(cluster.dir);
   const items = upTo(120).map((index) => log.item(index, { ms: 20, isHeld: index >= 40 }));
   const job = await submit(client, { task: "recorded.ts:run", items });
@@ -156,7 +152,7 @@ test("kill -9 of the leader while results stream and an input is open: nothing r
 
 test("a leader that stands still for longer than its lease steps down, and nothing is counted twice", async () => {
   await using cluster = await startCluster(three);
-  await using client = clientOf(cluster, cluster.standbys[0]!);
+  await using client = cluster.clientOf(cluster.standbys[0]!);
   const log = new RunLog(cluster.dir);
   const items = upTo(200).map((index) => log.item(index, { ms: 20, isHeld: index >= 60 }));
   const job = await submit(client, { task: "recorded.ts:run", items });
@@ -169,7 +165,7 @@ test("a leader that stands still for longer than its lease steps down, and nothi
   const next = await leads(cluster, cluster.standbys);
   await bothConnected(client);
   await cluster.coordinator.kill("SIGCONT");
-  await using old = clientOf(cluster, cluster.coordinator);
+  await using old = cluster.clientOf(cluster.coordinator);
   const after = await until(
     async () => {
       const status = await old.status();
@@ -191,7 +187,7 @@ test("a leader that stands still for longer than its lease steps down, and nothi
 
 test("the coordinator that a client talks to dies, and the client goes on with another", async () => {
   await using cluster = await startCluster({ ...three, agents: 1 });
-  await using client = clientOf(cluster, cluster.standbys[0]!);
+  await using client = cluster.clientOf(cluster.standbys[0]!);
   const log = new RunLog(cluster.dir);
   const items = upTo(40).map((n) => log.item(n, { isHeld: n >= 10 }));
   const job = await submit(client, { task: "recorded.ts:run", items });
@@ -208,7 +204,7 @@ test("the coordinator that a client talks to dies, and the client goes on with a
 
 test("an agent that knows one address finds each next leader; the last coordinator serves alone", async () => {
   await using cluster = await startCluster({ ...three, agents: 1 });
-  await using client = clientOf(cluster, cluster.standbys[0]!);
+  await using client = cluster.clientOf(cluster.standbys[0]!);
   await client.status(); // its answer names the others
   await cluster.coordinator.kill("SIGKILL");
   const second = await leads(cluster, cluster.standbys);

@@ -6,7 +6,7 @@ import type { AgentEvent, AgentState, Effect } from "@everycore/node-agent/core"
 import { checkInvariants, newAgent, reportOf, step } from "@everycore/node-agent/core";
 import type { Effect as LeaderEffect, NodeReport } from "@everycore/coordinator/core";
 import type { CommitRecord, JobId, LeaseReply, LogRecord, NodeId, StrikeRecord } from "@everycore/protocol";
-import { times } from "@everycore/protocol";
+import { furthest, times } from "@everycore/protocol";
 import type { SimCoordinator } from "./coordinator.ts";
 import { Disk } from "./disk.ts";
 import { eventOf } from "./agent-events.ts";
@@ -420,9 +420,7 @@ export class SimAgent {
   }
 
   #acknowledged(own: ReadonlyMap<JobId, number>): Map<JobId, number> {
-    const seqs = new Map(own);
-    for (const [job, seq] of this.#recovered) seqs.set(job, Math.max(seq, seqs.get(job) ?? 0));
-    return seqs;
+    return furthest(own, this.#recovered);
   }
 
   #welcomed(link: Link, epoch: number, nodes: number): void {

@@ -118,6 +118,11 @@ export class TestCluster implements AsyncDisposable {
     return this.#client;
   }
 
+  /** Asks one coordinator, and knows its address alone. The caller closes it. */
+  clientOf(role: Role): Connection {
+    return new Connection({ address: role.text("address"), secret: this.secret });
+  }
+
   /** What a command needs to find this cluster. */
   get environment(): NodeJS.ProcessEnv {
     return { EVERYCORE_ADDRESS: this.address, EVERYCORE_SECRET: this.secret };

@@ -13,6 +13,7 @@ import type { CoordinatorConfig } from "./config.ts";
 import { splitAddress } from "./config.ts";
 import { Coordinators } from "./coordinators.ts";
 import type { Effect, Keys } from "./core/index.ts";
+import { isBundleUsed } from "./core/index.ts";
 import { clusterHandlers } from "./control/cluster.ts";
 import { jobHandlers } from "./control/jobs.ts";
 import { Links } from "./control/links.ts";
@@ -152,7 +153,7 @@ class Coordinator implements RunningCoordinator {
       onMalformed: () => this.#metrics.malformed("log"),
       onChange: (job) => this.#changes.touch(jobKey(job)),
     });
-    this.#bundles = new Bundles(buckets.blobs, (name) => this.#isBundleUsed(name));
+    this.#bundles = new Bundles(buckets.blobs, (name) => isBundleUsed(this.#loop.state, name));
     this.#links = new Links({
       enqueue: (event) => this.#loop.enqueue(event),
       log,
@@ -174,9 +175,12 @@ class Coordinator implements RunningCoordinator {
       onMalformed: () => this.#metrics.malformed("coordinator"),
       onAddresses: (addresses) => this.#links.tellAddresses(addresses),
     });
-    const { secret } = config;
-    const [metrics, coordinators] = [this.#metrics, this.#coordinators];
-    this.#server = new ControlServer({ secret, log, metrics, coordinators });
+    this.#server = new ControlServer({
+      secret: config.secret,
+      log,
+      metrics: this.#metrics,
+      coordinators: this.#coordinators,
+    });
   }
 
   get http(): string {
@@ -400,13 +404,6 @@ class Coordinator implements RunningCoordinator {
     this.#server.add("NodeService", nodeHandlers(parts));
     this.#server.add("ClusterService", clusterHandlers(parts, facts));
     this.#server.add("AgentService", this.#links.handlers());
-  }
-
-  #isBundleUsed(name: string): boolean {
-    for (const { user, spec, repairs } of this.#loop.state.jobs.values()) {
-      if ([spec.task, ...repairs].some(({ bundle }) => `${user}/${bundle ?? ""}` === name)) return true;
-    }
-    return false;
   }
 
   #newMetrics(): Metrics {

@@ -2,6 +2,7 @@
  * The part of the contract that knows no bytes, no clock and no platform: all that the cores may import. Their
  * tsconfig has no types of Node, so whatever is exported here must compile without them.
  */
+export * from "./acknowledged.ts";
 export * from "./checkpoint.ts";
 export * from "./cut.ts";
 export * from "./errors.ts";

@@ -1,9 +1,9 @@
 /** The end of a node in order: an operator or a signal asks for it, and whoever asked may take it back until it is gone. */
-import type { JobId, NodeId } from "@everycore/protocol/pure";
+import type { Acknowledged, NodeId } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Node } from "./model.ts";
 import { isFolded, moveNode } from "./nodes.ts";
-import { dropLease, leaseOf } from "./queues.ts";
+import { dropLease, leasesOn } from "./queues.ts";
 import { forgive } from "./quarantine.ts";
 import { saveNode } from "./standing.ts";
 import { may, nodeTransitions } from "./transitions.ts";
@@ -49,7 +49,7 @@ export function undrain(state: ClusterState, id: NodeId, ask: number, effects: E
 /** It has finished or given back all it had, and goes. */
 export function drained(
   state: ClusterState,
-  event: { node: NodeId; acknowledged: ReadonlyMap<JobId, number> },
+  event: { node: NodeId; acknowledged: Acknowledged },
   effects: Effect[],
 ): void {
   const node = state.nodes.get(event.node);
@@ -67,11 +67,7 @@ export function drained(
 export function leave(state: ClusterState, node: Node, effects: Effect[]): void {
   if (node.leaving === undefined || node.deferred !== undefined || !isFolded(state, node.leaving)) return;
   node.leaving = undefined;
-  for (const [leaseId, jobId] of [...node.leases]) {
-    const job = state.jobs.get(jobId);
-    const lease = leaseOf(job, leaseId);
-    if (job !== undefined && lease !== undefined) dropLease(state, job, lease, "lose");
-  }
+  for (const { job, lease } of leasesOn(state, node)) dropLease(state, job, lease, "lose");
   moveNode(node, "drained");
   node.reason = "drained";
   node.busy = 0; // its last heartbeat is older than its end

@@ -20,4 +20,4 @@ export {
   standingTransitions,
 } from "./transitions.ts";
 export type { JobView, NodeView, UsageView } from "./views.ts";
-export { jobView, jobViews, logEndOf, nodeView, nodeViews, waitingReasons } from "./views.ts";
+export { isBundleUsed, jobView, jobViews, logEndOf, nodeView, nodeViews, waitingReasons } from "./views.ts";

@@ -12,7 +12,7 @@ import { IntervalSet, isEnded, limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Keys, Lease, Node, StartAsk } from "./model.ts";
 import { isQuarantined } from "./quarantine.ts";
-import { dropLease, leaseOf } from "./queues.ts";
+import { dropLease, leaseOf, leasesOn } from "./queues.ts";
 import { memoryFor } from "./strikes.ts";
 import { leaseTransitions, move } from "./transitions.ts";
 
@@ -240,10 +240,9 @@ export function sliceStarting(state: ClusterState, event: StartAsk, effects: Eff
  * its neighbour to take the node now, it would be blamed as well, and for the last time.
  */
 function isUnderSuspicion(state: ClusterState, node: Node, lease: Lease, range: Range): boolean {
-  for (const [id, job] of node.leases) {
-    const other = leaseOf(state.jobs.get(job), id);
-    for (const { start, end } of other?.started ?? []) {
-      for (const open of other?.open.within(start, end) ?? []) {
+  for (const { lease: other } of leasesOn(state, node)) {
+    for (const { start, end } of other.started) {
+      for (const open of other.open.within(start, end)) {
         const isOwn = other === lease && open.start >= range.start && open.end <= range.end;
         if (!isOwn) return true;
       }

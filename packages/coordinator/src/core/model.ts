@@ -15,6 +15,7 @@
  * the same step.
  */
 import type {
+  Acknowledged,
   AuditResult,
   BlockRef,
   CountedCrash,
@@ -311,7 +312,7 @@ export interface Node {
   /** A report that must wait until the logs are folded as far as its agent saw. */
   deferred: NodeReport | undefined;
   /** It has ended in order, and what it committed is not all folded: by job, how far it is. */
-  leaving: ReadonlyMap<JobId, number> | undefined;
+  leaving: Acknowledged | undefined;
   /** Has reported to this leader. */
   reported: boolean;
   /** The entry in `standings`. */

@@ -2,14 +2,14 @@
  * A node's life: reports, silence, loss, and what it says of its leases; its end in order is in drains.ts. A report is
  * idempotent: it states what the agent holds, and whatever this leader believed beyond that returns to the queue.
  */
-import type { JobId, LeaseId, NodeId, Range } from "@everycore/protocol/pure";
-import { IntervalSet, isEnded, times } from "@everycore/protocol/pure";
+import type { Acknowledged, LeaseId, NodeId, Range } from "@everycore/protocol/pure";
+import { furthest, IntervalSet, isEnded, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import { fail } from "./jobs.ts";
 import { appendStrike } from "./leader-records.ts";
 import { newLease, roundOf } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
-import { dropLease, hold, leaseOf, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
+import { dropLease, hold, leaseOf, leasesOn, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { isQuarantined } from "./quarantine.ts";
 import { canRun } from "./runtimes.ts";
 import { saveNode, standingOf } from "./standing.ts";
@@ -80,7 +80,7 @@ export function report(state: ClusterState, keys: Keys, said: NodeReport, effect
   if (!known) saveNode(state, node.id, effects);
   effects.push({ kind: "nodeChanged", node: node.id });
   // Its next life knows what its files said, not what was committed before.
-  node.deferred = node.leaving === undefined ? said : { ...said, acknowledged: further(said, node.leaving) };
+  node.deferred = { ...said, acknowledged: furthest(said.acknowledged, node.leaving ?? new Map()) };
   node.leaving = undefined;
   settle(state, keys, node, effects);
   // Still deferred: taken up again by takeover.ts as the logs are read.
@@ -117,14 +117,8 @@ export function settle(state: ClusterState, keys: Keys, node: Node, effects: Eff
   state.dirty = true;
 }
 
-function further(said: NodeReport, leaving: ReadonlyMap<JobId, number>): Map<JobId, number> {
-  const acknowledged = new Map(said.acknowledged);
-  for (const [job, seq] of leaving) acknowledged.set(job, Math.max(seq, acknowledged.get(job) ?? 0));
-  return acknowledged;
-}
-
 /** Whether all that an agent had committed when it spoke is read, and all that was there at a takeover. */
-export function isFolded(state: ClusterState, acknowledged: ReadonlyMap<JobId, number>): boolean {
+export function isFolded(state: ClusterState, acknowledged: Acknowledged): boolean {
   for (const [id, seq] of acknowledged) {
     const job = state.jobs.get(id);
     if (job !== undefined && !isEnded(job.state) && job.fold.seq < seq) return false;
@@ -144,11 +138,8 @@ function reconcile(
   how: { restarted: boolean; listed: ReadonlyMap<LeaseId, LeaseReport> },
   effects: Effect[],
 ): void {
-  for (const [id, jobId] of [...node.leases]) {
-    const job = state.jobs.get(jobId);
-    const lease = leaseOf(job, id);
-    if (job === undefined || lease === undefined) continue;
-    const told = how.listed.get(id);
+  for (const { job, lease } of leasesOn(state, node)) {
+    const told = how.listed.get(lease.grant.id);
     if (told !== undefined) {
       const has = IntervalSet.of([...told.unfinished, ...told.unacknowledged]);
       for (const held of lease.open.toRanges()) {
@@ -297,11 +288,7 @@ export function tickNode(state: ClusterState, node: Node, effects: Effect[]): vo
   node.reason = `lost: ${node.reason}`;
   node.deferred = undefined;
   node.leaving = undefined;
-  for (const [id, jobId] of [...node.leases]) {
-    const job = state.jobs.get(jobId);
-    const lease = leaseOf(job, id);
-    if (job !== undefined && lease !== undefined) strikeLost(state, job, lease, effects);
-  }
+  for (const { job, lease } of leasesOn(state, node)) strikeLost(state, job, lease, effects);
   effects.push({ kind: "nodeChanged", node: node.id });
 }
 

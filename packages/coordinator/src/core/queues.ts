@@ -5,7 +5,7 @@
 import type { JobId, LeaseId, NodeId, Range } from "@everycore/protocol/pure";
 import { IntervalSet, sizeOf } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
-import type { ClusterState, Job, Lease, Queues } from "./model.ts";
+import type { ClusterState, Job, Lease, Node, Queues } from "./model.ts";
 import { leaseTransitions, move } from "./transitions.ts";
 
 export const emptyQueues = (): Queues => ({
@@ -124,6 +124,15 @@ export function queuedWithin(job: Job, range: Range): Range[] {
 /** The lease, be it its items' own place or a second one. */
 export const leaseOf = (job: Job | undefined, id: LeaseId): Lease | undefined =>
   job?.leases.get(id) ?? job?.doubles.get(id);
+
+/** The leases of a node, each looked up when its turn comes: what is done to one may end another. */
+export function* leasesOn(state: ClusterState, node: Node): Generator<{ job: Job; lease: Lease }> {
+  for (const [id, of] of [...node.leases]) {
+    const job = state.jobs.get(of);
+    const lease = leaseOf(job, id);
+    if (job !== undefined && lease !== undefined) yield { job, lease };
+  }
+}
 
 /** The lease that holds the item. */
 export function holderOf(job: Job, index: number): Lease | undefined {

@@ -11,7 +11,7 @@ import type {
 import { isEnded } from "@everycore/protocol/pure";
 import type { ClusterState, Job, Node } from "./model.ts";
 import { isQuarantined, quarantineText } from "./quarantine.ts";
-import { leaseOf, waitingItems } from "./queues.ts";
+import { leasesOn, waitingItems } from "./queues.ts";
 import { countsOfItems, missingItems } from "./reduced.ts";
 import { canRun, missingOf } from "./runtimes.ts";
 import { auditResultOf, isChecking } from "./spot-checks.ts";
@@ -187,7 +187,7 @@ export function shownState(node: Node): string {
 
 function viewOf(state: ClusterState, node: Node): NodeView {
   let leased = 0;
-  for (const [id, job] of node.leases) leased += leaseOf(state.jobs.get(job), id)?.open.size ?? 0;
+  for (const { lease } of leasesOn(state, node)) leased += lease.open.size;
   return {
     id: node.id,
     host: node.host,
@@ -210,4 +210,12 @@ export function waitingReasons(state: ClusterState): string[] {
       reasons.push(`job ${view.id.slice(0, 8)}: ${view.reason}`);
   }
   return reasons;
+}
+
+/** Whether a job that is still known has code of that name: `<user>/<digest>`. */
+export function isBundleUsed(state: ClusterState, name: string): boolean {
+  for (const { user, spec, repairs } of state.jobs.values()) {
+    if ([spec.task, ...repairs].some(({ bundle }) => `${user}/${bundle ?? ""}` === name)) return true;
+  }
+  return false;
 }

@@ -1,7 +1,7 @@
 /** What the agent says on the link, as messages of agent.proto. Built from effects and state; decides nothing. */
 import { hostname } from "node:os";
-import type { JobId } from "@everycore/protocol";
-import { encodeErrorInfo } from "@everycore/protocol";
+import type { Acknowledged, JobId } from "@everycore/protocol";
+import { encodeErrorInfo, furthest } from "@everycore/protocol";
 import type { AgentState, Effect } from "../core/index.ts";
 import { reportOf } from "../core/index.ts";
 import { machineIdOf, memoryBytesOf } from "../machine/facts.ts";
@@ -101,21 +101,15 @@ export function hello(
 /** The last message of an agent that ends in order. */
 export function goodbye(
   slots: number,
-  recovered: ReadonlyMap<JobId, number>,
-  own: ReadonlyMap<JobId, number>,
+  recovered: Acknowledged,
+  own: Acknowledged,
 ): { readonly drained: object } {
   return { drained: { slots, acknowledged: highest(recovered, own) } };
 }
 
-/** By job, the higher of two sequences: what a former agent's files gave, and what was acknowledged to us. */
-function highest(
-  recovered: ReadonlyMap<JobId, number>,
-  own: ReadonlyMap<JobId, number>,
-): Record<JobId, number> {
-  const seqs: Record<JobId, number> = Object.fromEntries(recovered);
-  for (const [job, seq] of own) seqs[job] = Math.max(seq, seqs[job] ?? 0);
-  return seqs;
-}
+/** What a former agent's files gave, and what was acknowledged to us. */
+const highest = (recovered: Acknowledged, own: Acknowledged): Record<JobId, number> =>
+  Object.fromEntries(furthest(recovered, own));
 
 export function heartbeat(
   state: AgentState,
