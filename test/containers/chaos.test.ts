@@ -163,7 +163,7 @@ async function survives(order: readonly string[], first = 0): Promise<void> {
     const seconds = Math.round((performance.now() - begunAt) / 100) / 10;
     process.stderr.write(`chaos: ${failure}: ${seconds} s, ${known} of ${count} items have an outcome\n`);
   }
-  const { outcomes, info } = await collect(cluster.client, job);
+  const { outcomes, info } = await collect(cluster.client, job, { withinMs: 300_000 });
   process.stderr.write(`chaos: the job ended, ${info.strikes} strikes\n`);
   const got = valuesOf(outcomes);
   const wrong = values.filter((n, at) => got[at] !== 2 * n).map((n) => ({ n, got: got[n - first] }));

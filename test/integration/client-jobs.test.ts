@@ -51,7 +51,7 @@ test("a reader that stopped goes on at the next index while the job runs, and le
   const watching = (async () => {
     for await (const { state } of job.watch()) states.push(state);
   })();
-  await log.hasBegun(21);
+  await log.hasBegunItem(20);
   log.open();
   const rest: number[] = [];
   for await (const { index } of job.results({ from: last + 1 })) rest.push(index);

@@ -193,7 +193,7 @@ test("the coordinator that a client talks to dies, and the client goes on with a
   const job = await submit(client, { task: "recorded.ts:run", items });
   const reading = collect(client, job);
   reading.catch(() => {}); // awaited below
-  await log.hasBegun(11);
+  await log.hasBegunItem(10);
   await cluster.standbys[0]!.kill("SIGKILL");
   log.open();
   const { outcomes } = await reading;

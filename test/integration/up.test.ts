@@ -121,7 +121,7 @@ test(
     const command = user.start(["map", `${taskFile("recorded.ts")}:run`, "--items", "-", "--values"], {
       stdin: `${items.join("\n")}\n`,
     });
-    await log.hasBegun(21);
+    await log.hasBegunItem(20);
     const coordinator = processesOf(user.home).find(({ command: line }) =>
       /coordinator.*main\.ts/.test(line),
     )!;

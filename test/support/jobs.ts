@@ -104,15 +104,26 @@ export async function submit(cluster: Connection, options: JobOptions): Promise<
   return (await submission.closed).id;
 }
 
+/** A job of a test that takes longer hangs: said with what is known of it, before the test's own time is over. */
+const collectWithinMs = 100_000;
+
 /** All outcomes of a job, in the order in which they came; follows it to its end. */
 export async function collect(
   cluster: Connection,
   job: string,
-  options: { unordered?: boolean; from?: number } = {},
+  options: { unordered?: boolean; from?: number; withinMs?: number } = {},
 ): Promise<{ outcomes: Outcome[]; info: JobInfo }> {
-  const results = cluster.results(job, options);
+  const { withinMs = collectWithinMs, ...how } = options;
+  const signal = AbortSignal.timeout(withinMs);
   const outcomes: Outcome[] = [];
-  for await (const outcome of results) outcomes.push(outcome);
+  try {
+    for await (const outcome of cluster.results(job, { ...how, signal })) outcomes.push(outcome);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    const [info, nodes] = await Promise.all([cluster.getJob(job), cluster.listNodes()]);
+    const known = JSON.stringify({ info, nodes });
+    throw new Error(`${outcomes.length} outcomes in ${withinMs} ms: ${known}`, { cause: error });
+  }
   return { outcomes, info: await cluster.waitJob(job, { timeoutMs: 60_000 }) };
 }
 
@@ -187,5 +198,10 @@ export class RunLog {
 
   async hasBegun(count: number): Promise<void> {
     await until(() => this.begun().length >= count, { withinMs: 30_000, what: `${count} items to begin` });
+  }
+
+  /** Others before it may not have: what was cut off a slice runs later. */
+  async hasBegunItem(index: number): Promise<void> {
+    await until(() => this.begun().includes(index), { withinMs: 30_000, what: `item ${index} to begin` });
   }
 }

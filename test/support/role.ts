@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 const repository = fileURLToPath(new URL("../..", import.meta.url));
 const readyWithinMs = 30_000;
 const stopWithinMs = 15_000;
+const endsWithinMs = 60_000;
 
 /** A role said `"ready": false`, or ended without a word. */
 export class RoleFailed extends Error {
@@ -94,10 +95,16 @@ export class Role {
     return this.#child?.exitCode ?? null;
   }
 
-  /** Gives the exit code once it has ended by itself. */
+  /** Gives the exit code once it has ended by itself; says what its log told last if it does not. */
   async ended(): Promise<number | null> {
     const child = this.#child;
-    if (child && !hasEnded(child)) await once(child, "exit");
+    if (child && !hasEnded(child)) {
+      await once(child, "exit", { signal: AbortSignal.timeout(endsWithinMs) }).catch((error: unknown) => {
+        const { role, logFile } = this.#options;
+        const words = `the ${role} has not ended by itself in ${endsWithinMs} ms; its log ends:\n${tailOf(logFile)}`;
+        throw new Error(words, { cause: error });
+      });
+    }
     return child?.exitCode ?? null;
   }
 

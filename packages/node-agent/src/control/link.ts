@@ -4,7 +4,8 @@
  *
  *  N1  the hello is said when a leader has taken the call, not before: one that stands by keeps the call until it
  *      leads, and the agent's state would be old by then;
- *  N2  a coordinator that cannot be reached, is silent, or refuses costs a bounded time (P5).
+ *  N2  a coordinator that cannot be reached, is silent, or refuses costs a bounded time (P5);
+ *  N3  once it is closed no call is begun: a leader would take it, and nobody would end it (P5).
  */
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
@@ -125,7 +126,8 @@ export class Link {
       ...keepalive,
     });
     try {
-      await connected(client);
+      await connected(client, this.#stop.signal);
+      if (this.#stop.signal.aborted) return false; // N3
       return await this.#call(client, address);
     } catch (error) {
       if (!(error instanceof Refused)) this.#lost = address;
@@ -149,7 +151,7 @@ export class Link {
       const end = (error?: Error): void => {
         clearTimeout(silence);
         const wasTaken = this.#stream === stream;
-        this.#opening = undefined;
+        if (this.#opening === stream) this.#opening = undefined;
         if (wasTaken) {
           this.#stream = undefined;
           this.#lost = address;
@@ -163,6 +165,7 @@ export class Link {
         this.#learn(head);
         this.#lost = "";
         this.#wasTaken = true;
+        this.#opening = undefined;
         this.#stream = stream;
         onOpen(); // N1
       });
@@ -229,18 +232,24 @@ class Refused extends Error {}
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Rejects at once where nobody listens; one attempt, since the next address may be better. */
-function connected(client: grpc.Client): Promise<void> {
+/** Rejects at once where nobody listens, or when `stop` says so; one attempt, since the next address may be better. */
+function connected(client: grpc.Client, stop: AbortSignal): Promise<void> {
   const channel = client.getChannel();
   const by = Date.now() + connectMs;
-  return new Promise((resolve, reject) => {
-    const look = (isLate?: Error): void => {
-      const state = channel.getConnectivityState(true);
-      if (state === grpc.connectivityState.READY) return resolve();
-      if (isLate !== undefined || state === grpc.connectivityState.TRANSIENT_FAILURE)
-        return reject(new Error("it cannot be reached"));
-      channel.watchConnectivityState(state, by, look);
-    };
-    look();
-  });
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const closed = (): void => reject(new Error("the link is closed"));
+  stop.addEventListener("abort", closed);
+  const look = (isLate?: Error): void => {
+    const state = channel.getConnectivityState(true);
+    if (state === grpc.connectivityState.READY) return resolve();
+    if (isLate !== undefined || isOver.has(state)) return reject(new Error("it cannot be reached"));
+    channel.watchConnectivityState(state, by, look);
+  };
+  look();
+  return promise.finally(() => stop.removeEventListener("abort", closed));
 }
+
+const isOver: ReadonlySet<number> = new Set([
+  grpc.connectivityState.TRANSIENT_FAILURE,
+  grpc.connectivityState.SHUTDOWN,
+]);

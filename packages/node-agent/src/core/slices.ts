@@ -1,8 +1,8 @@
 /**
- * Which slot runs what: slices of 20-50 ms are cut from the leases in the order of (priority, tag); an idle slot
- * is filled at once, a busy one gets a second slice behind it while items are cheap and nobody starves.
+ * Which slot runs what: slices of 20-50 ms are cut from the leases, jobs in the order of (priority, tag), the leases of
+ * one in that of their age; an idle slot is filled at once, a busy one gets a second slice behind it while items are
+ * cheap and nobody starves.
  */
-import type { JobId } from "@everycore/protocol/pure";
 import { cut, levelAt, limits } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect } from "./events.ts";
 import { ownEnd, queuedItems, requeue, settle } from "./jobs.ts";
@@ -48,26 +48,38 @@ function aloneRuns(state: AgentState): boolean {
 }
 
 /**
- * The lease whose turn it is: by (priority, tag), then by age. The tag of a lease is its job's share when it was
- * leased; what it has been served since counts too, or ten seconds of leased work would go before a small job.
+ * The lease whose turn it is: by (priority, tag) between jobs, by age within one, so that its outcomes come in order.
+ * The tag of a lease is its job's share when it was leased; what it has been served since counts too, or ten seconds of
+ * leased work would go before a small job.
  */
-function nextLease(state: AgentState, only?: JobId): { job: Job; lease: Lease } | undefined {
-  let best: { job: Job; lease: Lease; tag: number } | undefined;
+function nextLease(state: AgentState): { job: Job; lease: Lease } | undefined {
+  let best: Turn | undefined;
   for (const job of state.jobs.values()) {
-    if (job.failed || (only !== undefined && job.id !== only)) continue;
-    for (const lease of job.leases.values()) {
-      if (!lease.ready || lease.queue.isEmpty) continue;
-      const next = { job, lease, tag: servedTag(job, lease) };
-      if (best === undefined || isBefore(next, best)) best = next;
-    }
+    const lease = job.failed ? undefined : oldestWaiting(job);
+    if (lease === undefined) continue;
+    const next = { job, lease, tag: servedTag(job, lease) };
+    if (best === undefined || isBefore(next, best)) best = next;
   }
   return best;
+}
+
+function oldestWaiting(job: Job): Lease | undefined {
+  let oldest: Lease | undefined;
+  for (const lease of job.leases.values()) {
+    if (!lease.ready || lease.queue.isEmpty) continue;
+    if (oldest === undefined || lease.grant.n < oldest.grant.n) oldest = lease;
+  }
+  return oldest;
 }
 
 const servedTag = (job: Job, { tag, queue, grant }: Lease): number =>
   tag + ((queue.first()?.start ?? grant.start) - grant.start) * (job.itemMs ?? 0);
 
-type Turn = { readonly lease: Lease; readonly tag: number };
+interface Turn {
+  readonly job: Job;
+  readonly lease: Lease;
+  readonly tag: number;
+}
 
 const isBefore = (a: Turn, b: Turn): boolean =>
   a.lease.priority !== b.lease.priority
