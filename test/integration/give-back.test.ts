@@ -9,10 +9,12 @@ import { until } from "../support/until.ts";
 test("an agent that comes late gets a share of the work that the first one holds", async () => {
   await using cluster = await startCluster({ agents: 1, slots: 1 });
   const log = new RunLog(cluster.dir);
-  const items = upTo(60).map((index) => log.item(index, { ms: 150 }));
+  const items = upTo(60).map((index) => log.item(index, { ms: 100, isHeld: index >= 6 }));
   const job = await submit(cluster.client, { task: "recorded.ts:run", items });
-  await log.hasBegun(6); // costs are known: the only node holds all that it may
+  await log.hasBegunItem(6); // costs are known: the only node holds all that it may
   const late = await cluster.addAgent({ slots: 1 });
+  await log.hasBegun(8); // one of them there
+  log.open();
   const { outcomes, info } = await collect(cluster.client, job);
   expect(valuesOf(outcomes)).toEqual(upTo(60));
   expect(log.repeated()).toEqual([]);

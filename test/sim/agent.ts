@@ -16,7 +16,7 @@ import type { Partitions } from "./partitions.ts";
 import type { JobPlan, NodePlan } from "./plan.ts";
 import type { Event, LeaseFacts } from "./pool.ts";
 import { Pool } from "./pool.ts";
-import type { ItemStart } from "./worker.ts";
+import type { ItemStart, Load } from "./worker.ts";
 import type { Random } from "./random.ts";
 import type { Store } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
@@ -38,12 +38,17 @@ export interface AgentWorld {
   readonly crashed: (start: ItemStart) => void;
   /** Its machine is bad, and it is this item's turn. */
   readonly isKilledByHost: (agent: SimAgent, job: JobId, index: number) => boolean;
+  /** What becomes of a task that a worker loads here. */
+  readonly loads: (agent: SimAgent, job: JobId, code: string) => Load;
   readonly stepped: (agent: SimAgent) => void;
   /** A break that only silence tells of. */
   readonly breaksSilently: () => boolean;
   /** The process has ended by itself: it was drained, or an item took it down. */
   readonly gone: (agent: SimAgent) => void;
 }
+
+/** What a node says of a task that it cannot load. */
+export const notLoaded = "no task";
 
 const tickMs = 50;
 const recoverMs = 5_000;
@@ -125,6 +130,7 @@ export class SimAgent {
       recorded: (start) => this.#world.recorded(start),
       crashed: (start) => this.#world.crashed(start),
       isKilledByHost: (job, index) => this.#world.isKilledByHost(this, job, index),
+      loads: (job, code) => this.#world.loads(this, job, code),
       nodeDies: () => {
         this.crash();
         this.#world.gone(this);
@@ -356,9 +362,10 @@ export class SimAgent {
         return this.#say((leader) => leader.feed({ kind: "gaveBack", node, job, grant, ranges }));
       }
       case "taskFailed": {
-        const { job, died } = effect;
+        const { job, round } = effect;
+        const { died } = effect.failure;
         return this.#say((leader) =>
-          leader.feed({ kind: "taskFailed", node, job, message: "no task", died }),
+          leader.feed({ kind: "taskFailed", node, job, round, message: notLoaded, died }),
         );
       }
       case "leaseFound": {

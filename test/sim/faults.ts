@@ -13,6 +13,7 @@ import type { Faults as Rates } from "./plan.ts";
 import type { Random } from "./random.ts";
 import type { Store } from "./store.ts";
 import type { Timeline } from "./timeline.ts";
+import type { Load } from "./worker.ts";
 
 export const faultEveryMs = 100;
 
@@ -27,6 +28,9 @@ export interface FaultWorld {
   readonly agents: readonly SimAgent[];
   readonly coordinators: readonly SimCoordinator[];
   readonly clients: ReadonlyMap<JobId, Client>;
+  readonly failsToLoad: (agent: SimAgent) => boolean;
+  /** Some item of the job has ended well, by its log. */
+  readonly hasValue: (job: JobId) => boolean;
   restart(agent: SimAgent, filesKept: boolean): void;
   setStorage(level: "ok" | "pause"): void;
 }
@@ -37,6 +41,7 @@ export class Faults {
   readonly #world: FaultWorld;
   readonly #killed = new Set<string>();
   readonly #ranOn = new Map<SimAgent, number>();
+  readonly #loads = new Map<string, number>();
   #isStoragePaused = false;
 
   constructor(world: FaultWorld) {
@@ -163,6 +168,21 @@ export class Faults {
     this.#killed.add(item);
     this.happened("worker kill");
     return true;
+  }
+
+  /**
+   * On one node each second worker of a job fails to load its task, once it has given a value: elsewhere it goes on. By
+   * the seed and the order of things alone: nothing is drawn.
+   */
+  loads(agent: SimAgent, job: JobId, code: string): Load {
+    const { failsToLoad, hasValue } = this.#world;
+    if (!failsToLoad(agent)) return "well";
+    const key = `${agent.node}/${job}/${code}`;
+    const loads = (this.#loads.get(key) ?? 0) + 1;
+    this.#loads.set(key, loads);
+    if (loads % 2 !== 0 || !hasValue(job)) return "well";
+    this.happened("task not loaded");
+    return loads % 4 === 0 ? "dies" : "raises";
   }
 
   /** A death without cause; each item meets at most one, since two are a verdict. */

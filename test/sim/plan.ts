@@ -46,6 +46,8 @@ export interface NodePlan {
   readonly crashEvery?: number;
   /** It gives other values than all others do. */
   readonly lies?: boolean;
+  /** Its workers now and then fail to load a task that runs elsewhere. */
+  readonly failsToLoad?: boolean;
 }
 
 /** Rates are per second of the fault time; chances are per message. */
@@ -253,7 +255,11 @@ function full(plan: Plan, random: Random): Plan {
   const jobs = isWide(seed) ? wide(seed, drawn, new Random(seed ^ 0x5555_5555)) : drawn;
   const some = (rates: readonly number[], share: number): number =>
     random.chance(share) ? random.pick(rates) : 0;
-  const nodes = plan.nodes.map((node, at) => (at === 1 && hasLiar(seed) ? { ...node, lies: true } : node));
+  const nodes = plan.nodes.map((node, at) => ({
+    ...node,
+    ...(at === 1 && hasLiar(seed) ? { lies: true } : {}),
+    ...(at === 2 && hasBadLoader(seed) ? { failsToLoad: true } : {}),
+  }));
   if (isGentle(seed)) {
     const coordinatorCrashes = Math.max(faults.coordinatorCrashes, 0.15);
     const slowTail = some([0.02, 0.1], 0.5);
@@ -312,6 +318,9 @@ const withSpec = (job: JobPlan, spec: Partial<JobSpec>): JobPlan => ({
 
 /** By the seed alone: one of its nodes lies. */
 const hasLiar = (seed: number): boolean => isWide(seed) && seed % 4 === 3;
+
+/** By the seed alone: one of its nodes fails to load what it has loaded before. */
+const hasBadLoader = (seed: number): boolean => isWide(seed) && seed % 3 === 1;
 
 function withAudit(job: JobPlan, audit: number): JobPlan {
   return job.spec.task.reduce === undefined ? { ...job, spec: { ...job.spec, audit } } : job;

@@ -5,7 +5,7 @@ import type { Disk, SliceFile } from "./disk.ts";
 import type { JobPlan } from "./plan.ts";
 import type { Random } from "./random.ts";
 import type { Timeline } from "./timeline.ts";
-import type { ItemStart } from "./worker.ts";
+import type { ItemStart, Load } from "./worker.ts";
 import { SimWorker } from "./worker.ts";
 
 type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
@@ -25,6 +25,7 @@ export interface PoolOptions {
   readonly crashed: (start: ItemStart) => void;
   readonly isKilledByHost: (job: JobId, index: number) => boolean;
   readonly nodeDies: () => void;
+  readonly loads: (job: JobId, code: string) => Load;
 }
 
 export class Pool {
@@ -48,7 +49,7 @@ export class Pool {
   }
 
   start(id: number): void {
-    const { time, random, disk, slowness, started, recorded, crashed, nodeDies, isKilledByHost } =
+    const { time, random, disk, slowness, started, recorded, crashed, nodeDies, isKilledByHost, loads } =
       this.#options;
     const worker: SimWorker = new SimWorker({
       id,
@@ -59,6 +60,8 @@ export class Pool {
       events: {
         ready: () => this.#feed({ kind: "workerReady", worker: id }),
         loaded: () => this.#feed({ kind: "workerLoaded", worker: id }),
+        loadFailed: () => this.#feed({ kind: "initFailed", worker: id, error: new Uint8Array() }),
+        loads,
         sliceEnded: (file, at, busyMs) => {
           this.#seen(worker, [file]);
           this.#feed({ kind: "sliceEnded", worker: id, slice: file.slice, ended: at, busyMs, cpuMs: busyMs });

@@ -19,7 +19,7 @@ const faultKinds = [
   ...["request lost", "request late", "answer lost", "lease lost", "lease late", "lease doubled"],
   ...["agent crash", "agent pause", "agent gone for good", "link break", "partition", "one-way partition"],
   ...["coordinator crash", "coordinator pause", "coordinator freeze", "clock jump", "outage"],
-  ...["worker kill", "disk full", "storage pause", "drain"],
+  ...["worker kill", "disk full", "storage pause", "drain", "task not loaded"],
 ];
 
 const remembered = readFileSync(join(import.meta.dirname, "seeds.txt"), "utf8")

@@ -6,6 +6,7 @@ import type { ClusterState } from "@everycore/coordinator/core";
 import type { JobId, JobRecord, LeaseGrant, LogRecord, NodeId, OutcomeStatus } from "@everycore/protocol";
 import { isEnded, limits } from "@everycore/protocol";
 import { NaiveFold } from "../../packages/protocol/test/support/naive-fold.ts";
+import { notLoaded } from "./agent.ts";
 import { must } from "./breach.ts";
 import type { Client } from "./client.ts";
 import type { LogEntry, Store } from "./store.ts";
@@ -27,6 +28,8 @@ export class Watch {
   /** Lease and item of each worker's death that nobody had asked for. */
   readonly #deaths = new Set<string>();
   readonly #audits: AuditWatch;
+  /** Jobs of which an item has ended well. */
+  readonly #valued = new Set<JobId>();
 
   constructor(options: {
     clients: ReadonlyMap<JobId, Client>;
@@ -76,7 +79,10 @@ export class Watch {
     const before = reopening.map((index) => fold.item(index).outcome?.status);
     fold.apply(seq, record);
     if (record.kind === "strike") this.#judgeStrike(record);
-    if (record.kind === "commit") this.#judgeAgains(record, client);
+    if (record.kind === "commit") {
+      this.#judgeAgains(record, client);
+      if (record.parts.some(({ status }) => status === "value")) this.#valued.add(record.job);
+    }
     if (record.kind === "seal") this.#judgeSeal(seq, record, client, store);
     for (const [at, index] of reopening.entries()) this.#judgeReopen(index, before[at], client, store);
   }
@@ -123,7 +129,8 @@ export class Watch {
         const enough = lost >= limits.lostStrikesMax || lost + crashes.length >= limits.strikesMax;
         must(enough, "P4", () => `${told()} after ${lost} losses and ${crashes.length} crashes`);
       }
-      if (record.status === "cancelled") must(mayEnd, "P1", () => `${told()} unasked`);
+      if (record.status === "cancelled")
+        must(mayEnd, "P1", () => `${told()} unasked: ${store.jobs.get(record.job)?.record.reason}`);
       if (record.status === "expired")
         must(client.plan.spec.jobTimeoutMs !== undefined, "P1", () => `${told()} without a time limit`);
       if (record.status === "cancelled" || record.status === "expired") {
@@ -141,6 +148,8 @@ export class Watch {
   #mayBeCancelled(client: Client, store: Store): boolean {
     if (client.isCancelled || !client.isClosed || this.#isOverItsFailures(client)) return true;
     const { reason = "" } = store.jobs.get(client.plan.id)?.record ?? {};
+    // The node that could not load it was the only one left.
+    if (reason === notLoaded) return true;
     if (this.#areClocksSet && reason.startsWith("its client was gone")) return true;
     return [...client.plan.fates.values()].filter((fate) => fate.kind === "crash").length >= 4;
   }
@@ -169,6 +178,10 @@ export class Watch {
     const stored = store.jobs.get(id)?.record.round ?? 0;
     const told = (): string => `item ${index} of ${id} was opened for round ${item.round}`;
     must(stored >= item.round, "P1", () => `${told()}, and its record knows ${stored}`);
+  }
+
+  hasValue(job: JobId): boolean {
+    return this.#valued.has(job);
   }
 
   started(...[agent, start]: Parameters<StartWatch["started"]>): void {
@@ -224,7 +237,8 @@ export class Watch {
       const result = fold.item(total).outcome?.status;
       must(result !== undefined, "P1", () => `the reduction of ${plan.id} has no result`);
     }
-    if (client.isCancelAnswered && client.retries === 0 && plan.spec.maxFailures === undefined) {
+    const mayFail = plan.spec.maxFailures !== undefined || record!.reason === notLoaded;
+    if (client.isCancelAnswered && client.retries === 0 && !mayFail) {
       must(record!.state !== "failed", "P1", () => `${plan.id} was cancelled and is ${record!.state}`);
     }
     this.#judgeCounts(client, record!, leader);

@@ -22,10 +22,15 @@ export interface ItemStart {
   readonly worker: { readonly isAlive: boolean; readonly isDropped: boolean; readonly code: string };
 }
 
+export type Load = "well" | "raises" | "dies";
+
 /** What an agent hears of its worker. */
 export interface WorkerEvents {
   readonly ready: () => void;
   readonly loaded: () => void;
+  readonly loadFailed: () => void;
+  /** What becomes of a task that it loads; asked once for each. */
+  readonly loads: (job: JobId, code: string) => Load;
   readonly sliceEnded: (slice: SliceFile, at: number, busyMs: number) => void;
   readonly died: () => void;
   /** Something on this host kills the worker while it runs the item; asked once for each try. */
@@ -100,8 +105,11 @@ export class SimWorker {
   #load(): void {
     if (!this.#isReady || this.#task === undefined || this.phase === "load" || this.#isLoaded) return;
     this.phase = "load";
+    const load = this.#events.loads(this.#task.id, this.code);
     this.#later(this.#random.between(loadMs.from, loadMs.to), () => {
+      if (load === "dies") return this.die();
       this.phase = "idle";
+      if (load === "raises") return this.#events.loadFailed();
       this.#isLoaded = true;
       this.#events.loaded();
       this.#next();

@@ -137,6 +137,8 @@ export class World {
       agents: this.agents,
       coordinators: this.coordinators,
       clients: this.clients,
+      failsToLoad: (agent) => !this.#isCalm && agent.plan.failsToLoad === true,
+      hasValue: (job) => this.watch.hasValue(job),
       restart: (agent, filesKept) => this.#restart(agent, filesKept),
       setStorage: (level) => this.#setStorage(level),
     });
@@ -171,6 +173,7 @@ export class World {
       recorded: (start) => this.watch.recorded(start),
       crashed: (start) => this.watch.crashed(start),
       isKilledByHost: (agent, job, index) => this.#faults.isKilledByHost(agent, job, index),
+      loads: (agent, job, code) => this.#faults.loads(agent, job, code),
       stepped: (agent) => {
         this.steps += 1;
         if (this.steps % agentCheckEvery === 0) agent.check();

@@ -21,8 +21,43 @@ test("a worker that dies while it loads the task fails the task, once, and no it
   bench.feed({ kind: "workerReady", worker });
   const detail = { signal: "SIGSEGV" };
   const effects = bench.feed({ kind: "workerDied", worker, phase: "load", sights: [], detail });
-  expect(only(effects, "taskFailed")).toMatchObject([{ job, died: true }]);
+  expect(only(effects, "taskFailed")).toMatchObject([{ job, failure: { died: true } }]);
   expect(only(bench.effects, "publishStrike")).toEqual([]);
+});
+
+test("what waits of a task that does not load is given back, what has ended is committed", () => {
+  const bench = new AgentBench();
+  const grant = grantOf(1, 0, 400);
+  const [slice] = only(bench.lease(grant), "sendSlice");
+  const { worker } = slice!;
+  const run = { file: 1, from: 0, to: 300_000, start: 0, end: 1, status: 0, missing: undefined };
+  const seen = [{ slice: slice!.slice, job, lease: grant.id, runs: [run] }];
+  bench.feed({ kind: "outcomesSeen", worker, seen });
+  const failed = bench.feed({
+    kind: "inputFailed",
+    job,
+    lease: grant.id,
+    bundle: true,
+    message: "no bundle",
+  });
+  expect(only(failed, "taskFailed")).toMatchObject([{ job, round: 0, failure: { error: "no bundle" } }]);
+  const [gave] = only(failed, "gaveBack");
+  expect(gave).toMatchObject({ job, grant: { id: grant.id } });
+  expect(gave!.ranges.at(-1)?.end).toBe(400);
+  expect(bench.hello().leases).toMatchObject([
+    { unacknowledged: [{ start: 0, end: 1 }], gaveBack: gave!.ranges },
+  ]);
+  expect(only(bench.effects, "publishCommit")).toHaveLength(1);
+});
+
+test("whoever leases what does not load here is refused, and told why again", () => {
+  const bench = new AgentBench();
+  const grant = grantOf(1, 0, 8);
+  bench.lease(grant);
+  bench.feed({ kind: "inputFailed", job, lease: grant.id, bundle: true, message: "no bundle" });
+  const again = bench.lease({ ...grantOf(2, 0, 8), round: 1 });
+  expect(only(again, "answerLease")[0]?.reply).toMatchObject({ ok: false, reason: "task" });
+  expect(only(again, "taskFailed")).toMatchObject([{ job, round: 1, failure: { error: "no bundle" } }]);
 });
 
 test("a slice that had not begun is nobody's fault: all of it runs again", () => {

@@ -24,7 +24,7 @@ test("a lease of a later round with other code puts the former code's workers an
   const worker = [...state.workers.values()].find((known) => known.job === job)!;
   step(state, { kind: "workerReady", at: 2, worker: worker.id });
   step(state, { kind: "workerLoaded", at: 3, worker: worker.id });
-  state.jobs.get(job)!.failed = true;
+  state.jobs.get(job)!.failure = { error: "no", died: false };
 
   // The same code in a later round is served by the same worker.
   expect(kinds(arrive(lease("2", 1, "old")))).not.toContain("killGroup");
@@ -38,7 +38,7 @@ test("a lease of a later round with other code puts the former code's workers an
   expect(replaced).toContainEqual({ kind: "forgetLease", job, lease: "1".repeat(32) });
   expect(replaced).toContainEqual({ kind: "answerLease", ask, reply: { ok: true, accepted: 2 } });
   expect([...state.jobs.get(job)!.leases.keys()]).toEqual(["4".repeat(32)]);
-  expect(state.jobs.get(job)).toMatchObject({ failed: false, round: 2, task: { code: "new" } });
+  expect(state.jobs.get(job)).toMatchObject({ failure: undefined, round: 2, task: { code: "new" } });
 
   // One of the round before that comes late is not run by the new code.
   const late = arrive(lease("5", 1, "old"));

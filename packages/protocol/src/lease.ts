@@ -49,7 +49,17 @@ export interface LeaseMessage {
   readonly tag: number;
 }
 
-export const leaseRefusals = ["epoch", "draining", "full", "disk", "runtime", "malformed", "late"] as const;
+/** `task`: it does not load there; TaskFailed says why. */
+export const leaseRefusals = [
+  "epoch",
+  "draining",
+  "full",
+  "disk",
+  "runtime",
+  "task",
+  "malformed",
+  "late",
+] as const;
 export type LeaseRefusal = (typeof leaseRefusals)[number];
 /** `accepted`: the agent's counter of accepted leases after this one. */
 export type LeaseReply =

@@ -51,6 +51,32 @@ export const ofTheAgent: readonly Mutation[] = [
     test: agentTest,
   },
   {
+    name: "what waits of a task that does not load is kept",
+    rule: "2 P5",
+    edits: [
+      {
+        file: `${agent}/leader.ts`,
+        find: 'state.drain === "draining" || job.failure !== undefined) giveJobBack',
+        replace: 'state.drain === "draining") giveJobBack',
+      },
+    ],
+    seeds: wide400,
+    test: agentTest,
+  },
+  {
+    name: "that a task does not load is said once, to whoever led then",
+    rule: "2 P5",
+    edits: [
+      {
+        file: `${agent}/jobs.ts`,
+        find: "    sayFailureAgain(state.jobs.get(facts.job), facts, effects);\n",
+        replace: "",
+      },
+    ],
+    seeds: wide400,
+    test: agentTest,
+  },
+  {
     name: "neighbours of a crash are forgotten",
     rule: "2 P4",
     edits: [{ file: `${agent}/workers.ts`, find: "  rest(cursor + 1);\n", replace: "" }],

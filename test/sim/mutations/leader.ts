@@ -257,6 +257,37 @@ export const ofTheLeader: readonly Mutation[] = [
     test: nodesTest,
   },
   {
+    name: "what a node holds of a task that it cannot load is placed anew by its word",
+    rule: "2 P3",
+    edits: [
+      {
+        file: `${coordinator}/nodes.ts`,
+        find: "  job.failedOn.set(event.node, event.message);\n",
+        replace: `  job.failedOn.set(event.node, event.message);
+  for (const lease of [...job.leases.values()]) {
+    if (lease.grant.node !== event.node) continue;
+    for (const open of lease.open.toRanges()) returnToQueue(state, job, lease, open);
+  }
+`,
+      },
+    ],
+    seeds: wide1000,
+    test: jobsTest,
+  },
+  {
+    name: "a node fails to load a task before its log is read, and the job is failed",
+    rule: "9 takeover 3",
+    edits: [
+      {
+        file: `${coordinator}/nodes.ts`,
+        find: 'if (message === undefined || job.phase !== "open" || isEnded(job.state)) return;',
+        replace: "if (message === undefined || isEnded(job.state)) return;",
+      },
+    ],
+    seeds: wide1000,
+    test: takeoverTest,
+  },
+  {
     name: "what counts against a node is found by a new leader in logs alone, and is gone with deleted jobs",
     rule: "5 strikes",
     edits: [

@@ -100,6 +100,7 @@ export type Event = { readonly at: number } & (
       readonly kind: "taskFailed";
       readonly node: NodeId;
       readonly job: JobId;
+      readonly round: number;
       readonly message: string;
       readonly died: boolean;
     }

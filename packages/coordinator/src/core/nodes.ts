@@ -337,23 +337,41 @@ function without(said: NodeReport, id: LeaseId, ranges: readonly Range[]): NodeR
   return { ...said, leases };
 }
 
-/** A node cannot load the task: the job goes on elsewhere, or fails with the node's words, once. */
+/**
+ * A node cannot load the task: it gets no more of it. What it holds comes by other ways, committed or given back: placed
+ * anew by this word it would run again, for the commits that crossed it are not read yet (P3).
+ */
 export function taskFailed(
   state: ClusterState,
-  event: { node: NodeId; job: Job["id"]; message: string; died: boolean },
+  event: { node: NodeId; job: Job["id"]; round: number; message: string; died: boolean },
   effects: Effect[],
 ): void {
   const job = state.jobs.get(event.job);
-  if (job === undefined || isEnded(job.state)) return;
+  if (job === undefined || isEnded(job.state) || event.round < job.round) return;
   job.failedOn.set(event.node, event.message);
-  for (const lease of [...job.doubles.values(), ...job.leases.values()]) {
-    if (lease.grant.node === event.node) dropLease(state, job, lease, "lose");
-  }
-  const others = [...state.nodes.values()].some((node) => usableFor(node, job));
-  // A task that has run elsewhere is sound: the node is not. One that never ran will not run anywhere.
-  if (others && job.fold.counts().value > 0) return;
-  fail(state, job, event.message, effects);
+  failIfUnloadable(state, job, effects);
 }
+
+/**
+ * A task that has run elsewhere is sound: the node is not. One that never ran will not run anywhere, and the job fails
+ * with the node's words, once; not before its log is read, which tells whether it ran.
+ */
+export function failIfUnloadable(state: ClusterState, job: Job, effects: Effect[]): void {
+  const message = [...job.failedOn.values()].at(-1);
+  if (message === undefined || job.phase !== "open" || isEnded(job.state)) return;
+  if (job.fold.counts().value > 0 && hasHope(state, job)) return;
+  fail(state, job, message, effects);
+}
+
+/** Another node may yet run it: also one whose link is being mended, or that has no room at the moment. */
+const hasHope = (state: ClusterState, job: Job): boolean =>
+  [...state.nodes.values()].some(
+    (node) =>
+      (node.state === "connected" || node.state === "suspected") &&
+      !node.draining &&
+      canRun(node, job.spec.task) &&
+      !job.failedOn.has(node.id),
+  );
 
 export const usableFor = (node: Node, job: Job): boolean =>
   node.state === "connected" &&

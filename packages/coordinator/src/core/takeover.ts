@@ -15,7 +15,7 @@ import { maybeFinish, newJob, retry, takesInput } from "./jobs.ts";
 import { act, appendStrike, endOf } from "./leader-records.ts";
 import { newGrant } from "./leases.ts";
 import type { ClusterState, Job, Keys } from "./model.ts";
-import { isHeldUpByLogs, settle } from "./nodes.ts";
+import { failIfUnloadable, isHeldUpByLogs, settle } from "./nodes.ts";
 import { enqueue } from "./queues.ts";
 import { recoverStanding } from "./standing.ts";
 import { failIfAllCrash, judge } from "./strikes.ts";
@@ -190,6 +190,8 @@ function reported(state: ClusterState, keys: Keys, job: Job, effects: Effect[]):
     // What the old leader saw struck out and did not live to seal.
     judge(state, job, range, effects);
   }
+  // What nodes said of it before its log was read.
+  failIfUnloadable(state, job, effects);
 }
 
 /** The items stay where they wait until the log says that they are suspected: else they would be leased without care. */

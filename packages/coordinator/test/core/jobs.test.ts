@@ -176,7 +176,14 @@ test("a task that cannot be loaded fails its job with the node's words", () => {
   bench.report("a");
   const { job } = bench.submit("j", { items: 4 });
   bench.answer("a");
-  bench.feed({ kind: "taskFailed", node: bench.node("a").id, job, message: "SyntaxError: no", died: false });
+  bench.feed({
+    kind: "taskFailed",
+    node: bench.node("a").id,
+    job,
+    round: 0,
+    message: "SyntaxError: no",
+    died: false,
+  });
   expect(bench.records.get(job)).toMatchObject({ state: "failed", reason: "SyntaxError: no" });
 });
 
@@ -187,22 +194,44 @@ test("a task that has run elsewhere is sound: only that node gets no more of it"
   const { job } = bench.submit("j", { items: 200 });
   bench.answer("a");
   bench.answer("b");
-  bench.commit("a", job, {
-    start: bench.node("a").held.values().next().value!.grant.start,
-    end: bench.node("a").held.values().next().value!.grant.start + 1,
-  });
-  const effects = bench.feed({
+  const [first] = bench.node("a").held.values();
+  bench.commit("a", job, { start: first!.grant.start, end: first!.grant.start + 1 });
+  const { id, held } = bench.node("b");
+  const [lease] = held.values();
+  const { start, end } = lease!.grant;
+  const failed = bench.feed({
     kind: "taskFailed",
-    node: bench.node("b").id,
+    node: id,
     job,
+    round: 0,
     message: "no python",
     died: false,
   });
-  bench.node("b").held.clear();
   expect(bench.job(job).state).toBe("running");
-  expect(only(effects, "sendLease").map((effect) => effect.node)).not.toContain(bench.node("b").id);
+  // What it has run is on its way: nothing of its lease is anybody else's by that word alone.
+  const leased = only(failed, "sendLease").map(({ grant }) => grant);
+  expect(leased.filter((grant) => grant.start < end && start < grant.end)).toEqual([]);
+  bench.commit("b", job, { start, end: start + 1 });
+  const returned = bench.giveBack("b", job, { start: start + 1, end });
+  expect(only(returned, "sendLease").map(({ node }) => node)).not.toContain(id);
   bench.runAll();
   expect(bench.job(job).state).toBe("done");
+});
+
+test("what a node says of a round that is over fails nobody", () => {
+  const bench = new CoreBench();
+  bench.report("a");
+  const { job } = bench.submit("j", { items: 4 });
+  const word = { kind: "taskFailed", node: bench.node("a").id, job, message: "no", died: false } as const;
+  bench.feed({ ...word, round: 0 });
+  bench.runAll();
+  expect(bench.job(job).state).toBe("failed");
+  bench.feed({ kind: "retryAsked", job, ask: 7 });
+  bench.feed({ ...word, round: 0 });
+  expect(bench.job(job).state).toBe("running");
+  bench.feed({ ...word, round: 1 });
+  bench.runAll();
+  expect(bench.job(job)).toMatchObject({ state: "failed", reason: "no" });
 });
 
 describe("a submit whose stream breaks", () => {

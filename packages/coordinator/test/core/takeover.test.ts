@@ -33,6 +33,34 @@ test("nothing below `reserved` is leased before every known node has reported", 
   expect(bench.job(job).state).toBe("done");
 });
 
+test("a node that cannot load a task fails no job of which the log is not read: it may have run elsewhere", () => {
+  const { bench, job } = running();
+  const [first] = bench.node("a").held.values();
+  bench.commit("a", job, { start: first!.grant.start, end: first!.grant.start + 1 });
+  bench.lead();
+  bench.report("a");
+  const word = { kind: "taskFailed", node: b, job, round: 0, message: "no python", died: false } as const;
+  bench.feed(word);
+  expect(bench.job(job)).toMatchObject({ state: "running", phase: "reporting" });
+  bench.report("b");
+  expect(bench.job(job)).toMatchObject({ state: "running", phase: "open" });
+  bench.node("b").held.clear();
+  bench.report("b");
+  bench.runAll();
+  expect(bench.job(job).state).toBe("done");
+});
+
+test("what nodes said while the log was read counts once it is", () => {
+  const { bench, job } = running();
+  bench.lead();
+  bench.report("a");
+  bench.feed({ kind: "taskFailed", node: b, job, round: 0, message: "no python", died: false });
+  expect(bench.job(job).state).toBe("running");
+  bench.report("b");
+  bench.runAll();
+  expect(bench.job(job)).toMatchObject({ state: "failed", reason: "no python" });
+});
+
 test("reported leases are adopted as they are: no item is leased a second time", () => {
   const { bench, job } = running();
   const held = [...bench.node("a").held.keys(), ...bench.node("b").held.keys()].sort();

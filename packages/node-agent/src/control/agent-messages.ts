@@ -24,12 +24,13 @@ export function spoken(effect: SpokenEffect): LooseMessage {
       return { gaveBack: { job: effect.job, ...grant, ranges: effect.ranges } };
     }
     case "taskFailed": {
-      const { error } = effect;
+      const { job, round } = effect;
+      const { error, died } = effect.failure;
       const info =
         typeof error === "string"
           ? encodeErrorInfo({ kind: "error", name: "TaskError", message: error })
           : error;
-      return { taskFailed: { job: effect.job, error: info, died: effect.died } };
+      return { taskFailed: { job, round, error: info, died } };
     }
     case "starving":
       return { starving: { slots: effect.slots } };

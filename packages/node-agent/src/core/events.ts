@@ -13,7 +13,7 @@ import type {
   Phase,
   SegmentId,
 } from "@everycore/protocol/pure";
-import type { DiskLevel, KillReason, OutcomeRun, TaskFacts } from "./model.ts";
+import type { DiskLevel, KillReason, OutcomeRun, TaskFacts, TaskFailure } from "./model.ts";
 
 export interface LeaseFacts {
   readonly epoch: number;
@@ -201,8 +201,8 @@ export type Effect =
   | {
       readonly kind: "taskFailed";
       readonly job: JobId;
-      readonly error: Uint8Array | string;
-      readonly died: boolean;
+      readonly round: number;
+      readonly failure: TaskFailure;
     }
   | { readonly kind: "starving"; readonly slots: number }
   | {

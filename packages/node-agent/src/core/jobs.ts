@@ -2,7 +2,7 @@
 import type { JobId, LeaseId, LeaseRefusal, Range } from "@everycore/protocol/pure";
 import { IntervalSet } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, LeaseFacts, LeaseReportFacts } from "./events.ts";
-import type { AgentState, Job, Lease, Slice, Worker } from "./model.ts";
+import type { AgentState, Job, Lease, Slice, TaskFailure, Worker } from "./model.ts";
 
 /** Leases held at once; the leader's credit keeps far below it (P7). */
 const leasesMax = 10_000;
@@ -23,6 +23,7 @@ export function leaseArrived(state: AgentState, event: Of<"leaseArrived">, effec
   const refusal = refusalOf(state, facts);
   if (refusal !== undefined) {
     effects.push({ kind: "answerLease", ask, reply: { ok: false, ...refusal } });
+    sayFailureAgain(state.jobs.get(facts.job), facts, effects);
     return;
   }
   state.epoch = Math.max(state.epoch, facts.epoch);
@@ -51,6 +52,21 @@ export function leaseArrived(state: AgentState, event: Of<"leaseArrived">, effec
   if (!event.ready) effects.push({ kind: "fetchInput", job: job.id, lease: facts.grant.id });
 }
 
+/** Its leader does not know: it is new, or the word was lost with a link, or was of a round that is over. */
+function sayFailureAgain(job: Job | undefined, facts: LeaseFacts, effects: Effect[]): void {
+  if (job?.failure === undefined || facts.task.code !== job.task.code) return;
+  job.round = Math.max(job.round, facts.grant.round);
+  effects.push(taskFailed(job, job.failure));
+}
+
+/** Leases are not in it: what has not begun is given back as ever, what has ended here is committed (P3). */
+export const taskFailed = ({ id, round }: Job, failure: TaskFailure): Effect => ({
+  kind: "taskFailed",
+  job: id,
+  round,
+  failure,
+});
+
 function refusalOf(
   state: AgentState,
   facts: LeaseFacts,
@@ -73,8 +89,8 @@ function refusalOf(
       reason: "epoch",
       message: `round ${facts.grant.round} of the job is over; its code was replaced`,
     };
-  if (job?.failed === true && facts.task.code === job.task.code)
-    return { reason: "runtime", message: "the task does not load on this node" };
+  if (job?.failure !== undefined && facts.task.code === job.task.code)
+    return { reason: "task", message: "the task does not load on this node" };
   let held = 0;
   for (const job of state.jobs.values()) held += job.leases.size;
   return held >= leasesMax ? { reason: "full", message: `the node holds ${held} leases` } : undefined;
@@ -116,7 +132,7 @@ function jobOf(state: AgentState, facts: LeaseFacts): Job {
       usage: new Map(),
       ackedSeq: state.ackedSeqs.get(facts.job) ?? 0,
       inFlight: 0,
-      failed: false,
+      failure: undefined,
     };
     state.jobs.set(facts.job, job);
   }

@@ -127,7 +127,7 @@ export function replaceCode(state: AgentState, facts: LeaseFacts, effects: Effec
   dropLeases(state, [...job.leases.keys()], effects);
   for (const worker of workersOf(state, job.id)) kill(worker, { kind: "stop" }, effects);
   job.task = facts.task;
-  job.failed = false;
+  job.failure = undefined;
   job.itemMs = undefined;
   job.learned = { items: 0, ms: 0 };
 }
@@ -201,10 +201,9 @@ export function welcomed(state: AgentState, event: Of<"welcomed">, effects: Effe
   }
 }
 
-export function drain(state: AgentState, event: Of<"drainAsked">, effects: Effect[]): void {
+export function drain(state: AgentState, event: Of<"drainAsked">): void {
   state.drain = move(drainTransitions, { machine: "agent", id: 0, from: state.drain, event: "drain" });
   state.drainBy = Math.min(state.drainBy, state.now + event.deadlineMs);
-  giveAllBack(state, effects);
 }
 
 /** Its leader thinks better of it. What a signal began goes on: whoever sent it waits for our end. */
@@ -214,8 +213,10 @@ export function undrain(state: AgentState): void {
   state.starvingTold = 0;
 }
 
-function giveAllBack(state: AgentState, effects: Effect[]): void {
-  for (const job of state.jobs.values()) giveJobBack(job, effects);
+/** What will not start here any more is its leader's again: of all jobs while we drain, of those that do not load. */
+export function giveIdleBack(state: AgentState, effects: Effect[]): void {
+  for (const job of state.jobs.values())
+    if (state.drain === "draining" || job.failure !== undefined) giveJobBack(job, effects);
 }
 
 /** All of the job that does not run yet; false: there is none. */
@@ -234,7 +235,6 @@ function giveJobBack(job: Job, effects: Effect[]): boolean {
 /** Running slices come to their end, or to the deadline; then all is committed and confirmed, and we go. */
 export function drainOn(state: AgentState, effects: Effect[]): void {
   if (state.drain !== "draining") return;
-  giveAllBack(state, effects);
   const busy = [...state.workers.values()].filter((worker) => worker.slices.length > 0);
   const late = state.now >= state.drainBy;
   if (late) for (const worker of busy) kill(worker, { kind: "stop" }, effects);

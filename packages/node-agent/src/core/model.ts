@@ -92,8 +92,15 @@ export interface Job {
   /** Highest sequence acknowledged to us. */
   ackedSeq: number;
   inFlight: number;
-  /** The leader was told that the task does not load here; nothing of it starts. */
-  failed: boolean;
+  /** The task does not load here: nothing more of it starts, and whoever leases it is told. */
+  failure: TaskFailure | undefined;
+}
+
+export interface TaskFailure {
+  /** msgpack ErrorInfo, or a sentence. */
+  readonly error: Uint8Array | string;
+  /** The worker died while loading, rather than raising. */
+  readonly died: boolean;
 }
 
 export interface Slice {

@@ -55,7 +55,7 @@ function aloneRuns(state: AgentState): boolean {
 function nextLease(state: AgentState): { job: Job; lease: Lease } | undefined {
   let best: Turn | undefined;
   for (const job of state.jobs.values()) {
-    const lease = job.failed ? undefined : oldestWaiting(job);
+    const lease = job.failure !== undefined ? undefined : oldestWaiting(job);
     if (lease === undefined) continue;
     const next = { job, lease, tag: servedTag(job, lease) };
     if (best === undefined || isBefore(next, best)) best = next;

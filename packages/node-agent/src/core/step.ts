@@ -10,6 +10,7 @@ import {
   drain,
   drainOn,
   dropLeases,
+  giveIdleBack,
   jobOver,
   giveBack,
   linkUp,
@@ -70,6 +71,7 @@ export function step(state: AgentState, event: AgentEvent): Effect[] {
   const effects: Effect[] = [];
   state.now = Math.max(state.now, event.at);
   handle(state, event, effects);
+  giveIdleBack(state, effects);
   dispatch(state, effects);
   commitDue(state, effects);
   keepSpares(state, effects);
@@ -171,7 +173,7 @@ function fromLeader(state: AgentState, event: LeaderEvent, effects: Effect[]): v
     case "jobEnded":
       return jobOver(state, event, effects);
     case "drainAsked":
-      return drain(state, event, effects);
+      return drain(state, event);
     case "undrainAsked":
       return undrain(state);
   }
@@ -186,7 +188,7 @@ function inputFailed(
   const job = state.jobs.get(event.job);
   const lease = job?.leases.get(event.lease);
   if (job === undefined || lease === undefined) return;
-  if (event.bundle) return failTask(state, job, { error: event.message, died: false }, effects);
+  if (event.bundle) return failTask(job, { error: event.message, died: false }, effects);
   const ranges = lease.queue.toRanges();
   lease.queue.clear();
   if (ranges.length > 0) giveAway(lease, ranges, effects);

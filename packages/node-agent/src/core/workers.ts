@@ -4,8 +4,8 @@
  */
 import type { DeathDetail, JobId } from "@everycore/protocol/pure";
 import type { AgentEvent, Effect, SliceSight } from "./events.ts";
-import { ownEnd, requeue, settle } from "./jobs.ts";
-import type { AgentState, Job, KillReason, Lease, Slice, Slot, Worker } from "./model.ts";
+import { ownEnd, requeue, settle, taskFailed } from "./jobs.ts";
+import type { AgentState, Job, KillReason, Lease, Slice, Slot, TaskFailure, Worker } from "./model.ts";
 import { move, workerTransitions } from "./transitions.ts";
 
 /** Processes kept per slot: two jobs that take turns must not restart workers at each turn. */
@@ -129,23 +129,13 @@ export function initFailed(state: AgentState, event: Of<"initFailed">, effects: 
   const job = worker.job === undefined ? undefined : state.jobs.get(worker.job);
   returnSlices(state, worker);
   kill(worker, { kind: "stop" }, effects);
-  if (job !== undefined) failTask(state, job, { error: event.error, died: false }, effects);
+  if (job !== undefined) failTask(job, { error: event.error, died: false }, effects);
 }
 
-export function failTask(
-  state: AgentState,
-  job: Job,
-  failure: { error: Uint8Array | string; died: boolean },
-  effects: Effect[],
-): void {
-  if (job.failed) return;
-  job.failed = true;
-  effects.push({ kind: "taskFailed", job: job.id, ...failure });
-  // The leader takes the leases away from this node with that message: a report must not list them any more.
-  for (const lease of [...job.leases.values()]) {
-    lease.queue.clear();
-    settle(state, job, lease, effects);
-  }
+export function failTask(job: Job, failure: TaskFailure, effects: Effect[]): void {
+  if (job.failure !== undefined) return;
+  job.failure = failure;
+  effects.push(taskFailed(job, failure));
 }
 
 function returnSlices(state: AgentState, worker: Worker): void {
@@ -161,7 +151,7 @@ export function workerDied(state: AgentState, event: Of<"workerDied">, effects: 
   const diedAlone = worker.kill === undefined;
   if (diedAlone && worker.life === "starting") startFailed(state, worker, job, event.detail, effects);
   if (diedAlone && job !== undefined && (event.phase === "load" || event.phase === "init")) {
-    failTask(state, job, { error: loadDeath(event.detail), died: true }, effects);
+    failTask(job, { error: loadDeath(event.detail), died: true }, effects);
   }
   const running = event.phase === "item";
   for (const [at, slice] of worker.slices.entries()) {
@@ -192,7 +182,6 @@ function startFailed(
   if (slot.startFailures < startFailuresMax || job === undefined) return;
   slot.startFailures = 0;
   failTask(
-    state,
     job,
     {
       error: `no ${worker.runtime} worker starts on this node: ${detail.stderrTail ?? detail.reason ?? ""}`,
