@@ -61,6 +61,8 @@ export class SimAgent {
   pool: Pool | undefined;
   isPaused = false;
   isDrained = false;
+  /** Simulated time of its last start, ms. */
+  upSince = 0;
   link: Link | undefined;
   #leader: SimCoordinator | undefined;
   #incarnation = 0;
@@ -98,6 +100,7 @@ export class SimAgent {
 
   start(filesKept: boolean): void {
     const { time } = this.#world;
+    this.upSince = time.now;
     this.#incarnation += 1;
     this.#recovered.clear();
     this.core = newAgent({ slots: this.plan.slots, runtimes: ["js"] });

@@ -4,18 +4,25 @@ import type { SimAgent } from "./agent.ts";
 import { must } from "./breach.ts";
 import type { Store } from "./store.ts";
 
-export function judgeEnd(agents: readonly SimAgent[], leader: ClusterState | undefined, store: Store): void {
+/** Publishes what a former agent left, connects, is heard of: an agent that started just now is not known yet. */
+const startMs = 10_000;
+
+export function judgeEnd(
+  agents: readonly SimAgent[],
+  leader: ClusterState | undefined,
+  { store, now }: { store: Store; now: number },
+): void {
   for (const agent of agents) {
     agent.check();
-    judgeAgent(agent, leader);
+    judgeAgent(agent, leader, now);
   }
   judgeNodeRecords(leader, store);
 }
 
 /** Who works is known to its leader (P5), and nobody keeps anything (P7). */
-function judgeAgent(agent: SimAgent, leader: ClusterState | undefined): void {
+function judgeAgent(agent: SimAgent, leader: ClusterState | undefined, now: number): void {
   const node = leader?.nodes.get(agent.node);
-  const isUsable = agent.isUp && !agent.isDrained && !agent.isPaused;
+  const isUsable = agent.isUp && now - agent.upSince > startMs && !agent.isDrained && !agent.isPaused;
   const isKnown = !isUsable || leader === undefined || node?.state === "connected";
   must(isKnown, "P5", () => `agent ${agent.node} works, and its leader says ${node?.state}: ${node?.reason}`);
   const [kept] = agent.core?.jobs.values() ?? [];

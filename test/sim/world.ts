@@ -345,7 +345,7 @@ export class World {
     const quiet = this.time.now + 30_000;
     while (this.time.step(quiet));
     this.watch.ended(this.store, this.leader()?.state);
-    judgeEnd(this.agents, this.leader()?.state, this.store);
+    judgeEnd(this.agents, this.leader()?.state, { store: this.store, now: this.time.now });
     this.#noStorm();
     return {
       seed: this.plan.seed,
