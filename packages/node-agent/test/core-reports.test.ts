@@ -1,7 +1,7 @@
 // What an agent's hello says of its leases: the next leader decides by it what runs, what has ended and is on its
 // way to the log, and what nobody has (DESIGN 9, "Hello and report").
 import { IntervalSet } from "@everycore/protocol";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { AgentBench as Bench, grantOf, job, only } from "./support/agent-bench.ts";
 
 test("an outcome is unacknowledged until the log has it, then it is the leader's to know", () => {
@@ -129,4 +129,35 @@ test("a drain by the leader can be taken back, one by a signal cannot", () => {
   bench.feed({ kind: "drainAsked", deadlineMs: 5_000 });
   bench.feed({ kind: "undrainAsked" });
   expect(bench.state.drain).toBe("draining");
+});
+
+describe("drained while nobody leads", () => {
+  const ask = { kind: "drainAsked", deadlineMs: Number.POSITIVE_INFINITY } as const;
+  const linked = (): Bench => {
+    const bench = new Bench();
+    bench.feed({ kind: "welcomed", epoch: 3, nodes: 1, drop: [] });
+    return bench;
+  };
+
+  test("it waits for the next leader to say goodbye, which would else wait for it", () => {
+    const bench = linked();
+    bench.feed({ kind: "linkDown" });
+    expect(only(bench.feed(ask), "drained")).toEqual([]);
+    bench.now += 3_000;
+    expect(only(bench.feed({ kind: "tick" }), "drained")).toEqual([]);
+    expect(only(bench.feed({ kind: "welcomed", epoch: 4, nodes: 1, drop: [] }), "drained")).toHaveLength(1);
+  });
+
+  test("and goes without, after five seconds, or at once where nobody ever led", () => {
+    const bench = linked();
+    bench.feed({ kind: "linkDown" });
+    bench.feed(ask);
+    bench.now += 5_000;
+    expect(only(bench.feed({ kind: "tick" }), "drained")).toHaveLength(1);
+    expect(only(new Bench().feed(ask), "drained")).toHaveLength(1);
+  });
+
+  test("with a leader it goes at once", () => {
+    expect(only(linked().feed(ask), "drained")).toHaveLength(1);
+  });
 });

@@ -77,6 +77,19 @@ export const ofTheAgent: readonly Mutation[] = [
     test: agentTest,
   },
   {
+    name: "a node that goes while nobody leads goes without a goodbye",
+    rule: "9 takeover 6",
+    edits: [
+      {
+        file: `${agent}/leader.ts`,
+        find: "const waits = !state.connected && state.epoch > 0 &&",
+        replace: "const waits = state.epoch < 0 &&",
+      },
+    ],
+    seeds: first100,
+    test: reportsTest,
+  },
+  {
     name: "neighbours of a crash are forgotten",
     rule: "2 P4",
     edits: [{ file: `${agent}/workers.ts`, find: "  rest(cursor + 1);\n", replace: "" }],

@@ -9,6 +9,11 @@ import { isAlive, kill } from "./workers.ts";
 
 type Of<Kind extends AgentEvent["kind"]> = Extract<AgentEvent, { kind: Kind }>;
 
+/**
+ * One that has nothing left and no leader waits so long for the next, to say goodbye: else that would wait for it, three
+ * times as long, with all that it may have held. A leader is replaced in less.
+ */
+const goodbyeMs = 5_000;
 /** Acknowledged sequences of ended jobs that are still told. */
 const ackedSeqsMax = 2_000;
 
@@ -210,6 +215,7 @@ export function drain(state: AgentState, event: Of<"drainAsked">): void {
 export function undrain(state: AgentState): void {
   if (state.drain !== "draining" || Number.isFinite(state.drainBy)) return;
   state.drain = move(drainTransitions, { machine: "agent", id: 0, from: state.drain, event: "undrain" });
+  state.idleSince = undefined;
   state.starvingTold = 0;
 }
 
@@ -240,7 +246,11 @@ export function drainOn(state: AgentState, effects: Effect[]): void {
   if (late) for (const worker of busy) kill(worker, { kind: "stop" }, effects);
   const open = state.commits.size > 0 || state.strikes.size > 0 || [...state.jobs.values()].some(isOpen);
   // Two seconds beyond the deadline even what is not confirmed goes: the files keep the outcomes.
-  if ((busy.length > 0 || open) && state.now < state.drainBy + 2_000) return;
+  const isOver = state.now >= state.drainBy + 2_000;
+  if ((busy.length > 0 || open) && !isOver) return;
+  state.idleSince ??= state.now;
+  const waits = !state.connected && state.epoch > 0 && state.now < state.idleSince + goodbyeMs;
+  if (waits && !isOver) return;
   state.drain = move(drainTransitions, { machine: "agent", id: 0, from: state.drain, event: "done" });
   effects.push({ kind: "drained", acknowledged: acknowledgedOf(state) });
 }

@@ -188,6 +188,8 @@ export interface AgentState {
   connected: boolean;
   drain: DrainLife;
   drainBy: number;
+  /** While it drains: nothing is left to do since then. */
+  idleSince: number | undefined;
   disk: DiskLevel;
   accepted: number;
   /** Ids of leases that were here, with the counter given to them: a resend is answered alike. */

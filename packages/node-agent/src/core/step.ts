@@ -40,6 +40,7 @@ export function newAgent(options: { slots: number; runtimes: Iterable<string> })
     connected: false,
     drain: "working",
     drainBy: Number.POSITIVE_INFINITY,
+    idleSince: undefined,
     disk: "ok",
     accepted: 0,
     seen: new Map(),
