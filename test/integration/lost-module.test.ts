@@ -10,8 +10,10 @@ test("a node that cannot load the task any more gives the rest back: others run 
   await using cluster = await startCluster({ agents: 2, slots: 1 });
   const [first, second] = cluster.agents;
   const log = new RunLog(cluster.dir);
-  const items = upTo(120).map((index) => log.item(index, { ms: 10 }));
+  const items = upTo(120).map((index) => log.item(index, { ms: 10, isHeld: true }));
   const job = await submit(cluster.client, { task: "lost_module.ts:run", items });
+  await log.hasBegun(2); // both have begun: each gets its share
+  log.open();
   const { outcomes, info } = await collect(cluster.client, job);
   expect(valuesOf(outcomes)).toEqual(upTo(120));
   expect(info).toMatchObject({ state: "done", strikes: 1, counts: { value: 120 } });
