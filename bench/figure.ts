@@ -21,6 +21,8 @@ export interface Row {
 
 export interface FigureResult {
   readonly rows: readonly Row[];
+  /** Repetitions, where they are not as many as were asked for. */
+  readonly turns?: number;
   /** All numbers behind the rows, for the file. */
   readonly details: unknown;
 }

@@ -43,7 +43,8 @@ export const failoverHalf: Figure = {
     await using cluster = await startStandbyCluster(context.signal);
     const range = await measure(cluster, "range", context);
     const json = await measure(cluster, "json", context);
-    return { rows: [...rowsOf("range", range), ...rowsOf("json", json)], details: { range, json } };
+    const rows = [...rowsOf("range", range), ...rowsOf("json", json)];
+    return { rows, turns: range.length, details: { range, json } };
   },
 };
 

@@ -33,6 +33,7 @@ export const failover: Figure = {
     const what = "kill -9 of the leader to the first result of a new job, two stand by";
     const slow = percentile(values, 0.99);
     return {
+      turns,
       rows: [
         atMost({ what: `${what}, p50`, target: 4_000, values, text: msText }),
         { what: `${what}, p99`, target: "", measured: msText(slow), ratio: Number.NaN, spread: "" },

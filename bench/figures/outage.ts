@@ -56,6 +56,7 @@ export const outage: Figure = {
     const what = `NATS still for ${outageMs / 1_000} s, then the leader killed, at items of ${itemMs} ms`;
     const again = turns.reduce((sum, turn) => sum + turn.again, 0);
     return {
+      turns: count,
       rows: [
         atLeast({
           what: `${what}: core time kept`,

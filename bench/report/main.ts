@@ -95,7 +95,7 @@ function figuresPart(figures: readonly MeasuredFigure[]): string {
       measured,
       ratio === null || Number.isNaN(ratio) ? "" : ratio.toFixed(2),
       spread,
-      String(run.repeat),
+      String(result.turns ?? run.repeat),
       run.startedAt.slice(0, 10),
     ]),
   );
