@@ -11,7 +11,7 @@ import { newLease, roundOf } from "./leases.ts";
 import type { ClusterState, Job, Keys, Lease, LeaseReport, Node, NodeReport } from "./model.ts";
 import { dropLease, hold, leaseOf, leasesOn, queuedWithin, returnToQueue, unqueue } from "./queues.ts";
 import { isQuarantined } from "./quarantine.ts";
-import { canRun } from "./runtimes.ts";
+import { fits } from "./runtimes.ts";
 import { saveNode, standingOf } from "./standing.ts";
 import { move, nodeTransitions } from "./transitions.ts";
 
@@ -366,11 +366,7 @@ export function failIfUnloadable(state: ClusterState, job: Job, effects: Effect[
 /** Another node may yet run it: also one whose link is being mended, or that has no room at the moment. */
 const hasHope = (state: ClusterState, job: Job): boolean =>
   [...state.nodes.values()].some(
-    (node) =>
-      (node.state === "connected" || node.state === "suspected") &&
-      !node.draining &&
-      canRun(node, job.spec.task) &&
-      !job.failedOn.has(node.id),
+    (node) => (node.state === "connected" || node.state === "suspected") && !node.draining && fits(node, job),
   );
 
 export const usableFor = (node: Node, job: Job): boolean =>
@@ -379,5 +375,4 @@ export const usableFor = (node: Node, job: Job): boolean =>
   !node.draining &&
   !node.diskFull &&
   !isQuarantined(node) &&
-  canRun(node, job.spec.task) &&
-  !job.failedOn.has(node.id);
+  fits(node, job);

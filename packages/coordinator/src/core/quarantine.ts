@@ -8,7 +8,7 @@ import { limits, times } from "@everycore/protocol/pure";
 import type { Effect } from "./events.ts";
 import type { ClusterState, Job, Node, Standing } from "./model.ts";
 import { queuedItems } from "./queues.ts";
-import { canRun } from "./runtimes.ts";
+import { fits } from "./runtimes.ts";
 import { countedCrashes, jobsToBlame, saveNode, tickStanding } from "./standing.ts";
 import { move, standingTransitions } from "./transitions.ts";
 
@@ -110,8 +110,6 @@ const serves = (node: Node): boolean =>
   !node.draining &&
   !node.diskFull &&
   !isQuarantined(node);
-
-const fits = (node: Node, job: Job): boolean => canRun(node, job.spec.task) && !job.failedOn.has(node.id);
 
 /** The node is the last one that takes work at all, or the last one that can run a job which has not ended. */
 function isLastUsable(state: ClusterState, node: Node): boolean {

@@ -5,7 +5,7 @@
 import type { TaskSpec } from "@everycore/protocol/pure";
 import { isRuntimeNeed, keyOf } from "@everycore/protocol/pure";
 import type { Answer } from "./events.ts";
-import type { ClusterState, Node } from "./model.ts";
+import type { ClusterState, Job, Node } from "./model.ts";
 
 export function hasRuntime(node: Node, task: TaskSpec): boolean {
   return runtimesOf(task).every((name) => node.runtimes.includes(name));
@@ -27,6 +27,10 @@ export const lackedLabels = (node: Node, { require }: TaskSpec): string[] =>
 
 export const canRun = (node: Node, task: TaskSpec): boolean =>
   hasRuntime(node, task) && (task.require === undefined || lackedLabels(node, task).length === 0);
+
+/** By what it has, and by what it has said of the job's task since. */
+export const fits = (node: Node, job: Job): boolean =>
+  canRun(node, job.spec.task) && !job.failedOn.has(node.id);
 
 /**
  * A job that no node can run is refused at once instead of waiting for ever (P5). Where nobody can know yet (no agent
